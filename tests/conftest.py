@@ -1,0 +1,37 @@
+"""Fixtures that several rooms share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The local mirror of real data. ``.ci/run`` fails without it, so that no test skips unseen."""
+    root = Path(os.environ.get("ALEATOR_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (root / "mnist").is_dir():
+        pytest.skip(f"no data at {root}: set ALEATOR_DATA to a mirror")
+    return root
+
+
+@pytest.fixture
+def mirror(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The local mirror, as ``ALEATOR_DATA`` of this test."""
+    monkeypatch.setenv("ALEATOR_DATA", str(data_root))
+    return data_root
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_an_untouched_global_generator():
+    """No test of ours may leave torch's global generator elsewhere than it found it."""
+    import torch
+
+    torch.set_num_threads(1)
+    before = torch.random.get_rng_state()
+    yield
+    after = torch.random.get_rng_state()
+    torch.random.set_rng_state(before)
+    assert torch.equal(before, after), "the test, or the code it ran, drew from torch's global generator"
