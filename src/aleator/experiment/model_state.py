@@ -1,0 +1,62 @@
+"""Weights and optimizer state as plain tensors, whatever they are spread over.
+
+A replicated model is unwrapped, a model sharded by ``fully_shard`` is gathered in full on the CPU. What is saved is therefore
+the same file for one process or for many, and it is spread again on load over however many there are then. All processes
+have to call these functions together; only the first one receives the full state of a sharded model.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+_GATHER = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside a DDP wrapper, and any other model as it is."""
+    return cast("nn.Module", model.module) if isinstance(model, DistributedDataParallel) else model
+
+
+def training_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """Return ``{"model", "optimizer"}`` as nested containers of plain tensors."""
+    if not is_sharded(model):
+        return {"model": unwrapped(model).state_dict(), "optimizer": optimizer.state_dict()}
+    # Asked before the first step, torch would take one to make the state, and Adam's step count would be ahead by one.
+    stepped = get_optimizer_state_dict(model, optimizer, options=_GATHER) if optimizer.state else None
+    return {"model": get_model_state_dict(model, options=_GATHER), "optimizer": stepped}
+
+
+def load_training_state(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Put back what `training_state` returned, for the same model under any number of processes."""
+    if not is_sharded(model):
+        unwrapped(model).load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return
+    set_model_state_dict(model, state["model"], options=_SPREAD)
+    if state["optimizer"] is not None:
+        set_optimizer_state_dict(model, optimizer, state["optimizer"], options=_SPREAD)
+
+
+def model_state(model: nn.Module) -> dict[str, Any]:
+    """Return the model's state dict as plain tensors on the CPU."""
+    if is_sharded(model):
+        return get_model_state_dict(model, options=_GATHER)
+    return {name: tensor.detach().cpu() for name, tensor in unwrapped(model).state_dict().items()}
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether any parameter is a `DTensor`."""
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
