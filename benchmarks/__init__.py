@@ -1,0 +1,1 @@
+"""Ours against a named peer, on the same work, in one run."""

@@ -1,0 +1,195 @@
+"""Data sets by name, as tensors in memory: ``load("mnist").train.inputs``.
+
+Inputs stay the bytes they are in the files; `LabelledImages.normalise` turns a batch of them into numbers
+
+    (x / max_value - mean) / std
+
+when it is used, so that a data set takes a quarter of the memory of its float32 form. Every file's SHA-256 is checked
+at each load, before it is parsed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from aleator.data.catalog import DatasetInfo, lookup
+from aleator.data.files import existing_root, fetch, files_at, sha256
+from aleator.data.readers import LabelledArrays, read_cifar_archive, read_cifar_npz, read_idx
+from aleator.random import derive_key
+
+_LOG = logging.getLogger("aleator.data")
+
+_DIGITS_TEST = 360  # of 1,797: a fifth
+
+
+class Examples(NamedTuple):
+    """Inputs, uint8 of shape [N, C, H, W], and their targets, int64 of shape [N]."""
+
+    inputs: UInt8[Tensor, "n channel height width"]
+    targets: Int64[Tensor, " n"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """A labelled set of images.
+
+    Attributes:
+        name: the data set's name.
+        train: the training part.
+        test: the test part.
+        classes: the names of the labels, in order.
+        mean: mean of each channel over the whole training part, on the scale from 0 to 1.
+        std: standard deviation of the same.
+        max_value: the value of an input that stands for 1.
+        notes: what a user should know; a set that is only there in part says so here.
+    """
+
+    name: str
+    train: Examples
+    test: Examples
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    max_value: int
+    notes: tuple[str, ...]
+
+    def normalise(
+        self, inputs: UInt8[Tensor, "batch channel height width"], dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Return ``(inputs / max_value - mean) / std``, channel by channel, on the inputs' device.
+
+        Args:
+            inputs: a batch of this data set's inputs.
+            dtype: the type of the result. What is shorter than float32 is computed in float32 and then rounded once.
+
+        Raises:
+            ValueError: if the dtype is not a floating-point one.
+        """
+        if not dtype.is_floating_point:
+            raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+        out = inputs.to(torch.promote_types(dtype, torch.float32)).div_(self.max_value)
+        # Numbers, not tensors of constants: those would have to be copied to the device, which makes the host wait.
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            out[:, channel].sub_(mean).div_(std)
+        return out.to(dtype)
+
+
+def load(name: str, root: str | os.PathLike[str] | None = None) -> LabelledImages:
+    """Load a data set by name.
+
+    Args:
+        name: ``"digits"``, ``"mnist"``, ``"fashion-mnist"`` or ``"cifar10"``. ``"digits"`` comes with scikit-learn and
+            needs no files: its 1,797 images are split into 1,437 for training and 360 for testing by one permutation
+            that never changes.
+        root: a folder with one folder per data set; by default the one that the environment variable ``ALEATOR_DATA``
+            names. Without either, the user's cache folder, into which missing files are downloaded.
+
+    Returns:
+        The training and the test part as tensors in memory.
+
+    Raises:
+        ValueError: if no data set has this name, or a file is truncated, altered or not of its format.
+        FileNotFoundError: if the folder or one of the files is not there and could not be downloaded.
+    """
+    info = lookup(name)
+    paths = _checked_files(info, root) if info.files else {}
+    train, test = _READERS[info.reader](paths)
+    notes = info.notes
+    if info.mirror_lacks and set(paths) == {file.name for file in info.mirror_files}:
+        notes = (*notes, f"This is part of the set: {info.mirror_lacks}.")
+        _LOG.warning("%s: %s", info.name, info.mirror_lacks)
+    return LabelledImages(
+        name=info.name,
+        train=_examples(info, "training", train),
+        test=_examples(info, "test", test),
+        classes=info.classes,
+        mean=info.mean,
+        std=info.std,
+        max_value=info.max_value,
+        notes=notes,
+    )
+
+
+def _checked_files(info: DatasetInfo, root: str | os.PathLike[str] | None) -> dict[str, Path]:
+    base = existing_root(root)
+    folder = base.path / info.name
+    files = files_at(info, base.path)
+    absent = [folder / file.name for file in files if not (folder / file.name).is_file()]
+    if absent and base.is_cache:
+        _LOG.info("%s: downloading %.1f MB to %s", info.name, info.size / 1e6, folder)
+        try:
+            fetch(info.name, base.path)
+        except ConnectionError as error:
+            raise FileNotFoundError(
+                f"{absent[0]} is missing and could not be downloaded; run 'aleator data fetch {info.name}' "
+                f"where there is a network, or set ALEATOR_DATA to a folder that holds {info.name}/ ({error})"
+            ) from error
+        files = info.files
+    elif absent:
+        raise FileNotFoundError(
+            f"{absent[0]} does not exist; 'aleator data fetch {info.name} --root {base.path}' downloads it there"
+        )
+    for file in files:
+        path = folder / file.name
+        if (found := sha256(path)) != file.sha256:
+            raise ValueError(f"{path} is truncated or altered: expected SHA-256 {file.sha256}, found {found}")
+    return {file.name: folder / file.name for file in files}
+
+
+def _examples(info: DatasetInfo, part: str, arrays: LabelledArrays) -> Examples:
+    if arrays.labels.size and not 0 <= arrays.labels.min() <= arrays.labels.max() < len(info.classes):
+        raise ValueError(f"{info.name}: the {part} labels must be from 0 to {len(info.classes) - 1}")
+    return Examples(torch.from_numpy(arrays.images), torch.from_numpy(arrays.labels))
+
+
+def _read_digits(paths: dict[str, Path]) -> tuple[LabelledArrays, LabelledArrays]:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images, labels = bunch.images[:, None].astype("uint8"), bunch.target.astype("int64")
+    # The permutation is the order of the hashes of (key, index): no library's generator has a say in it, so that the
+    # split is the same for every version of everything. The order is random, so its first n are a fair subset.
+    key = derive_key(0, "aleator.data", "digits", "split")
+    order = sorted(range(len(labels)), key=lambda index: hashlib.sha256(f"{key}/{index}".encode()).digest())
+    train, test = order[:-_DIGITS_TEST], order[-_DIGITS_TEST:]
+    return LabelledArrays(images[train], labels[train]), LabelledArrays(images[test], labels[test])
+
+
+def _read_idx_pair(images_path: Path, labels_path: Path) -> LabelledArrays:
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.ndim != 3 or images.dtype != "uint8":
+        raise ValueError(f"{images_path}: images must be uint8 of rank 3, got {images.dtype} of rank {images.ndim}")
+    if labels.ndim != 1 or labels.dtype != "uint8" or len(labels) != len(images):
+        raise ValueError(f"{labels_path}: labels must be {len(images)} bytes, got {labels.dtype} {list(labels.shape)}")
+    return LabelledArrays(images[:, None], labels.astype("int64"))
+
+
+def _read_idx(paths: dict[str, Path]) -> tuple[LabelledArrays, LabelledArrays]:
+    train, test = (
+        _read_idx_pair(paths[f"{part}-images-idx3-ubyte.gz"], paths[f"{part}-labels-idx1-ubyte.gz"])
+        for part in ("train", "t10k")
+    )
+    return train, test
+
+
+def _read_cifar(paths: dict[str, Path]) -> tuple[LabelledArrays, LabelledArrays]:
+    if "cifar-10-python.tar.gz" in paths:
+        return read_cifar_archive(paths["cifar-10-python.tar.gz"])
+    return read_cifar_npz(paths["data_batch_1.npz"]), read_cifar_npz(paths["test_batch.npz"])
+
+
+_READERS: dict[str, Callable[[dict[str, Path]], tuple[LabelledArrays, LabelledArrays]]] = {
+    "digits": _read_digits,
+    "idx": _read_idx,
+    "cifar": _read_cifar,
+}

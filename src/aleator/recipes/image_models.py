@@ -1,0 +1,85 @@
+"""Small image classifiers, written out: a multilayer perceptron, a two-layer convolutional net, ResNet-18.
+
+ResNet-18 (He et al., 2016, arXiv 1512.03385) is in its form for small images: the first convolution is 3 × 3 with stride
+1 and there is no pooling after it, so that 32 × 32 inputs reach the last stage at 4 × 4.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MODELS = ("mlp", "cnn", "resnet18")
+
+
+def image_model(name: str, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """Return an untrained classifier for images of ``shape`` (channels, height, width), initialised as torch does.
+
+    Raises:
+        ValueError: if the name is not one of `MODELS`.
+    """
+    channels, height, width = shape
+    if name == "mlp":
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(channels * height * width, 256),
+            nn.ReLU(),
+            nn.Linear(256, 256),
+            nn.ReLU(),
+            nn.Linear(256, num_classes),
+        )
+    if name == "cnn":
+        return nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64 * (height // 4) * (width // 4), 128),
+            nn.ReLU(),
+            nn.Linear(128, num_classes),
+        )
+    if name == "resnet18":
+        return ResNet18(channels, num_classes)
+    raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 × 3 convolutions with batch normalisation, added to their input."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels_out:
+            projection = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(channels_out))
+
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c2 h2 w2"]:
+        """Return the block's output; height and width are divided by the stride."""
+        hidden = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(hidden)) + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    """Four stages of two residual blocks with 64, 128, 256 and 512 channels."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+        blocks, width = [], 64
+        for out, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+            blocks += [ResidualBlock(width, out, stride), ResidualBlock(out, out, 1)]
+            width = out
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]:
+        """Return class scores."""
+        return self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))  # type: ignore[no-any-return]

@@ -1,0 +1,224 @@
+import copy
+import dataclasses
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+from aleator.experiment import RunOptions, run
+from aleator.experiment.loop import make_accelerator
+from aleator.experiment.tracking import read_metrics
+from aleator.random import Streams
+from aleator.recipes.classification import ClassificationTask
+from aleator.recipes.classify import Classify
+from aleator.recipes.image_models import image_model
+from aleator.recipes.images import crop, flip
+
+TINY = RunOptions(trackers=(), log_every=1)
+
+
+def task(options: Classify, seed: int = 0) -> ClassificationTask:
+    streams = Streams(seed)
+    with streams.scope("init"):
+        return options.task(streams, make_accelerator())
+
+
+def weights(of: ClassificationTask):
+    return torch.cat([p.detach().flatten() for p in of.model.parameters()])
+
+
+# --- options that change nothing else: common random numbers
+
+
+def test_variants_of_one_seed_share_initial_weights_and_held_out_data():
+    tasks = [task(Classify(subset=s, ratio=0.1)) for s in ("full", "static", "rs2", "rs2-with-replacement")]
+    for other in tasks[1:]:
+        assert torch.equal(weights(tasks[0]), weights(other))
+        assert torch.equal(tasks[0].held_out["test"].inputs, other.held_out["test"].inputs)
+
+
+def test_validation_split_is_the_same_for_every_seed_and_disjoint_from_training():
+    one, other = task(Classify(), seed=0), task(Classify(), seed=1)
+    assert torch.equal(one.held_out["validation"].inputs, other.held_out["validation"].inputs)
+    assert len(one.held_out["validation"].targets) == 143
+    train = {bytes(x.numpy().tobytes()) for x in one.train.inputs}
+    held = {bytes(x.numpy().tobytes()) for x in one.held_out["validation"].inputs}
+    assert len(train & held) == 0
+    assert len(one.train.targets) + len(one.held_out["validation"].targets) == 1437
+
+
+def test_training_sets_are_nested_in_size_and_redrawn_for_another_seed():
+    def rows(size, seed):
+        return [bytes(x.numpy().tobytes()) for x in task(Classify(train_size=size), seed=seed).train.inputs]
+
+    assert rows(100, 0) == rows(300, 0)[:100]
+    assert set(rows(300, 0)) != set(rows(300, 1))
+
+
+# --- the arithmetic of budgets: 1294 training examples, a tenth is 129, 4 batches of 32 fit
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "schedule_steps"),
+    [
+        (Classify(rounds=5), 200, 200),
+        (Classify(rounds=5, subset="rs2", ratio=0.1), 20, 20),
+        (Classify(rounds=5, subset="static", ratio=0.1), 20, 20),
+        (Classify(rounds=5, subset="rs2", ratio=0.1, schedule_length="full"), 20, 200),
+        (Classify(rounds=5, schedule_length="compressed", ratio=0.1), 20, 20),
+        (Classify(rounds=5, stop_at=20), 20, 200),
+        (Classify(rounds=5, stop_at=1000), 200, 200),
+    ],
+)
+def test_budget_and_schedule_lengths(options, steps, schedule_steps):
+    built = task(options)
+    assert built.budget.total == steps
+    assert built.schedule.total_steps == schedule_steps
+
+
+def test_static_subset_is_drawn_once_and_rs2_again_in_every_round():
+    def seen(subset, rounds):
+        built = task(Classify(subset=subset, ratio=0.1, batch_size=43))
+        batches = built.train_batches()
+        return {bytes(x.numpy().tobytes()) for _ in range(3 * rounds) for x in next(batches)[0]}
+
+    assert len(seen("static", 1)) == len(seen("static", 10)) == 129
+    assert len(seen("rs2", 10)) == 1290  # ten disjoint rounds of 129
+    with_replacement = len(seen("rs2-with-replacement", 10))
+    assert 129 * 3 < with_replacement < 1290 - 129
+
+
+def test_stratified_subset_has_every_class_in_proportion():
+    built = task(Classify(subset="static", ratio=0.1, stratified=True))
+    shares = torch.bincount(built.train.targets) / len(built.train.targets)
+    whole = torch.bincount(task(Classify()).train.targets) / 1294
+    assert (shares - whole).abs().max() < 1 / 129
+
+
+# --- what a step does
+
+
+def test_accumulated_step_equals_the_whole_step():
+    one = task(Classify(precision="float64"))
+    cut = task(Classify(precision="float64", accumulate=3))
+    for built in (one, cut):
+        batches = built.train_batches()
+        for _ in range(5):
+            built.train_step(next(batches))
+    assert torch.allclose(weights(one), weights(cut), rtol=1e-10, atol=1e-12)
+
+
+def test_augmentation_draws_from_its_own_stream_and_resumes():
+    options = Classify(augment="flip-crop", rounds=1)
+    streams = Streams(0)
+    with streams.scope("init"):
+        built = options.task(streams, make_accelerator())
+    batch = next(built.train_batches())
+    built.train_step(batch)
+    saved = copy.deepcopy({"streams": streams.state_dict(), "task": built.state_dict()})
+    built.train_step(batch)
+    after = weights(built)
+    built.load_state_dict(saved["task"])
+    streams.load_state_dict(saved["streams"])
+    built.train_step(batch)
+    assert torch.equal(weights(built), after)
+
+
+def test_flip_mirrors_about_half_and_nothing_else():
+    images = torch.arange(2 * 3 * 4.0).reshape(1, 2, 3, 4).expand(400, -1, -1, -1)
+    flipped = flip(images, Streams(0).generator("x"))
+    mirrored = (flipped == images.flip(3)).flatten(1).all(1)
+    kept = (flipped == images).flatten(1).all(1)
+    assert bool((mirrored ^ kept).all())
+    # 400 fair coins: outside 140..260 with probability below 1e-8.
+    assert 140 < int(mirrored.sum()) < 260
+
+
+def test_crop_takes_a_window_of_the_padded_image():
+    image = torch.arange(1, 1 + 5 * 6).reshape(1, 1, 5, 6)
+    padded = nn.functional.pad(image, (2, 2, 2, 2))[0, 0]
+    windows = {tuple(padded[i : i + 5, j : j + 6].flatten().tolist()) for i in range(5) for j in range(5)}
+    cropped = crop(image.expand(500, -1, -1, -1), Streams(0).generator("x"), padding=2)
+    found = {tuple(window.flatten().tolist()) for window in cropped}
+    # 25 windows, 500 draws: one is missing with probability below 25 · (24/25)^500 < 1e-7.
+    assert found == windows
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("mlp", 85_002), ("cnn", 53_002), ("resnet18", 11_172_810)])
+def test_models_have_the_size_they_should_have(name, parameters):
+    with Streams(0).scope("init"):
+        model = image_model(name, (1, 8, 8), 10)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_resnet18_for_cifar_has_the_published_number_of_parameters():
+    with Streams(0).scope("init"):
+        model = image_model("resnet18", (3, 32, 32), 10)
+    assert sum(p.numel() for p in model.parameters()) == 11_173_962
+
+
+# --- the recipe end to end
+
+
+def test_recipe_learns_digits(tmp_path):
+    result = run(Classify(rounds=10), tmp_path / "run", TINY, name="classify")
+    assert result["test"]["accuracy"] > 0.95
+    assert result["test"]["examples"] == 360
+    assert result["examples"] == result["steps"] * 32
+    rates = [
+        row["metrics"]["lr"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if row["split"] == "train"
+    ]
+    assert rates[0] == pytest.approx(0.05)
+    assert all(later <= earlier for earlier, later in zip(rates, rates[1:], strict=False))
+
+
+def test_recipe_learns_in_every_precision_of_the_cpu_and_with_clipping(tmp_path):
+    accuracies = {}
+    for name, options in {
+        "float64": Classify(rounds=3, precision="float64", max_grad_norm=1.0),
+        "constant": Classify(rounds=3, schedule="constant", optimizer="adamw", lr=1e-3, inputs="unit"),
+    }.items():
+        accuracies[name] = run(options, tmp_path / name, TINY, name="classify")["test"]["accuracy"]
+    assert min(accuracies.values()) > 0.85
+
+
+def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
+    options = Classify(
+        data="cifar10", model="resnet18", augment="flip-crop", batch_size=16, rounds=1, stop_at=2,
+        train_size=64, validation_size=20, test_size=20,
+    )  # fmt: skip
+    result = run(options, tmp_path / "run", TINY, name="classify")
+    assert result["steps"] == 2
+    assert result["test"]["examples"] == 20
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ratio": 0}, r"ratio must be in \(0, 1\], got 0"),
+        ({"ratio": 1.5}, r"ratio must be in \(0, 1\], got 1.5"),
+        ({"lr": -1}, "lr must be positive, got -1"),
+        ({"momentum": 1}, r"momentum must be in \[0, 1\), got 1"),
+        ({"batch_size": 0}, "batch_size must be positive, got 0"),
+        ({"weight_decay": -0.1}, "weight_decay must not be negative, got -0.1"),
+        ({"ratio": 0.01, "subset": "rs2"}, "batch_size .*32.*13|13.*32"),
+        ({"train_size": 5000}, "train_size must be at most 1294 for digits, got 5000"),
+        ({"test_size": 5000}, "test_size must be at most 360, got 5000"),
+        ({"validation_size": 5000}, "validation_size must be below the 1437 training examples, got 5000"),
+        ({"shard": True}, "shard needs several processes"),
+        ({"data": "mnits"}, "mnist"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        task(Classify(**options))
+
+
+def test_every_option_says_what_it_does():
+    lines = inspect.getsource(Classify).splitlines()
+    for field in dataclasses.fields(Classify):
+        (at,) = [n for n, line in enumerate(lines) if line.startswith(f"    {field.name}: ")]
+        assert lines[at + 1].startswith('    """'), f"{field.name} has no help"
