@@ -2,7 +2,7 @@
 
 Both sides run through every batch of 128 of a shuffled epoch, short batch dropped, with one thread; the ratio is
 peer / ours. Up to 10^7 they take turns in one process, and the ratio is the median and range over the pairs. Above,
-where the peer needs a minute and gigabytes, each side runs once in a fresh process, whose peak memory is taken down as well.
+where the peer needs minutes and gigabytes, each side runs once in a fresh process, which gives its peak memory as well.
 """
 
 from __future__ import annotations

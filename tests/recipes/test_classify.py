@@ -208,7 +208,6 @@ def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
         ({"train_size": 5000}, "train_size must be at most 1294 for digits, got 5000"),
         ({"test_size": 5000}, "test_size must be at most 360, got 5000"),
         ({"validation_size": 5000}, "validation_size must be below the 1437 training examples, got 5000"),
-        ({"shard": True}, "shard needs several processes"),
         ({"data": "mnits"}, "mnist"),
     ],
 )

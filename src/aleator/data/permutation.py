@@ -78,7 +78,7 @@ class FeistelPermutation:
         self._word: type[np.uint32] | type[np.uint64] = np.uint32 if n <= 2**28 else np.uint64
         self._bits = np.iinfo(self._word).bits
         # Small halves mix slowly: with 4 pairs of lines, 10^5 orders of 50 show that neighbours are correlated.
-        pairs = 16 if n <= 2**12 else 4
+        pairs = 8 if n <= 2**12 else 4
         rng = Streams(key).numpy("feistel", cycle)
         self._constants: _Words = rng.integers(0, 2**self._bits, size=(2 * pairs, 3), dtype=self._word)
         self._constants[:, 1:] |= self._word(1)  # factors must be odd

@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from aleator.experiment.agreement import Agreement
+from aleator.experiment.model_state import is_sharded
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class GradientStep:
         self._schedule = schedule
         self._max_grad_norm = max_grad_norm
         self._agreement = Agreement(accelerator.num_processes)
-        self._sharded = any(isinstance(parameter, DTensor) for parameter in model.parameters())
+        self._sharded = is_sharded(model)
 
     def __call__(
         self, losses: Sequence[tuple[int, Callable[[], Tensor]]], *, total: int | None = None

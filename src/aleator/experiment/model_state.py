@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -33,7 +34,9 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def training_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """Return ``{"model", "optimizer"}`` as nested containers of plain tensors."""
     if not is_sharded(model):
-        return {"model": unwrapped(model).state_dict(), "optimizer": optimizer.state_dict()}
+        plain = unwrapped(model)
+        return {"model": plain.state_dict(), "optimizer": _by_name(plain, optimizer)}
+    _reshard(model)
     # Asked before the first step, torch would take one to make the state, and Adam's step count would be ahead by one.
     stepped = get_optimizer_state_dict(model, optimizer, options=_GATHER) if optimizer.state else None
     return {"model": get_model_state_dict(model, options=_GATHER), "optimizer": stepped}
@@ -45,6 +48,7 @@ def load_training_state(model: nn.Module, optimizer: Optimizer, state: dict[str,
         unwrapped(model).load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         return
+    _reshard(model)
     set_model_state_dict(model, state["model"], options=_SPREAD)
     if state["optimizer"] is not None:
         set_optimizer_state_dict(model, optimizer, state["optimizer"], options=_SPREAD)
@@ -53,10 +57,36 @@ def load_training_state(model: nn.Module, optimizer: Optimizer, state: dict[str,
 def model_state(model: nn.Module) -> dict[str, Any]:
     """Return the model's state dict as plain tensors on the CPU."""
     if is_sharded(model):
+        _reshard(model)
         return get_model_state_dict(model, options=_GATHER)
     return {name: tensor.detach().cpu() for name, tensor in unwrapped(model).state_dict().items()}
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether any parameter is a `DTensor`."""
+    """Whether the model was sharded by ``fully_shard``, or holds a `DTensor` by other means."""
+    if any(isinstance(module, FSDPModule) for module in model.modules()):
+        return True
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def _by_name(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """Return an optimizer's state with parameters under their names, as a sharded model needs it on load.
+
+    torch numbers parameters through the optimizer's groups. A parameter that is not the model's keeps its number.
+    """
+    state = optimizer.state_dict()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    named = {index: names.get(id(parameter), index) for index, parameter in enumerate(ordered)}
+    return {
+        "state": {named[index]: value for index, value in state["state"].items()},
+        "param_groups": [{**group, "params": [named[i] for i in group["params"]]} for group in state["param_groups"]],
+    }
+
+
+def _reshard(model: nn.Module) -> None:
+    # Between an evaluation and the next backward pass FSDP2's root module holds its parameters whole, as plain tensors
+    # that neither the optimizer nor torch's state functions know.
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()

@@ -32,7 +32,7 @@ class CosineToBudget(LRScheduler):
     Call ``step()`` after every optimizer step. With a warmup of w steps, step t < w uses lr·(t + 1)/(w + 1) and the
     cosine takes the remaining T − w steps. Learning rates are computed from the step number alone, so a resumed run
     continues on the same values. A group that is added later follows the same curve from the next step on, with its
-    own learning rate as the peak.
+    own learning rate as the peak. Accelerate steps a prepared schedule once per process: leave this one unprepared.
 
     Args:
         optimizer: its groups' learning rates are the peaks.

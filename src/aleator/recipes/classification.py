@@ -200,10 +200,8 @@ def _lengths(num_train: int, options: Classify) -> tuple[int, int]:
 
 def _placed(model: nn.Module, options: Classify, accelerator: Accelerator) -> nn.Module:
     model = model.to(accelerator.device)
-    if not options.shard:
+    if not options.shard or accelerator.num_processes == 1:
         return accelerator.prepare_model(model)  # type: ignore[no-any-return]
-    if accelerator.num_processes == 1:
-        raise ValueError("shard needs several processes (torchrun or accelerate launch), got 1")
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

@@ -83,7 +83,7 @@ class Classify:
     precision: Precision = "float32"
     """Arithmetic; bfloat16 and float16 are mixed precision."""
     shard: bool = False
-    """Shard weights and optimizer state over the processes with FSDP2."""
+    """Shard weights and optimizer state over the processes with FSDP2. One process has nothing to share out."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without data.

@@ -1,0 +1,1 @@
+"""The committed experiments behind the evidence: one module a method, one command to run them again."""

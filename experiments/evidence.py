@@ -1,0 +1,109 @@
+"""From experiments to ``evidence/METHOD.json``: run the commands, judge the claims, write down what was found."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aleator.cli import main
+from aleator.experiment.files import read_json, write_json
+from experiments.claims import Experiment, Scale, pair
+
+ROOT = Path(__file__).parents[1]
+EVIDENCE = ROOT / "evidence"
+
+
+def experiments_of(method: str) -> Sequence[Experiment]:
+    """Return the committed experiments of a method.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+    known = [name for name in known if name not in ("claims", "evidence", "tables")]
+    if method not in known:
+        raise ValueError(f"method must be one of {', '.join(known)}, got {method!r}")
+    module = importlib.import_module(f"experiments.{method}")
+    return module.EXPERIMENTS  # type: ignore[no-any-return]
+
+
+def produce(method: str, scales: Sequence[Scale], only: Sequence[str] = ()) -> None:
+    """Run a method's experiments of these scales and write its evidence file.
+
+    Finished runs are not run again, so an interrupted call goes on where it was. Experiments of other scales, and those
+    not named in ``only``, keep the entries they have, or are entered as not run.
+
+    Raises:
+        RuntimeError: if a comparison fails.
+    """
+    path = EVIDENCE / f"{method}.json"
+    before = read_json(path)["claims"] if path.exists() else []
+    claims: list[dict[str, Any]] = []
+    for experiment in experiments_of(method):
+        kept = [claim for claim in before if claim["experiment"] == experiment.name]
+        if experiment.scale in scales and (not only or experiment.name in only):
+            claims += _run(method, experiment)
+        else:
+            claims += kept or [_not_run(experiment, index) for index in range(len(experiment.claims))]
+        write_json(path, {"method": method, "claims": claims})
+
+
+def _run(method: str, experiment: Experiment) -> list[dict[str, Any]]:
+    out = ROOT / "out" / "evidence" / method / experiment.name
+    code = main([*experiment.command[1:], "--out", str(out)])
+    if code != 0:
+        raise RuntimeError(f"experiment {experiment.name} ended with exit code {code}; see {out}")
+    comparison = read_json(out / "comparison.json")
+    return [_judged(experiment, index, comparison) for index in range(len(experiment.claims))]
+
+
+def _judged(experiment: Experiment, index: int, comparison: dict[str, Any]) -> dict[str, Any]:
+    claim = experiment.claims[index]
+    found = pair(comparison, claim.a, claim.b)
+    headline = comparison["headline"]["name"]
+    by_name = {variant["name"]: variant for variant in comparison["variants"]}
+    return {
+        **_head(experiment, index),
+        "seeds": len(comparison["seeds"]),
+        "figures": {
+            f"{headline} difference": found["mean_difference"],
+            **{name: by_name[name]["summary"][headline]["mean"] for name in (claim.a, claim.b)},
+        },
+        "interval": found["interval"],
+        "verdict": claim.verdict(found["mean_difference"], found["interval"]),
+        "wall_seconds": sum(run["seconds"]["total"] for v in comparison["variants"] for run in v["runs"]),
+        "machine": comparison["environment"]["machine"],
+        "versions": comparison["environment"]["versions"],
+        "commit": _commit(),
+    }
+
+
+def _not_run(experiment: Experiment, index: int) -> dict[str, Any]:
+    nothing = ("seeds", "figures", "interval", "wall_seconds", "machine", "versions", "commit")
+    return {**_head(experiment, index), **dict.fromkeys(nothing), "verdict": "not run"}
+
+
+def _head(experiment: Experiment, index: int) -> dict[str, Any]:
+    claim = experiment.claims[index]
+    return {
+        "claim": claim.text,
+        "baseline": claim.b,
+        "relation": claim.relation,
+        "threshold": claim.threshold,
+        "experiment": experiment.name,
+        "data": experiment.data,
+        "scale": experiment.scale,
+        "command": shlex.join(experiment.command),
+    }
+
+
+def _commit() -> str:
+    """Return the commit the code was at, marked when the library's files differed from it."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "status", "--porcelain", "src"], capture_output=True, text=True, check=False)
+    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

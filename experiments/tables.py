@@ -1,0 +1,96 @@
+"""The tables in README and method cards, written from evidence and benchmark files and never by hand.
+
+A document holds the place of a table as two comment lines, ``<!-- begin TABLE -->`` and ``<!-- end TABLE -->``; what stands
+between them is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aleator.commands.methods import METHODS
+from aleator.experiment.files import read_json, write_text
+from experiments.evidence import EVIDENCE, ROOT
+
+BENCHMARKS = ROOT / "benchmarks" / "results"
+
+
+def update(check: bool) -> list[Path]:
+    """Bring every table up to date, unless only checking, and return the files that were not.
+
+    Raises:
+        ValueError: if a document names a table that does not exist.
+    """
+    stale = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        fresh = re.sub(r"(<!-- begin (\S+) -->\n).*?(<!-- end \2 -->)", _filled, text, flags=re.DOTALL)
+        if fresh != text:
+            stale.append(path.relative_to(ROOT))
+            if not check:
+                write_text(path, fresh)
+    return stale
+
+
+def _filled(match: re.Match[str]) -> str:
+    kind, _, name = match[2].partition(":")
+    makers: dict[str, Callable[[str], str]] = {
+        "methods": _methods_table,
+        "evidence": _evidence_table,
+        "benchmarks": _benchmark_table,
+    }
+    if kind not in makers:
+        raise ValueError(f"a table must be one of {', '.join(makers)}, got {match[2]!r}")
+    return f"{match[1]}{makers[kind](name)}\n{match[3]}"
+
+
+def _methods_table(_: str) -> str:
+    rows = ["| method | room | what it does | evidence |", "|---|---|---|---|"]
+    for method in METHODS:
+        verdicts = [claim["verdict"] for claim in _claims(method.name)]
+        counts = {verdict: verdicts.count(verdict) for verdict in ("reproduced", "partly", "not", "not run")}
+        said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "none yet"
+        card = f"docs/methods/{method.name}.md"
+        rows.append(f"| [{method.name}]({card}) | `{method.room}` | {method.summary} | {said} |")
+    return "\n".join(rows)
+
+
+def _evidence_table(method: str) -> str:
+    rows = [
+        "| claim | data | seeds | difference in accuracy, 95 % interval | verdict |",
+        "|---|---|---:|---|---|",
+    ]
+    commands: dict[str, str] = {}
+    for claim in _claims(method):
+        commands[claim["experiment"]] = claim["command"]
+        rows.append(
+            f"| {claim['claim']} | {claim['data']} | {claim['seeds'] or '–'} | {_difference(claim)} | **{claim['verdict']}** |"
+        )
+    described = [f"- `{name}`: `{command}`" for name, command in commands.items()]
+    return "\n".join([*rows, "", "Commands:", "", *described])
+
+
+def _difference(claim: dict[str, Any]) -> str:
+    if claim["figures"] is None:
+        return "–"
+    mean = next(value for name, value in claim["figures"].items() if name.endswith("difference"))
+    points = f"{100 * mean:+.2f} points"
+    return f"{points} [{', '.join(f'{100 * end:+.2f}' for end in claim['interval'])}]" if claim["interval"] else points
+
+
+def _benchmark_table(prefix: str) -> str:
+    rows = ["| what | ours | peer | ratio, lowest to highest | target |", "|---|---|---|---|---|"]
+    for path in sorted(BENCHMARKS.glob(f"{prefix}*.json")):
+        for row in read_json(path)["rows"]:
+            ratio = row["ratio"]
+            spread = f"{ratio['median']:.3g} ({ratio['low']:.3g} to {ratio['high']:.3g})"
+            rows.append(f"| {row['what']} | {row['ours']} | {row['peer']} | {spread} | {row['target']} |")
+    return "\n".join(rows)
+
+
+def _claims(method: str) -> list[dict[str, Any]]:
+    path = EVIDENCE / f"{method}.json"
+    return read_json(path)["claims"] if path.exists() else []

@@ -1,0 +1,161 @@
+"""``aleator compare RECIPE --variant …``: variants of a recipe over several seeds, and what tells them apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from aleator.commands import flags, logs, recipes
+from aleator.commands.table import write_lines, write_table
+from aleator.commands.variants import tuned, variants
+from aleator.experiment import RunOptions, registry
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is compared, and on how many runs."""
+
+    variant: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME[:FIELD=VALUE,…]")] = ()
+    """A name, and the fields in which it differs from the plain flags. The first variant is the baseline."""
+    seeds: int = 3
+    """Run every variant with the seeds 0 … N-1. One seed gives no interval."""
+    sizes: tuple[int, ...] = ()
+    """Training sizes, put into the recipe's field train_size; a smaller training set is part of a larger one."""
+    tune: Annotated[str | None, tyro.conf.arg(metavar="FIELD=V1,V2,…")] = None
+    """A field and its values. Each variant tries all and keeps the one that is best on validation."""
+    target: float | None = None
+    """Report the steps and the time to this value of the headline on validation. Default: the baseline's mean."""
+
+    def __post_init__(self) -> None:
+        """Check the number of seeds.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, got {self.seeds}")
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the runs are carried out, and where their results go."""
+
+    workers: int | None = None
+    """Runs at the same time. Default: as many as the cores hold with the runs' threads."""
+    ray: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
+    """Carry the runs out on this Ray cluster; "local" starts one on this machine."""
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Only tell the number of runs, the time and the disk they would take."""
+    out: Annotated[
+        Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: runs/RECIPE/compare-TIME-ID)")
+    ] = None
+    """The folder for everything the comparison writes. The same command with the same folder goes on there."""
+
+
+@dataclass(frozen=True)
+class EachRun(RunOptions):
+    """How each run is carried out."""
+
+    seed: tyro.conf.Suppress[int] = 0  # --seeds says which
+
+
+def parts(recipe: type[Any]) -> dict[str, type[Any]]:
+    """Return the dataclasses whose fields are the flags of ``aleator compare``."""
+    return {"recipe": recipe, "comparison": Grid, "workers": Where, "run": EachRun}
+
+
+def options() -> Any:
+    """Return the type of the command's options, for completion."""
+    return recipes.tree(parts)
+
+
+def main(args: Sequence[str]) -> int:
+    """Carry out a comparison and return the exit code."""
+    if (found := recipes.recipe_word("compare", args)) is None:
+        return 0
+    name, words = found
+    base, grid, where, each = flags.parse(parts(registry.resolve(name)), words, prog=f"aleator compare {name}")
+    plan = {
+        "name": name,
+        "seeds": range(grid.seeds),
+        "sizes": grid.sizes or None,
+        "tune": tuned(base, grid.tune) if grid.tune else None,
+        "options": RunOptions(**dataclasses.asdict(each)),
+    }
+    compared = variants(base, grid.variant)
+    if where.dry_run:
+        return _tell(compared, plan, where)
+    return _compare(compared, plan, grid, where, ["aleator", "compare", *args])
+
+
+def _compare(compared: list[Any], plan: dict[str, Any], grid: Grid, where: Where, command: list[str]) -> int:
+    from aleator.experiment.comparison import compare
+    from aleator.experiment.loop import Interrupted
+
+    with recipes.folder(plan["name"], where.out, "compare-") as out:
+        try:
+            with logs.shown():
+                result = compare(
+                    compared, **plan, out=out, target=grid.target, workers=where.workers, ray=where.ray, command=command
+                )
+        except (Interrupted, KeyboardInterrupt) as interruption:
+            again = command if where.out else [*command, "--out", str(out)]
+            reason = str(interruption) or "interrupted; finished runs are kept"
+            sys.stderr.write(f"aleator: {reason}: {shlex.join(again)}\n")
+            return 130
+    _show(out)
+    if failed := len(result["failures"]):
+        sys.stderr.write(f"aleator: {failed} of {result['planned_runs']} runs failed (logs: {out}/runs/*/run.log)\n")
+        return 1
+    return 0
+
+
+def _tell(compared: list[Any], plan: dict[str, Any], where: Where) -> int:
+    from aleator.experiment.comparison import dry_run
+
+    try:
+        write_lines(*dry_run(compared, **plan, out=where.out, workers=where.workers, ray=where.ray))
+    except RuntimeError as error:
+        sys.stderr.write(f"aleator: {' '.join(str(error).split())}\n")
+        return 1
+    return 0
+
+
+def _show(out: Path) -> None:
+    from aleator.experiment.report import write_report
+    from aleator.experiment.report.read import read_comparison
+    from aleator.experiment.report.words import difference, difference_interval, interval, measured, verdict
+
+    report = write_report(out)
+    comparison = read_comparison(out)
+    metric = comparison.headline.name if comparison.headline else ""  # which it is, a run that has finished says
+    for size in comparison.sizes if metric else ():
+        baseline = comparison.at(size)[0].label
+        against = {pair.b: pair for pair in comparison.pairs_at(size) if pair.a == baseline}
+        rows = []
+        for variant in comparison.at(size):
+            mean, pair = variant.summary.get(metric), against.get(variant.label)
+            rows.append(
+                (
+                    variant.label,
+                    str(len(variant.finished)),
+                    measured(metric, mean.mean if mean else None),
+                    interval(metric, mean.interval if mean else None),
+                    difference(metric, -pair.mean if pair else None),
+                    difference_interval(
+                        metric, (-pair.interval[1], -pair.interval[0]) if pair and pair.interval else None
+                    ),
+                )
+            )
+        title = f"{comparison.recipe}, test {metric}" + (f", {size} training examples" if size is not None else "")
+        headings = ("variant", "seeds", "mean", "95 % interval", f"minus {baseline}", "95 % interval, paired")
+        write_table(title, headings, rows)
+        write_lines(verdict(comparison, size), "")
+    write_lines(f"report: {report}")

@@ -1,0 +1,39 @@
+"""Where the library's log lines go while a command works: the screen, and the run's own file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def shown(file: Path | None = None) -> Iterator[None]:
+    """Show what the library logs on standard error, and keep it in a file that is made with its first line."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if file is not None:
+        kept = _LogFile(file, encoding="utf-8", delay=True)
+        kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handlers.append(kept)
+    logger = logging.getLogger("aleator")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A file that makes its folder when it is opened."""
+
+    def _open(self) -> Any:
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        return super()._open()

@@ -1,0 +1,58 @@
+"""What ``run`` and ``compare`` share: the word RECIPE, the folder of the results, the help that lists the recipes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from aleator.commands import flags
+from aleator.commands.list import BROKEN, summary
+from aleator.experiment import registry
+
+
+def recipe_word(verb: str, args: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Return the recipe's name and the words after it; None when help was asked for and has been given.
+
+    Raises:
+        ValueError: if the first word is not a recipe.
+    """
+    if args and not args[0].startswith("-"):
+        return args[0], list(args[1:])
+    if "--help" in args or "-h" in args:
+        listed = {name: summary(name) for name in registry.names()}
+        description = f"{verb.capitalize()} RECIPE: one of these, or a class of your own as path/to/file.py:Class."
+        flags.write_help(listed, prog=f"aleator {verb}", description=description)
+        return None
+    known = ", ".join(registry.names())
+    raise ValueError(
+        f"RECIPE is missing, write aleator {verb} RECIPE [--FIELD VALUE …] (recipes: {known}; or path/to/file.py:Class)"
+    )
+
+
+def tree(parts: Callable[[type[Any]], dict[str, type[Any]]]) -> Any:
+    """Return a subcommand for each registered recipe that can be imported, for completion."""
+    listed = {name: line for name in registry.names() if not (line := summary(name)).startswith(BROKEN)}
+    return flags.choice(listed, lambda name: flags.together(parts(registry.resolve(name))))
+
+
+@contextlib.contextmanager
+def folder(recipe: str, given: Path | None, prefix: str = "") -> Iterator[Path]:
+    """Give the folder that was asked for, or ``runs/RECIPE/PREFIX TIME-ID``, which nobody else has.
+
+    A folder made here is taken away again when nothing was written into it.
+    """
+    if given is not None:
+        yield given
+        return
+    made = Path("runs") / recipe.rpartition(":")[2] / f"{prefix}{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    made.mkdir(parents=True)
+    try:
+        yield made
+    finally:
+        with contextlib.suppress(OSError):
+            os.removedirs(made)  # removes folders that are empty and stops at one that is not

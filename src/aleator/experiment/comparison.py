@@ -1,0 +1,238 @@
+"""Variants compared: every run of the grid carried out, and ``comparison.json`` written.
+
+    plan the runs; leave out those that are finished; carry out the rest, each in a process of its own; summarise
+
+The summary is rewritten whenever a run ends, so an interrupted comparison already has a report, and the same command
+goes on where it stopped: finished runs are kept, unfinished ones continue from their checkpoints. A run that fails
+loses only itself. Bad input in any run stops the comparison, because it would be the same with every other seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from aleator.experiment.comparison_forecast import forecast
+from aleator.experiment.comparison_progress import ComparisonProgress, clock
+from aleator.experiment.comparison_summary import (
+    Results,
+    check_folder,
+    finished_result,
+    finished_results,
+    summarise,
+)
+from aleator.experiment.files import read_json, write_json
+from aleator.experiment.options import RunOptions
+from aleator.experiment.plan import PlannedRun, Variant, plan_runs, run_folder
+from aleator.experiment.workers import LocalWorkers, Outcome, Workers, carry_out, default_workers, job_of
+
+_log = logging.getLogger("aleator.experiment")
+
+_LOOK_EVERY = 0.25  # seconds between two looks at signals and progress
+
+
+def compare(
+    variants: Sequence[Variant],
+    *,
+    name: str,
+    seeds: Sequence[int],
+    out: Path,
+    options: RunOptions | None = None,
+    sizes: Sequence[int] | None = None,
+    tune: tuple[str, Sequence[Any]] | None = None,
+    target: float | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    command: list[str] | None = None,
+) -> dict[str, Any]:
+    """Carry out a comparison, or what is left of it, and return the content of ``comparison.json``.
+
+    Args:
+        variants: what is compared; the first one is the baseline.
+        name: what `registry.resolve` finds the recipe's class under.
+        seeds: every variant runs once with each.
+        out: the comparison's folder; a folder with a comparison of the same recipe is continued.
+        options: of every run; the seed in it is replaced.
+        sizes: training sizes (nested subsets), put into the recipe's field ``train_size``.
+        tune: a field and the values that every variant tries; each variant reports the one best on validation.
+        target: value of the validation headline whose time and steps are reported. Default: the baseline's mean at the
+            end of its runs.
+        workers: runs at the same time. Default: as many as the usable cores hold with ``options.threads`` each.
+        ray: address of a Ray cluster that carries out the runs instead of local processes, or ``"local"``.
+        command: the command line, for the record.
+
+    Returns:
+        The content of ``comparison.json``. Where ``"failures"`` is not empty, some runs did not finish.
+
+    Raises:
+        ValueError: for options that cannot work, in the comparison or in a run (the line names the variant).
+        ImportError: if Ray is asked for and not installed.
+        Interrupted: on SIGINT or SIGTERM, after the running runs have saved their state.
+    """
+    options, out, command = options or RunOptions(), Path(out), command or []
+    planned = plan_runs(variants, seeds, name=name, options=options, sizes=sizes, tune=tune)
+    check_folder(out, name)
+    results = finished_results(planned, out)
+    ended_badly: dict[str, Outcome] = {}
+
+    def write() -> None:
+        content = summarise(variants, planned, results, ended_badly, out=out, name=name, target=target, command=command)
+        write_json(out / "comparison.json", content)
+
+    waiting = [run for run in planned if run.folder not in results]
+    try:
+        if waiting:
+            crew = _crew(workers, ray, options.threads, out)
+            with contextlib.closing(crew):
+                _carry_out_all(waiting, crew, _Books(name, out, command, results, ended_badly, write))
+    finally:
+        if results or ended_badly:
+            write()
+    for run in planned:
+        if (outcome := ended_badly.get(run.folder)) is not None:
+            log = run_folder(out, run) / "run.log"
+            _log.error("%s did not finish: %s (log: %s)", run.label, outcome.error, log)
+    return read_json(out / "comparison.json")
+
+
+def dry_run(
+    variants: Sequence[Variant],
+    *,
+    name: str,
+    seeds: Sequence[int],
+    out: Path | None = None,
+    options: RunOptions | None = None,
+    sizes: Sequence[int] | None = None,
+    tune: tuple[str, Sequence[Any]] | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+) -> list[str]:
+    """Say in a few lines what `compare` with the same arguments would cost. Nothing is written to ``out``.
+
+    Raises:
+        ValueError: for options that cannot work; the line names the variant.
+        RuntimeError: if a task breaks while it is timed.
+    """
+    options = options or RunOptions()
+    planned = plan_runs(variants, seeds, name=name, options=options, sizes=sizes, tune=tune)
+    results: Results = {}
+    if out is not None:
+        check_folder(out, name)
+        results = finished_results(planned, out)
+    slots = workers if workers is not None else 1 if ray is not None else default_workers(options.threads)
+    cost = forecast(planned, results, name=name, out=out, workers=slots)
+    at_once = f"{slots} at a time" if slots > 1 else "one at a time"
+    shared = "; a cluster shares it over its cores" if ray is not None and workers is None else ""
+    seconds = "unknown: a task has no end of its own" if cost.seconds is None else f"about {clock(cost.seconds)}"
+    source = f" ({cost.measured} timed now)" if cost.measured else " (from finished runs)" if results else ""
+    return [
+        f"runs: {cost.runs}, of which {cost.finished} are finished",
+        *(f"  to do: {label}" for label in cost.to_do),
+        f"time: {seconds}, {at_once}{source}{shared}",
+        f"disk: about {cost.bytes / 1e6:.1f} MB",
+    ]
+
+
+@dataclass(frozen=True)
+class _Books:
+    """What is known about the runs, and where it is written down."""
+
+    name: str
+    out: Path
+    command: list[str]
+    results: Results
+    ended_badly: dict[str, Outcome]
+    write: Callable[[], None]
+
+    def enter(self, run: PlannedRun, outcome: Outcome) -> str:
+        """Write down how a run ended, and return it as text."""
+        if outcome.status == "refused":  # the comparison was asked for wrongly: there is nothing to report
+            return f"refused: {outcome.error}"
+        result = finished_result(self.out, run) if outcome.status == "done" else None
+        if result is None:
+            self.ended_badly[run.folder] = outcome
+            self.write()
+            return outcome.error or outcome.status if outcome.status == "interrupted" else f"failed: {outcome.error}"
+        self.results[run.folder] = result
+        self.write()
+        headline = result["headline"]["name"]
+        value = result["test"].get(headline)
+        return f"test {headline} {value:.4g}" if value is not None else "done"
+
+
+def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) -> None:
+    queue = deque(waiting)
+    running: dict[str, PlannedRun] = {}
+    refused: str | None = None
+    total = len(waiting) + len(books.results)
+    progress = ComparisonProgress(total, len(books.results), crew.slots)
+    with _Signals() as signals, progress:
+        while running or (queue and refused is None and not signals.count):
+            while queue and refused is None and not signals.count and len(running) < crew.slots:
+                run = queue.popleft()
+                running[run.folder] = run
+                crew.start(run.folder, job_of(run, books.name, books.out, books.command), carry_out)
+                progress.started(run.folder, run.label, run_folder(books.out, run))
+            for folder, outcome in crew.wait(_LOOK_EVERY).items():
+                run = running.pop(folder)
+                progress.ended(folder, books.enter(run, outcome), outcome.status == "done")
+                if outcome.status == "refused" and refused is None:
+                    refused = f"variant {run.variant!r}: {outcome.error}"
+                    crew.interrupt()
+            if signals.due():
+                if signals.count == 1:
+                    _log.warning("stopping: the running runs save their state; once more to leave at once")
+                    crew.interrupt()
+                else:
+                    crew.kill()
+            progress.refresh()
+    if refused is not None:
+        raise ValueError(refused)
+    if signals.count:
+        from aleator.experiment.loop import Interrupted
+
+        done = f"{len(books.results)} of {total} runs"
+        raise Interrupted(f"interrupted with {done} finished; the same command goes on from there")
+
+
+class _Signals:
+    """Counts SIGINT and SIGTERM instead of dying of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._seen = 0
+
+    def due(self) -> bool:
+        """Whether a signal arrived since the last question."""
+        arrived, self._seen = self.count > self._seen, self.count
+        return arrived
+
+    def __enter__(self) -> _Signals:
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+
+
+def _crew(workers: int | None, ray: str | None, threads: int, out: Path) -> Workers:
+    if ray is not None:
+        from aleator.experiment.ray_workers import RayWorkers
+
+        return RayWorkers(ray, threads=threads, out=out, slots=workers)
+    return LocalWorkers(default_workers(threads) if workers is None else workers)

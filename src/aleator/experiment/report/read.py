@@ -1,0 +1,335 @@
+"""What is in a folder: the JSON of a comparison or of a run, as plain records.
+
+Everything a page shows comes from here. What must be there to make sense of the rest (recipe, headline, variants) is
+required; what a run that failed or is still missing cannot have is None. Paths inside the JSON are followed only
+below the folder itself.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from aleator.experiment.files import read_json
+from aleator.experiment.protocol import Headline
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of metrics.jsonl: finite metrics of a split after ``step`` steps and ``seconds`` of training."""
+
+    step: int
+    seconds: float
+    split: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one variant. ``folder`` is relative to the comparison and exists, or is None."""
+
+    seed: int
+    status: str
+    folder: str | None
+    steps: int | None
+    examples: int | None
+    seconds: dict[str, float]
+    peak_memory_bytes: int | None
+    validation: dict[str, float]
+    test: dict[str, float]
+    accuracy_interval: Interval | None
+    log: list[LogLine]
+
+    @property
+    def done(self) -> bool:
+        """Whether the run reached its end."""
+        return self.status == "done"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean of a test metric over ``n`` seeds and its 95 % interval, or None where ``n`` seeds cannot give one."""
+
+    mean: float
+    interval: Interval | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """Steps and training seconds each seed needed to reach ``target`` on ``split``; None where it did not.
+
+    ``source`` is ``"baseline"`` where the target is what the first variant reached.
+    """
+
+    target: float
+    source: str
+    split: str
+    steps: list[int | None]
+    seconds: list[float | None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One value of the tuned field: the mean validation headline of ``n`` finished seeds."""
+
+    tuned: dict[str, Any]
+    validation: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A column of the comparison at one training size. ``label`` is unique among the variants of that size."""
+
+    label: str
+    changed: dict[str, Any]
+    tuned: dict[str, Any]
+    size: int | None
+    runs: list[Run]
+    summary: dict[str, Summary]
+    target: Target | None
+    trials: list[Trial]
+
+    @property
+    def finished(self) -> list[Run]:
+        """The runs that reached their end."""
+        return [run for run in self.runs if run.done]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The paired difference a − b of one metric at one training size."""
+
+    a: str
+    b: str
+    size: int | None
+    mean: float
+    interval: Interval | None
+    p_value: float | None
+    smallest_detectable: float | None
+    n: int
+
+    @property
+    def reading(self) -> Literal["excludes zero", "includes zero", "no interval"]:
+        """What the interval says about zero."""
+        if self.interval is None:
+            return "no interval"
+        low, high = self.interval
+        return "excludes zero" if low > 0 or high < 0 else "includes zero"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that failed or was interrupted.
+
+    ``of`` tells it from the variant's other runs with that seed; ``log`` is a path below the folder, if that exists.
+    """
+
+    variant: str
+    of: str
+    seed: int | None
+    error: str
+    log: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All of comparison.json that a page shows, with the logs of its runs. No finished run: no headline is known."""
+
+    recipe: str
+    headline: Headline | None
+    seeds: list[int]
+    sizes: list[int | None]
+    tune: dict[str, Any] | None
+    variants: list[Variant]
+    pairs: list[Pair]
+    failures: list[Failure]
+    planned: int
+    finished: int
+    command: list[str]
+    environment: dict[str, Any]
+    created: str
+
+    def at(self, size: int | None) -> list[Variant]:
+        """The variants of one training size, in the order they were given."""
+        return [variant for variant in self.variants if variant.size == size]
+
+    def pairs_at(self, size: int | None) -> list[Pair]:
+        """The paired differences of one training size."""
+        return [pair for pair in self.pairs if pair.size == size]
+
+
+@dataclass(frozen=True)
+class SingleRun:
+    """All of a run folder that a page shows. ``result`` is None when the run has not finished."""
+
+    config: dict[str, Any]
+    result: dict[str, Any] | None
+    log: list[LogLine]
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Read ``folder/comparison.json`` and the metrics of its runs.
+
+    Raises:
+        ValueError: if a file is damaged, of another schema version, or not what its name says.
+    """
+    path = folder / "comparison.json"
+    document = read_json(path)
+    try:
+        return _comparison(folder, document)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a comparison that this library wrote: {error!r}") from error
+
+
+def read_run(folder: Path) -> SingleRun:
+    """Read the config, the result if there is one, and the metrics of a run's folder.
+
+    Raises:
+        ValueError: if a file is damaged, of another schema version, or not what its name says.
+    """
+    config = read_json(folder / "config.json")
+    result = read_json(folder / "result.json") if (folder / "result.json").is_file() else None
+    if "recipe" not in config:
+        raise ValueError(f"{folder / 'config.json'} is not the config of a run: it has no 'recipe'")
+    if result is not None and not {"headline", "test", "validation"} <= result.keys():
+        raise ValueError(
+            f"{folder / 'result.json'} is not the result of a run: headline, test or validation is missing"
+        )
+    return SingleRun(config, result, read_log(folder))
+
+
+def read_log(folder: Path) -> list[LogLine]:
+    """Read ``folder/metrics.jsonl``; an absent file is an empty log.
+
+    The last line of a run that was killed may be cut off, and is left out. A resumed run may have logged a step
+    twice: the later line stands.
+
+    Raises:
+        ValueError: if another line is damaged; the message names the file and the line.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    log: dict[tuple[str, int], LogLine] = {}
+    for number, text in enumerate(lines, start=1):
+        try:
+            entry = json.loads(text)
+            line = LogLine(int(entry["step"]), float(entry["seconds"]), str(entry["split"]), _finite(entry["metrics"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number}, is not a line of metrics: {text[:60]!r}") from None
+        log[line.split, line.step] = line
+    return sorted(log.values(), key=lambda line: line.step)
+
+
+def _comparison(folder: Path, document: dict[str, Any]) -> Comparison:
+    named = document["headline"]
+    headline = Headline(named["name"], named["direction"]) if named else None
+    entries = document["variants"]
+    keys = [(entry["name"], entry.get("size")) for entry in entries]
+    variants = [_variant(folder, entry, keys.count(key) > 1) for entry, key in zip(entries, keys, strict=True)]
+    return Comparison(
+        recipe=document["recipe"],
+        headline=headline,
+        seeds=list(document["seeds"]),
+        sizes=list(dict.fromkeys(variant.size for variant in variants)),
+        tune=document.get("tune"),
+        variants=variants,
+        pairs=[_pair(entry) for entry in document.get("pairs") or [] if headline and entry["metric"] == headline.name],
+        failures=[_failure(folder, entry) for entry in document.get("failures") or []],
+        planned=document["planned_runs"],
+        finished=document["finished_runs"],
+        command=list(document.get("command") or []),
+        environment=document.get("environment") or {},
+        created=document.get("created") or "",
+    )
+
+
+def _variant(folder: Path, entry: dict[str, Any], ambiguous: bool) -> Variant:
+    tuned = entry.get("tuned") or {}
+    chosen = ", ".join(f"{name}={value}" for name, value in tuned.items())
+    return Variant(
+        label=f"{entry['name']} ({chosen})" if ambiguous and chosen else str(entry["name"]),
+        changed=entry.get("changed") or {},
+        tuned=tuned,
+        size=entry.get("size"),
+        runs=[_run(folder, run) for run in entry["runs"]],
+        summary={
+            name: Summary(float(value["mean"]), _interval(value.get("interval")), int(value["n"]))
+            for name, value in (entry.get("summary") or {}).items()
+            if name != "examples" and value.get("mean") is not None
+        },
+        target=_target(entry.get("to_target")),
+        trials=[Trial(trial["tuned"], trial.get("validation"), trial["n"]) for trial in entry.get("trials") or []],
+    )
+
+
+def _target(entry: dict[str, Any] | None) -> Target | None:
+    if not entry:
+        return None
+    source = entry.get("source") or "given"
+    return Target(float(entry["target"]), source, entry["split"], list(entry["steps"]), list(entry["seconds"]))
+
+
+def _run(folder: Path, entry: dict[str, Any]) -> Run:
+    place = _inside(folder, entry.get("folder"))
+    return Run(
+        seed=int(entry["seed"]),
+        status=str(entry["status"]),
+        folder=place,
+        steps=entry.get("steps"),
+        examples=entry.get("examples"),
+        seconds=_finite(entry.get("seconds") or {}),
+        peak_memory_bytes=entry.get("peak_memory_bytes"),
+        validation=_finite(entry.get("validation") or {}),
+        test=_finite(entry.get("test") or {}),
+        accuracy_interval=_interval(entry.get("accuracy_interval")),
+        log=read_log(folder / place) if place is not None else [],
+    )
+
+
+def _pair(entry: dict[str, Any]) -> Pair:
+    return Pair(
+        a=entry["a"],
+        b=entry["b"],
+        size=entry.get("size"),
+        mean=float(entry["mean_difference"]),
+        interval=_interval(entry.get("interval")),
+        p_value=entry.get("p_value"),
+        smallest_detectable=entry.get("smallest_detectable"),
+        n=int(entry["n"]),
+    )
+
+
+def _failure(folder: Path, entry: dict[str, Any]) -> Failure:
+    parts = [f"size {entry['size']}"] if entry.get("size") is not None else []
+    parts += [f"{name}={value}" for name, value in (entry.get("tuned") or {}).items()]
+    error = str(entry.get("error") or entry.get("status") or "")
+    return Failure(str(entry["variant"]), ", ".join(parts), entry.get("seed"), error, _inside(folder, entry.get("log")))
+
+
+def _inside(folder: Path, relative: Any) -> str | None:
+    """Return a relative path that exists below ``folder``, or None: a report links and reads nothing else."""
+    if not isinstance(relative, str) or not relative:
+        return None
+    root = folder.resolve()
+    place = (root / relative).resolve()
+    return place.relative_to(root).as_posix() if place.is_relative_to(root) and place.exists() else None
+
+
+def _interval(value: Any) -> Interval | None:
+    return None if value is None or None in value else (float(value[0]), float(value[1]))
+
+
+def _finite(metrics: dict[str, Any]) -> dict[str, float]:
+    """Keep the numbers. JSON has no NaN: a metric that was not finite was written as null."""
+    return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}

@@ -1,0 +1,307 @@
+"""A process for every run.
+
+A run in a process of its own has its own accelerator, honest peak memory, and a crash that loses only itself. Processes
+are forked from a server that has imported torch and computed nothing (``forkserver``), so that starting one costs
+milliseconds and not an import of torch; the server has one thread, so no lock is held across the fork. What travels is
+JSON: the recipe's name and its options, from which the child rebuilds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from aleator.experiment import registry
+from aleator.experiment.identity import options_of, recipe_from
+from aleator.experiment.options import RunOptions
+from aleator.experiment.plan import PlannedRun, run_folder
+
+Job = dict[str, Any]
+Work = Callable[[Job], dict[str, Any]]
+
+# What a child needs of all that is slow to import. The first torch optimizer of a process imports torch._dynamo.
+_PRELOADED = ["aleator.experiment.loop", "torch._dynamo", "torch.utils.tensorboard", "safetensors.torch"]
+
+_PATIENCE = 30.0  # seconds that a run has to save its state when the comparison itself breaks
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        status: ``"refused"`` is bad input: the run cannot work as it was asked for.
+        error: one line, for every status but ``"done"``.
+        answer: what the work returned.
+    """
+
+    status: Literal["done", "refused", "interrupted", "failed"]
+    error: str | None = None
+    answer: dict[str, Any] | None = None
+
+
+@runtime_checkable
+class Workers(Protocol):
+    """Where jobs are carried out: processes of this machine, or a cluster."""
+
+    slots: int
+    """How many jobs may be started at once."""
+
+    def start(self, key: str, job: Job, work: Work) -> None:
+        """Begin a job."""
+        ...
+
+    def wait(self, seconds: float) -> dict[str, Outcome]:
+        """Return the jobs that ended, by key; after so many seconds at the latest."""
+        ...
+
+    def interrupt(self) -> None:
+        """Ask every running job to save its state and leave."""
+        ...
+
+    def kill(self) -> None:
+        """End every running job at once."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was taken."""
+        ...
+
+
+def job_of(run: PlannedRun, name: str, out: Path, command: list[str]) -> Job:
+    """Return what a process has to know to carry out a run: values that JSON has words for."""
+    if registry.is_file(name):
+        path, _, class_name = name.rpartition(":")
+        name = f"{Path(path).resolve()}:{class_name}"
+    return {
+        "recipe": name,
+        "options": options_of(run.recipe),
+        "run": options_of(run.options),
+        "size": run.size,
+        "folder": str(run_folder(out, run).resolve()),
+        "command": command,
+        "working_directory": os.getcwd(),
+        # The fork server keeps the environment of its own start.
+        "environment": {key: value for key, value in os.environ.items() if key.startswith("ALEATOR_")},
+    }
+
+
+def recipe_and_options(job: Job) -> tuple[Any, RunOptions]:
+    """Rebuild a job's recipe and the options of its run.
+
+    Raises:
+        ValueError: if the recipe cannot be found or refuses its options.
+    """
+    run = {**job["run"], "trackers": tuple(job["run"]["trackers"])}
+    return recipe_from(job["recipe"], job["options"]), RunOptions(**run)
+
+
+def carry_out(job: Job) -> dict[str, Any]:
+    """Run a job's recipe in this process; an unfinished run goes on from its newest checkpoint, if there is one."""
+    from aleator.experiment import loop
+
+    folder = Path(job["folder"])
+    started_before = (folder / "config.json").exists()
+    if not started_before:  # a process killed while it wrote the first file may have left a part of it
+        for left_over in folder.glob(".config.json.*"):
+            left_over.unlink()
+    recipe, options = recipe_and_options(job)
+    return loop.run(
+        recipe,
+        folder,
+        options,
+        name=job["recipe"],
+        resume=started_before,
+        size=job["size"],
+        command=job["command"],
+    )
+
+
+def outcome_of(work: Work, job: Job) -> Outcome:
+    """Do the work with this process's output in the job's ``run.log``, and say how it ended."""
+    from aleator.experiment.loop import Interrupted
+
+    folder = Path(job["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    started_before = (folder / "config.json").exists()
+    with _output_in(folder / "run.log"):
+        try:
+            _enter(job)
+            return Outcome("done", answer=work(job))
+        except (Interrupted, KeyboardInterrupt) as reason:
+            return Outcome("interrupted", _one_line(reason))
+        except (ValueError, FileNotFoundError, ImportError) as error:
+            traceback.print_exc()
+            # The loop checks everything before it writes config.json. The same errors from inside a run are failures.
+            refused = not started_before and not (folder / "config.json").exists()
+            return Outcome("refused", _one_line(error)) if refused else Outcome("failed", _named(error))
+        except BaseException as error:
+            traceback.print_exc()
+            return Outcome("failed", _named(error))
+
+
+class LocalWorkers:
+    """Processes on this machine.
+
+    Args:
+        slots: how many jobs run at the same time.
+    """
+
+    def __init__(self, slots: int) -> None:
+        if slots < 1:
+            raise ValueError(f"workers must be at least 1, got {slots}")
+        self.slots = slots
+        self._running: dict[str, tuple[BaseProcess, Connection]] = {}
+        methods = multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if "forkserver" in methods:
+            self._context.set_forkserver_preload(_PRELOADED)
+
+    def start(self, key: str, job: Job, work: Work = carry_out) -> None:
+        """Begin a job in a new process."""
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_child, args=(work, json.dumps(job), sender), name=key)
+        with _script_not_run_again():
+            process.start()
+        sender.close()
+        self._running[key] = (process, receiver)
+
+    def wait(self, seconds: float) -> dict[str, Outcome]:
+        """Return the jobs that ended, by key; after so many seconds at the latest."""
+        sentinels = {process.sentinel: key for key, (process, _) in self._running.items()}
+        ended = [sentinels[sentinel] for sentinel in wait(list(sentinels), seconds) if isinstance(sentinel, int)]
+        return {key: self._collect(key) for key in ended}
+
+    def interrupt(self) -> None:
+        """Ask every running job to save its state and leave (SIGTERM)."""
+        for process, _ in self._running.values():
+            process.terminate()
+
+    def kill(self) -> None:
+        """End every running job at once (SIGKILL)."""
+        for process, _ in self._running.values():
+            process.kill()
+
+    def close(self) -> None:
+        """End what is still running; it may save its state first."""
+        self.interrupt()
+        for process, _ in self._running.values():
+            process.join(_PATIENCE)
+        self.kill()
+        for key in list(self._running):
+            self._collect(key)
+
+    def _collect(self, key: str) -> Outcome:
+        process, receiver = self._running.pop(key)
+        process.join()
+        with receiver:
+            try:
+                return Outcome(**json.loads(receiver.recv_bytes()))
+            except (EOFError, OSError):
+                return _without_a_word(process.exitcode)
+
+
+def default_workers(threads: int) -> int:
+    """Return how many runs of so many threads the cores that this process may use can hold; at least 1."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        cores = os.cpu_count() or 1
+    return max(1, cores // threads)
+
+
+def _child(work: Work, job: str, answer: Connection) -> None:
+    if hasattr(os, "setsid"):  # Ctrl-C at the terminal goes to the parent alone, which decides what the children do
+        os.setsid()
+    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    outcome = outcome_of(work, json.loads(job))
+    with answer, contextlib.suppress(BrokenPipeError):
+        answer.send_bytes(json.dumps(dataclasses.asdict(outcome)).encode())
+
+
+def _leave_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _script_not_run_again() -> Iterator[None]:
+    # A child of multiprocessing runs the caller's script again to find what it defines. Ours needs nothing from there,
+    # and a script without ``if __name__ == "__main__"`` would start a comparison inside each of its own runs.
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+@contextlib.contextmanager
+def _output_in(path: Path) -> Iterator[None]:
+    # At the level of file descriptors, so that what compiled code prints is there too.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("aleator")
+    level = logger.level
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = [os.dup(1), os.dup(2)]
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, saved in enumerate(before, start=1):
+            os.dup2(saved, number)
+            os.close(saved)
+
+
+def _enter(job: Job) -> None:
+    for key in [key for key in os.environ if key.startswith("ALEATOR_")]:
+        del os.environ[key]
+    os.environ.update(job["environment"])
+    with contextlib.suppress(FileNotFoundError):  # on another machine of a cluster
+        os.chdir(job["working_directory"])
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:2000] or type(error).__name__
+
+
+def _named(error: BaseException) -> str:
+    line = _one_line(error)
+    return line if line == type(error).__name__ else f"{type(error).__name__}: {line}"
+
+
+def _without_a_word(exit_code: int | None) -> Outcome:
+    if exit_code in (-signal.SIGTERM, 128 + signal.SIGINT):
+        return Outcome("interrupted", "the process left before its state was saved")
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+        return Outcome("failed", f"the process was killed by {name}{hint}")
+    return Outcome("failed", f"the process ended with exit code {exit_code}")

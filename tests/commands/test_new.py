@@ -1,0 +1,85 @@
+"""Claims about the recipe that ``aleator new`` writes: it runs as it is, and everything works with it."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from aleator.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def mine(capsys) -> list[str]:
+    """The commands that ``aleator new mine.py`` says to try next."""
+    assert main(["new", "mine.py"]) == 0
+    lines = capsys.readouterr().out.strip().split("\n")
+    assert lines[0] == "wrote mine.py; try"
+    return [line.strip() for line in lines[1:]]
+
+
+def test_the_two_commands_it_prints_work(mine, capsys):
+    run, compare = (shlex.split(command)[1:] for command in mine)
+    assert main([*run, "--out", "run"]) == 0
+    assert json.loads(Path("run/result.json").read_text())["test"]["accuracy"] > 0.9
+    assert main([*compare, "--seeds", "1", "--epochs", "2", "--out", "compared"]) == 0
+    assert "report: compared/report.html" in capsys.readouterr().out
+
+
+def test_it_is_resumed_bit_for_bit_after_an_interruption(mine):
+    # Interrupted in the middle of its third pass, by its own hand so that the place is known.
+    text = Path("mine.py").read_text()
+    first_line = '        """Learn from one batch."""\n'
+    assert first_line in text
+    interruption = "        if next(STEPS) == 30:\n            signal.raise_signal(signal.SIGINT)\n"
+    counter = "import itertools\nimport signal\n\nSTEPS = itertools.count()\n"
+    Path("killed.py").write_text(counter + text.replace(first_line, first_line + interruption))
+    assert main(["run", "killed.py:MyRecipe", "--epochs", "4", "--out", "killed"]) == 130
+    assert main(["run", "killed.py:MyRecipe", "--epochs", "4", "--out", "killed", "--resume"]) == 0
+    assert main(["run", "mine.py:MyRecipe", "--epochs", "4", "--out", "whole"]) == 0
+    assert Path("killed/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+    killed, whole = (json.loads(Path(folder, "result.json").read_text()) for folder in ("killed", "whole"))
+    assert killed["test"] == whole["test"]
+    assert killed["progress"] == whole["progress"] == 4 * (400 // 32)
+
+
+def test_sizes_are_compared_with_it(mine):
+    command = "compare mine.py:MyRecipe --variant all --sizes 50 100 --seeds 1 --epochs 1 --out o"
+    assert main(command.split()) == 0
+    assert json.loads(Path("o/comparison.json").read_text())["sizes"] == [50, 100]
+
+
+def test_its_own_bad_options_are_one_line(mine, capsys):
+    assert main(["run", "mine.py:MyRecipe", "--train-size", "500", "--out", "o"]) == 2
+    assert capsys.readouterr().err == "aleator: train_size must be between 1 and 400, got 500\n"
+
+
+def test_a_file_that_exists_is_left_alone(capsys):
+    Path("mine.py").write_text("my thesis")
+    assert main(["new", "mine.py"]) == 2
+    assert capsys.readouterr().err == "aleator: 'mine.py' exists already and is left alone; choose another name\n"
+    assert Path("mine.py").read_text() == "my thesis"
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("mine.txt", "FILE must end in .py, got 'mine.txt'"),
+        ("nowhere/mine.py", "FILE must be in a folder that exists, got 'nowhere/mine.py'"),
+    ],
+)
+def test_a_name_that_cannot_be(name, line, capsys):
+    assert main(["new", name]) == 2
+    assert capsys.readouterr().err == f"aleator: {line}\n"
+
+
+def test_the_commands_in_the_file_name_the_file(mine):
+    text = Path("mine.py").read_text()
+    assert len(re.findall(r"aleator (?:run|compare) mine\.py:MyRecipe", text)) == 2
+    assert "FILE" not in text

@@ -1,0 +1,203 @@
+"""Two processes, gloo: what one process computes, two compute together."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from aleator.experiment.files import read_json
+
+HERE = Path(__file__).parent
+
+# Several runs in one launch: starting processes takes longer than the runs.
+PROGRAM = """
+import json, os, sys
+from pathlib import Path
+import torch
+from aleator.experiment import RunOptions, run
+from aleator.recipes.classify import Classify
+
+requests = json.loads(sys.argv[1])
+processes = int(sys.argv[2])
+
+class Recorded(Classify):
+    def task(self, streams, accelerator):
+        assert accelerator.num_processes == processes, accelerator.num_processes
+        task = super().task(streams, accelerator)
+        step = task.train_step
+        def train_step(batch):
+            seen.append(batch[0].double().sum((1, 2, 3)).tolist())
+            return step(batch)
+        task.train_step = train_step
+        return task
+
+options = RunOptions(trackers=(), log_every=5)
+for request in requests:
+    seen = []
+    run(Recorded(**request["recipe"]), Path(request["out"]), options, name="classify", resume=request["resume"])
+    rank = os.environ.get("RANK", "0")
+    Path(request["out"] + f"-seen-{rank}.json").write_text(json.dumps(seen))
+"""
+
+
+def train(tmp_path: Path, processes: int, recipes: dict[str, dict], resume: bool = False) -> dict[str, Path]:
+    """Carry out the recipes one after the other; return the folder of each by its name."""
+    folders = {name: tmp_path / name for name in recipes}
+    requests = [{"recipe": recipe, "out": str(folders[name]), "resume": resume} for name, recipe in recipes.items()]
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    launch = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    )
+    command = [sys.executable, *launch, str(program), json.dumps(requests), str(processes)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folders
+
+
+def seen(folder: Path, rank: int) -> list[list[float]]:
+    return json.loads(Path(f"{folder}-seen-{rank}.json").read_text())
+
+
+def largest_difference(one: Path, other: Path) -> float:
+    a, b = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert a.keys() == b.keys()
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+SMALL = {"subset": "rs2", "ratio": 0.1, "rounds": 5}
+EXACT = {**SMALL, "precision": "float64"}
+ADAM = {**EXACT, "optimizer": "adamw", "lr": 0.01}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    tmp = tmp_path_factory.mktemp("distributed")
+    one = train(
+        tmp,
+        1,
+        {"float64-1": EXACT, "float32-1": SMALL, "adam-1": ADAM, "cut-one": {**ADAM, "shard": True, "stop_at": 10}},
+    )
+    two = train(
+        tmp,
+        2,
+        {
+            "float64-2": EXACT,
+            "float32-2": SMALL,
+            "sharded": {**EXACT, "shard": True},
+            "accumulated": {**EXACT, "accumulate": 3},
+            "cut-sgd": {**EXACT, "shard": True, "stop_at": 10},
+            "cut-adam": {**ADAM, "shard": True, "stop_at": 10},
+        },
+    )
+    return one | two
+
+
+def test_two_processes_see_disjoint_halves_of_the_same_rounds(folders):
+    one, two = folders["float64-1"], folders["float64-2"]
+    for whole, first, second in zip(seen(one, 0), seen(two, 0), seen(two, 1), strict=True):
+        assert len(first) == len(second) == 16
+        assert sorted(first + second) == sorted(whole)
+
+
+def test_float64_held_out_loss_equals_one_process(folders):
+    one, two = (read_json(folders[name] / "result.json") for name in ("float64-1", "float64-2"))
+    assert one["steps"] == two["steps"] == 20
+    assert abs(one["test"]["loss"] - two["test"]["loss"]) < 1e-8
+    assert one["test"]["accuracy"] == two["test"]["accuracy"]
+    assert one["test"]["examples"] == two["test"]["examples"] == 360
+    assert one["examples"] == two["examples"]
+
+
+def test_float32_weights_after_20_steps_equal_one_process(folders):
+    assert largest_difference(folders["float32-1"], folders["float32-2"]) < 1e-6
+
+
+def test_logged_training_loss_is_that_of_the_whole_batch(folders):
+    logs = [folders[name] / "metrics.jsonl" for name in ("float64-1", "float64-2")]
+    rows = [[json.loads(line) for line in log.read_text().splitlines()] for log in logs]
+    for one, two in zip(*rows, strict=True):
+        assert one["split"] == two["split"]
+        assert one["metrics"] == pytest.approx(two["metrics"], abs=1e-9)
+
+
+def test_sharded_weights_are_saved_whole_and_equal_one_process(folders):
+    assert largest_difference(folders["float64-1"], folders["sharded"]) < 1e-12
+
+
+def test_accumulation_over_two_processes_equals_one_process(folders):
+    assert largest_difference(folders["float64-1"], folders["accumulated"]) < 1e-12
+
+
+def test_sharded_runs_resume_under_any_number_of_processes(folders, tmp_path):
+    whole = {
+        name: {**(EXACT if name == "cut-sgd" else ADAM), "shard": True} for name in ("cut-sgd", "cut-adam", "cut-one")
+    }
+    for name, resumed in whole.items():
+        shutil.copytree(folders[name], tmp_path / name)
+        # The run that ended at 10 becomes the first half of one that does not: the same options but for the end.
+        _as_unfinished(tmp_path / name, resumed)
+    train(tmp_path, 1, {"cut-sgd": whole["cut-sgd"]}, resume=True)
+    train(tmp_path, 2, {name: whole[name] for name in ("cut-adam", "cut-one")}, resume=True)
+    assert largest_difference(folders["float64-1"], tmp_path / "cut-sgd") < 1e-12
+    # Adam divides by the root of a mean square, so the order of a sum shows more.
+    assert largest_difference(folders["adam-1"], tmp_path / "cut-adam") < 1e-9
+    assert largest_difference(folders["adam-1"], tmp_path / "cut-one") < 1e-9
+
+
+def _as_unfinished(folder: Path, recipe: dict) -> None:
+    from aleator.experiment import RunOptions
+    from aleator.experiment.identity import identity, options_of
+    from aleator.recipes.classify import Classify
+
+    options = RunOptions(trackers=(), log_every=5)
+    config = read_json(folder / "config.json")
+    config["options"] = options_of(Classify(**recipe))
+    config["identity"] = identity("classify", Classify(**recipe), options)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "result.json").unlink()
+
+
+def test_interrupt_of_one_process_stops_both_at_the_same_step_and_resumes(tmp_path):
+    toy = f"{HERE / 'toy_recipe.py'}:Toy"
+    program = tmp_path / "interrupted.py"
+    program.write_text(
+        "import os, sys\nfrom pathlib import Path\n"
+        "from aleator.experiment import Interrupted, RunOptions, run\n"
+        "from aleator.experiment.registry import resolve\n"
+        f"toy = {toy!r}\n"
+        "resume = sys.argv[2] == 'resume'\n"
+        "at = 9 if os.environ.get('RANK') == '1' and sys.argv[2] == 'signal' else -1\n"
+        "recipe = resolve(toy)()\n"
+        "object.__setattr__(recipe, 'signal_at', -1)\n"
+        "class OneSignals(type(recipe)):\n"
+        "    def task(self, streams, accelerator):\n"
+        "        assert accelerator.num_processes == 2\n"
+        "        task = super().task(streams, accelerator)\n"
+        "        object.__setattr__(self, 'signal_at', at)\n"
+        "        return task\n"
+        "try:\n"
+        "    run(OneSignals(), Path(sys.argv[1]), RunOptions(trackers=(), log_every=3), name=toy, resume=resume)\n"
+        "except Interrupted as error:\n"
+        "    print('INTERRUPTED', error, flush=True)\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)]
+
+    def go(folder, mode):
+        return subprocess.run([*launch, str(tmp_path / folder), mode], capture_output=True, text=True, check=True)
+
+    first = go("run", "signal")
+    assert first.stdout.count("INTERRUPTED interrupted at 10 steps") == 2, first.stdout + first.stderr[-2000:]
+    go("run", "resume")
+    go("whole", "whole")
+    assert largest_difference(tmp_path / "run", tmp_path / "whole") == 0
+    state = torch.load(max((tmp_path / "run" / "checkpoints").iterdir()) / "state.pt", weights_only=True)
+    assert len(state["streams"]) == 2

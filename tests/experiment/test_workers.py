@@ -1,0 +1,186 @@
+"""A run in a worker process gives the numbers of a run in a fresh interpreter, and its end is known however it ends."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests.experiment.same_numbers import assert_same_numbers
+
+from aleator.experiment import RunOptions
+from aleator.experiment.files import read_json
+from aleator.experiment.plan import Variant, plan_runs, run_folder
+from aleator.experiment.registry import resolve
+from aleator.experiment.workers import LocalWorkers, carry_out, default_workers, job_of
+
+GRID = f"{Path(__file__).parent / 'grid_recipe.py'}:Grid"
+TOY = f"{Path(__file__).parent / 'toy_recipe.py'}:Toy"
+QUIET = RunOptions(trackers=(), log_every=3)
+
+
+def planned(recipe=GRID, seed=0, **options):
+    variants = [Variant("v", resolve(recipe)(**options))]
+    return plan_runs(variants, [seed], name=recipe, options=QUIET)[0]
+
+
+def work(crew, runs, out, name=GRID):
+    """Carry out runs and return their outcomes in order."""
+    outcomes = {}
+    for run in runs:
+        crew.start(run.folder, job_of(run, name, out, ["the", "command"]), carry_out)
+    while len(outcomes) < len(runs):
+        outcomes |= crew.wait(60)
+    return [outcomes[run.folder] for run in runs]
+
+
+@pytest.fixture
+def crew():
+    workers = LocalWorkers(4)
+    yield workers
+    workers.close()
+
+
+def test_a_worker_gives_the_numbers_of_a_fresh_interpreter(tmp_path, crew):
+    run = planned(TOY, seed=3)
+    (outcome,) = work(crew, [run], tmp_path, TOY)
+    assert outcome.status == "done"
+    script = (
+        "from pathlib import Path; from aleator.experiment import RunOptions, run;"
+        "from aleator.experiment.registry import resolve;"
+        f"run(resolve({TOY!r})(), Path({str(tmp_path / 'fresh')!r}),"
+        f" RunOptions(seed=3, trackers=(), log_every=3), name={TOY!r})"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert_same_numbers(run_folder(tmp_path, run), tmp_path / "fresh")
+    ours, theirs = (read_json(folder / "config.json") for folder in (run_folder(tmp_path, run), tmp_path / "fresh"))
+    assert ours["identity"] == theirs["identity"] == run.identity
+    assert ours["command"] == ["the", "command"]
+
+
+def look_at_processes(job):
+    """Threads of the fork server, and of this child before it computes."""
+
+    def threads(pid):
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+    return {"server": threads(os.getppid()), "cuda": torch.cuda.is_initialized(), "torch": torch.get_num_threads()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_the_fork_server_has_one_thread_and_no_device(tmp_path, crew):
+    crew.start("look", job_of(planned(), GRID, tmp_path, []), look_at_processes)
+    outcome = crew.wait(60)["look"]
+    assert outcome.answer["server"] == 1
+    assert not outcome.answer["cuda"]
+
+
+def test_every_end_is_known_and_loses_only_its_own_run(tmp_path, crew):
+    runs = [
+        planned(say="good morning"),
+        planned(kill_seed=0),
+        planned(break_seed=0),
+        planned(refuse=True),
+    ]
+    done, killed, broken, refused = work(crew, runs, tmp_path)
+    assert done.status == "done"
+    assert (killed.status, killed.error.split(",")[0]) == ("failed", "the process was killed by SIGKILL")
+    assert broken.status == "failed"
+    assert broken.error == "ValueError: a number was not what it should be"
+    assert refused.status == "refused"
+    assert refused.error == "batch_size must be at most 3, got 8"
+    logs = [(run_folder(tmp_path, run) / "run.log").read_text() for run in runs]
+    assert logs[0].count("good morning") == 30
+    assert "Traceback" in logs[2]
+
+
+def test_an_interrupted_worker_saves_and_its_run_continues_to_the_same_numbers(tmp_path, crew):
+    run = planned(announce=str(tmp_path / "pid"))
+    crew.start("first", job_of(run, GRID, tmp_path, []), carry_out)
+    while not (tmp_path / "pid").exists():
+        assert not crew.wait(0.01)
+    crew.interrupt()
+    assert crew.wait(60)["first"].status == "interrupted"
+    assert not (run_folder(tmp_path, run) / "result.json").exists()
+    (tmp_path / "pid").unlink()
+    continued, through = work(crew, [run, planned()], tmp_path)
+    assert (continued.status, through.status) == ("done", "done")
+    assert not (tmp_path / "pid").exists()  # step 5 was not taken again
+    assert_same_numbers(run_folder(tmp_path, run), run_folder(tmp_path, planned()))
+
+
+def test_a_leftover_of_the_first_file_does_not_stop_a_run(tmp_path, crew):
+    run = planned()
+    run_folder(tmp_path, run).mkdir(parents=True)
+    (run_folder(tmp_path, run) / ".config.json.x1y2").write_text("{")
+    assert work(crew, [run], tmp_path)[0].status == "done"
+
+
+def test_environment_and_working_directory_are_those_of_the_moment(tmp_path, crew, monkeypatch):
+    """The fork server was started in another directory and without the variable."""
+    work(crew, [planned()], tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("ALEATOR_DATA", "somewhere")
+    crew.start("tell", job_of(planned(), GRID, tmp_path, []), tell_place)
+    answer = crew.wait(60)["tell"].answer
+    assert answer == {"data": "somewhere", "directory": str(tmp_path / "elsewhere")}
+
+
+def tell_place(job):
+    return {"data": os.environ.get("ALEATOR_DATA"), "directory": os.getcwd()}
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from aleator.experiment import RunOptions
+from aleator.experiment.comparison import compare
+from aleator.experiment.plan import Variant
+from aleator.experiment.registry import resolve
+
+spec, out, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+recipe = resolve(spec)(**options)
+print("script runs", flush=True)
+compare([Variant("v", recipe)], name=spec, seeds=[0], out=out, options=RunOptions(trackers=()))
+"""
+
+
+def test_a_script_without_a_guard_is_not_run_again_by_its_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    ran = subprocess.run(
+        [sys.executable, script, GRID, tmp_path / "out", "{}"], check=True, capture_output=True, text=True
+    )
+    assert ran.stdout.count("script runs") == 1
+    assert read_json(tmp_path / "out" / "comparison.json")["finished_runs"] == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux's pidfd")
+def test_a_worker_whose_parent_was_killed_saves_and_leaves(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    os.mkfifo(tmp_path / "pid")  # reading it waits for the worker to write
+    options = json.dumps({"announce": str(tmp_path / "pid")})
+    parent = subprocess.Popen([sys.executable, script, GRID, tmp_path / "out", options])
+    worker = os.pidfd_open(int((tmp_path / "pid").read_text()))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    left, _, _ = select.select([worker], [], [], 60)
+    assert left, "the worker goes on without its parent"
+    (saved,) = (tmp_path / "out" / "runs").glob("v-seed0-*/checkpoints/step-*")
+    assert (saved / "manifest.json").exists()
+
+
+def test_default_workers_fill_the_usable_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert [default_workers(threads) for threads in (1, 2, 3, 8, 16)] == [8, 4, 2, 1, 1]
+
+
+def test_workers_below_one_are_refused():
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
+        LocalWorkers(0)
