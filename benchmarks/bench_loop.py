@@ -1,7 +1,7 @@
 """What the run loop costs: a whole run of ``classify`` against the same training written as a bare loop.
 
-Both train the MNIST-sized CNN on the same images in the same order with the same optimizer and schedule. The run loop adds
-streams, progress, logging, the finite check and agreement; evaluation and checkpoints are left out of both. Needs
+Both train the MNIST-sized CNN on the same images in the same order with the same optimizer and schedule. The run loop
+adds streams, progress, logging, the finite check and agreement; evaluation and checkpoints are left out of both. Needs
 MNIST (``ALEATOR_DATA``).
 """
 
@@ -54,7 +54,7 @@ def _bare_loop() -> float:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(inputs) // 64, eta_min=1e-4)
     order = torch.randperm(len(inputs), generator=Streams(0).generator("data"))
     began = time.perf_counter()
-    for batch in order[: STEPS * 64].split(64):
+    for batch in torch.split(order[: STEPS * 64], 64):
         x = (inputs[batch].float() / 255 - 0.1307) / 0.3081
         loss = F.cross_entropy(model(x), targets[batch])
         loss.backward()  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
 """Two timings that can be compared: taken in turn, A B A B …, on the same work, in one process.
 
-The figure is the ratio peer / ours of each pair of neighbouring timings, and its median, lowest and highest value over the
-pairs: a machine whose speed drifts slows both halves of a pair. More than 1 means that ours is faster.
+The figure is the ratio peer / ours of each pair of neighbouring timings, and its median, lowest and highest value over
+the pairs: a machine whose speed drifts slows both halves of a pair. More than 1 means that ours is faster.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ release = version = importlib.metadata.version("aleator")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
-# A name in single backticks is a Python name where there is one, and plain text in the reader's eyes where there is none.
+# A name in single backticks is linked where it is one of ours, and is plain text otherwise.
 default_role = "py:obj"
 
 autodoc_member_order = "bysource"
@@ -29,7 +29,8 @@ html_copy_source = False
 
 def keep_formulas(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Show an indented paragraph as it is written: in our docstrings it is a formula or a piece of code."""
-    kept: list[str] = []
+    # In an attribute's first line napoleon takes what is before a colon for a type: let that line be an empty comment.
+    kept: list[str] = ["..", ""] if what == "attribute" else []
     for index, line in enumerate(lines):
         if line.startswith(" ") and index > 1 and not lines[index - 1] and lines[index - 2][:1].strip():
             kept += ["::", ""]

@@ -1,13 +1,14 @@
 """What a claim is, and when it counts as reproduced.
 
-A claim is about the paired difference d = a − b of the headline metric between two variants on the test set, over seeds, with
-its 95 % paired-t interval [low, high]:
+A claim is about the paired difference d = a − b of the headline metric between two variants on the test set, over
+seeds, with its 95 % paired-t interval [low, high]:
 
     at least t:   reproduced  d ≥ t and low > 0      partly  low > 0       not  otherwise
     no less than −t:          low ≥ −t               partly  d ≥ −t
     equal within t:           −t ≤ low, high ≤ t     partly  |d| ≤ t
 
-Thresholds are in the metric's own unit (0.14 is 14 points of accuracy). They are written here before the figures are known.
+Thresholds are in the metric's own unit (0.14 is 14 points of accuracy). They are written here before the figures are
+known.
 """
 
 from __future__ import annotations

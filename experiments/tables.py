@@ -1,7 +1,7 @@
 """The tables in README and method cards, written from evidence and benchmark files and never by hand.
 
-A document holds the place of a table as two comment lines, ``<!-- begin TABLE -->`` and ``<!-- end TABLE -->``; what stands
-between them is replaced.
+A document holds the place of a table as two comment lines, ``<!-- begin TABLE -->`` and ``<!-- end TABLE -->``; what
+stands between them is replaced.
 """
 
 from __future__ import annotations
@@ -66,9 +66,8 @@ def _evidence_table(method: str) -> str:
     commands: dict[str, str] = {}
     for claim in _claims(method):
         commands[claim["experiment"]] = claim["command"]
-        rows.append(
-            f"| {claim['claim']} | {claim['data']} | {claim['seeds'] or '–'} | {_difference(claim)} | **{claim['verdict']}** |"
-        )
+        cells = (claim["claim"], claim["data"], claim["seeds"] or "–", _difference(claim), f"**{claim['verdict']}**")
+        rows.append(f"| {' | '.join(map(str, cells))} |")
     described = [f"- `{name}`: `{command}`" for name, command in commands.items()]
     return "\n".join([*rows, "", "Commands:", "", *described])
 

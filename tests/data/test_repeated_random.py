@@ -24,20 +24,29 @@ SIZES = pytest.mark.parametrize(
     ("n", "ratio"),
     [(1, 1.0), (2, 0.5), (7, 0.3), (10, 0.3), (13, 0.99), (50, 0.1), (97, 0.05), (101, 0.5), (128, 0.25)],
 )
-MODES = [
-    {"tail": "carry"},
-    {"tail": "drop"},
-    {"replacement_between_rounds": True},
-    {"order": "feistel"},
-    {"order": "feistel", "replacement_between_rounds": True},
-]
-ALL_MODES = [
-    *MODES,
-    {"tail": "wrap"},
-    {"labels": [i % 7 for i in range(97)], "stratified": True},
-    {"labels": [i * i % 11 for i in range(97)], "stratified": "per_class_round", "replacement_between_rounds": True},
-]
-EVERY_MODE = pytest.mark.parametrize("mode", ALL_MODES, ids=str)
+MODES = {
+    "carry": {"tail": "carry"},
+    "drop": {"tail": "drop"},
+    "independent": {"replacement_between_rounds": True},
+    "feistel": {"order": "feistel"},
+    "feistel, independent": {"order": "feistel", "replacement_between_rounds": True},
+}
+ALL_MODES = MODES | {
+    "wrap": {"tail": "wrap"},
+    "strata": {"labels": [i % 7 for i in range(97)], "stratified": True},
+    "strata, independent": {
+        "labels": [i * i % 11 for i in range(97)],
+        "stratified": "per_class_round",
+        "replacement_between_rounds": True,
+    },
+}
+
+
+def in_modes(*names):
+    return pytest.mark.parametrize("mode", [ALL_MODES[name] for name in names], ids=names)
+
+
+IN_EVERY_MODE = in_modes(*ALL_MODES)
 
 
 def rounds(sampler, count):
@@ -47,7 +56,7 @@ def rounds(sampler, count):
 # --- 1. sizes, duplicates, and the limit r = 1
 
 
-@pytest.mark.parametrize("mode", MODES, ids=str)
+@in_modes(*MODES)
 @SIZES
 def test_every_round_has_exactly_m_examples(n, ratio, mode):
     sampler = RS2(n, ratio=ratio, **mode)
@@ -58,7 +67,7 @@ def test_every_round_has_exactly_m_examples(n, ratio, mode):
         assert set(indices.tolist()) <= set(range(n))
 
 
-@pytest.mark.parametrize("mode", [{"tail": "drop"}, {"tail": "wrap"}, ALL_MODES[-1]], ids=str)
+@in_modes("drop", "wrap", "strata, independent")
 def test_no_example_is_twice_in_a_round(mode):
     for indices in rounds(RS2(97, ratio=0.3, **mode), 40):
         assert len(set(indices)) == len(indices)
@@ -78,7 +87,7 @@ def test_a_carried_round_holds_an_example_twice_only_where_it_straddles_permutat
         assert straddles or len(set(indices)) == m
 
 
-@pytest.mark.parametrize("mode", [*MODES[:3], {"tail": "wrap"}], ids=str)
+@in_modes("carry", "drop", "independent", "wrap")
 def test_ratio_one_is_the_shuffled_epoch_of_the_same_key(mode):
     sampler = RS2(97, ratio=1, seed=3, **mode)
     for j in range(4):
@@ -240,6 +249,13 @@ def test_strata_without_replacement_use_up_each_class_before_repeating():
     assert stream.sort().values.tolist() == list(range(60))
 
 
+def test_classes_of_equal_size_are_drawn_independently_of_each_other():
+    sampler = RS2(labels=torch.arange(100) % 2, ratio=0.1, stratified=True)
+    members = [sampler.round_indices(j) // 2 for j in range(10)]
+    # With one order for both classes, every round would hold 5 of the 50 ranks within a class, not up to 10.
+    assert max(len(ranks.unique()) for ranks in members) > 5
+
+
 def test_a_stratified_round_is_shuffled_over_its_classes():
     # Positions of class 0 in 200 rounds of 40 from two equal classes; false-alarm rate 1e-3.
     labels = torch.arange(80) % 2
@@ -259,7 +275,7 @@ def test_labels_may_come_as_lists_arrays_and_tensors(labels):
 # --- keys and random access
 
 
-@EVERY_MODE
+@IN_EVERY_MODE
 def test_rounds_do_not_depend_on_the_order_of_access(mode):
     forwards = rounds(RS2(97, ratio=0.3, seed=4, **mode), 12)
     sampler = RS2(97, ratio=0.3, seed=4, **mode)
@@ -267,7 +283,7 @@ def test_rounds_do_not_depend_on_the_order_of_access(mode):
         assert sampler.round_indices(j).tolist() == forwards[j]
 
 
-@EVERY_MODE
+@IN_EVERY_MODE
 @settings(deadline=None, max_examples=30)
 @given(bounds=st.lists(st.integers(0, 25), min_size=2, max_size=2).map(sorted), j=st.integers(0, 12))
 def test_a_slice_of_a_round_is_that_of_the_whole(mode, bounds, j):
@@ -275,7 +291,7 @@ def test_a_slice_of_a_round_is_that_of_the_whole(mode, bounds, j):
     assert sampler.round_indices(j, *bounds).tolist() == sampler.round_indices(j).tolist()[slice(*bounds)]
 
 
-@EVERY_MODE
+@IN_EVERY_MODE
 def test_what_is_handed_out_is_the_callers_to_change(mode):
     sampler = RS2(97, ratio=0.3, **mode)
     before = rounds(sampler, 3)
@@ -306,7 +322,7 @@ def test_a_generator_is_drawn_from_once_and_decides_the_rounds():
 # --- 8. processes
 
 
-@EVERY_MODE
+@IN_EVERY_MODE
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_ranks_share_the_round_of_one_process_without_overlap(mode, replicas):
     whole = RS2(97, ratio=0.3, **mode)
@@ -335,7 +351,7 @@ def test_ranks_get_equal_lengths_by_dropping(replicas):
         assert list(sampler) == indices[rank::replicas][:each]
 
 
-@EVERY_MODE
+@IN_EVERY_MODE
 @pytest.mark.parametrize("drop_last", [True, False])
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_global_batches_are_the_same_whatever_the_number_of_ranks(mode, replicas, drop_last):
@@ -362,7 +378,7 @@ def test_a_kept_short_batch_is_cut_to_equal_parts():
 # --- passes
 
 
-@EVERY_MODE
+@IN_EVERY_MODE
 def test_each_pass_runs_the_next_round(mode):
     sampler = RS2(97, ratio=0.3, **mode)
     expected = rounds(sampler, 6)
@@ -423,7 +439,7 @@ def resumed(sampler, state, **changed):
     return sampler
 
 
-@EVERY_MODE
+@IN_EVERY_MODE
 @pytest.mark.parametrize("consumed", [0, 1, 5, 28])
 def test_the_rest_of_a_round_is_the_same_after_resuming(mode, consumed):
     sampler = RS2(97, ratio=0.3, seed=1, **mode)
@@ -440,7 +456,7 @@ def test_the_rest_of_a_round_is_the_same_after_resuming(mode, consumed):
     assert list(other) == list(sampler) == sampler.round_indices(4).tolist()
 
 
-@EVERY_MODE
+@IN_EVERY_MODE
 @pytest.mark.parametrize("taken", [0, 1, 2, 3])
 def test_the_batches_left_are_the_same_after_resuming_on_other_ranks(mode, taken):
     sampler = RS2(97, ratio=0.3, **mode)

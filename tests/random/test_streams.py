@@ -98,9 +98,14 @@ def test_scope_swaps_the_global_generator_in_and_out():
 
 def test_scope_puts_the_global_generator_back_after_an_exception():
     streams, before = Streams(0), torch.random.get_rng_state()
-    with pytest.raises(RuntimeError, match="inside"), streams.scope("init"):
-        torch.rand(3)
-        raise RuntimeError("inside")
+
+    def draw_and_fail():
+        with streams.scope("init"):
+            torch.rand(3)
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        draw_and_fail()
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(
         torch.rand(1, generator=streams.generator("init")), torch.rand(4, generator=Streams(0).generator("init"))[3:]

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import inspect
+import itertools
 
 import pytest
 import torch
@@ -171,7 +172,7 @@ def test_recipe_learns_digits(tmp_path):
         row["metrics"]["lr"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if row["split"] == "train"
     ]
     assert rates[0] == pytest.approx(0.05)
-    assert all(later <= earlier for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
 
 
 def test_recipe_learns_in_every_precision_of_the_cpu_and_with_clipping(tmp_path):

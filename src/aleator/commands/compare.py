@@ -97,7 +97,7 @@ def main(args: Sequence[str]) -> int:
 
 def _compare(compared: list[Any], plan: dict[str, Any], grid: Grid, where: Where, command: list[str]) -> int:
     from aleator.experiment.comparison import compare
-    from aleator.experiment.loop import Interrupted
+    from aleator.experiment.signals import Interrupted
 
     with recipes.folder(plan["name"], where.out, "compare-") as out:
         try:

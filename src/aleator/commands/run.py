@@ -15,7 +15,7 @@ import tyro
 
 from aleator.commands import flags, logs, recipes
 from aleator.commands.table import write_lines, write_table
-from aleator.experiment import RunOptions, registry
+from aleator.experiment import Interrupted, RunOptions, registry
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,12 @@ def main(args: Sequence[str]) -> int:
 
     command = ["aleator", "run", *args]
     with recipes.folder(name, output.out) as out:
-        began_before = (out / "config.json").exists()
         try:
             with logs.shown(out / "run.log"):
                 result = loop.run(recipe, out, run_options, name=name, resume=output.resume, command=command)
-        except (loop.Interrupted, KeyboardInterrupt) as interruption:
+        except (Interrupted, KeyboardInterrupt) as interruption:
             return _interrupted(out, str(interruption), command, output)
-        except Exception as error:
-            # The loop checks everything before it writes config.json. The same errors from inside a run are failures.
-            bad_input = isinstance(error, (ValueError, OSError, ImportError))
-            if bad_input and (began_before or not (out / "config.json").exists()):
-                raise
+        except loop.RunFailed as error:
             return _failed(out, error)
     if int(os.environ.get("RANK", "0")) == 0:
         from aleator.experiment.report import write_report
@@ -92,7 +87,7 @@ def _failed(out: Path, error: Exception) -> int:
     with log.open("a", encoding="utf-8") as file:
         file.write("".join(traceback.format_exception(error)))
     reason = " ".join(str(error).split())
-    sys.stderr.write(f"aleator: the run failed: {type(error).__name__}: {reason} (log: {log})\n")
+    sys.stderr.write(f"aleator: the run failed: {reason} (log: {log})\n")
     return 1
 
 

@@ -1,7 +1,7 @@
 """Which examples a step sees, how many, and where they come from.
 
-`RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; ``load`` knows data sets by
-name and `InMemoryLoader` hands out batches of them.
+`RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; ``load`` knows data
+sets by name and `InMemoryLoader` hands out batches of them.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -11,6 +11,7 @@ at each load, before it is parsed.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import logging
 import os
 from collections.abc import Callable
@@ -18,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aleator.data.catalog import DatasetInfo, lookup
@@ -153,16 +156,27 @@ def _examples(info: DatasetInfo, part: str, arrays: LabelledArrays) -> Examples:
 
 
 def _read_digits(paths: dict[str, Path]) -> tuple[LabelledArrays, LabelledArrays]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images, labels = bunch.images[:, None].astype("uint8"), bunch.target.astype("int64")
+    images, labels = _sklearn_digits()
     # The permutation is the order of the hashes of (key, index): no library's generator has a say in it, so that the
     # split is the same for every version of everything. The order is random, so its first n are a fair subset.
     key = derive_key(0, "aleator.data", "digits", "split")
     order = sorted(range(len(labels)), key=lambda index: hashlib.sha256(f"{key}/{index}".encode()).digest())
     train, test = order[:-_DIGITS_TEST], order[-_DIGITS_TEST:]
     return LabelledArrays(images[train], labels[train]), LabelledArrays(images[test], labels[test])
+
+
+def _sklearn_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    # The file is read where it lies: importing scikit-learn for it takes longer than training on it.
+    package = importlib.util.find_spec("sklearn")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        path = Path(folder, "datasets", "data", "digits.csv.gz")
+        if path.is_file():
+            table = np.loadtxt(path, delimiter=",", dtype=np.int64)
+            return table[:, None, :-1].reshape(-1, 1, 8, 8).astype(np.uint8), table[:, -1]
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images[:, None].astype(np.uint8), bunch.target.astype(np.int64)
 
 
 def _read_idx_pair(images_path: Path, labels_path: Path) -> LabelledArrays:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from aleator.experiment.options import RunOptions
 from aleator.experiment.protocol import Budget, Direction, Headline, Precision, Recipe, Split, StepResult, Task
+from aleator.experiment.signals import Interrupted
 
 if TYPE_CHECKING:
+    from aleator.experiment.comparison import compare
     from aleator.experiment.gradient_step import GradientStep
-    from aleator.experiment.loop import Interrupted, run
+    from aleator.experiment.loop import run
+    from aleator.experiment.plan import Variant
 
 __all__ = [
     "Budget",
@@ -24,15 +27,17 @@ __all__ = [
     "Split",
     "StepResult",
     "Task",
+    "Variant",
+    "compare",
     "run",
 ]
 
 # What needs torch is imported when it is first asked for: recipes import this package to be listed.
-_LATER = {"GradientStep": "gradient_step", "Interrupted": "loop", "run": "loop"}
+_LATER = {"GradientStep": "gradient_step", "Variant": "plan", "compare": "comparison", "run": "loop"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name that needs torch."""
+    """Import a name whose module imports torch."""
     if name in _LATER:
         from importlib import import_module
 

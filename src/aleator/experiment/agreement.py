@@ -1,8 +1,8 @@
 """Decisions that all processes of a run take alike.
 
-When to stop, whether to save, whether a loss was finite: one process may see it first, but all have to act at the same step,
-or the collectives of the next step wait for ever. One integer is reduced over a group of its own on the CPU, so that agreeing
-never waits for an accelerator. With one process there is nothing to agree on and nothing is sent.
+When to stop, whether to save, whether a loss was finite: one process may see it first, but all have to act at the same
+step, or the collectives of the next step wait for ever. One integer is reduced over a group of its own on the CPU, so
+that agreeing never waits for an accelerator. With one process there is nothing to agree on and nothing is sent.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Checkpoints that can be trusted.
 
-A checkpoint is a folder ``step-00000123`` with ``state.pt`` (tensors and plain containers only) and ``manifest.json`` (its
-SHA-256). It is written under another name and renamed when complete, so that a folder of the right name is whole; a damaged
-one is found by its checksum and the one before it is used. States are read with ``weights_only``: nothing is unpickled.
+A checkpoint is a folder ``step-00000123`` with ``state.pt`` (tensors and plain containers only) and ``manifest.json``
+(its SHA-256). It is written under another name and renamed when complete, so that a folder of the right name is whole;
+a damaged one is found by its checksum and the one before it is used. States are read with ``weights_only``: nothing is
+unpickled.
 """
 
 from __future__ import annotations

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from aleator.experiment.comparison_forecast import forecast
@@ -32,6 +29,7 @@ from aleator.experiment.comparison_summary import (
 from aleator.experiment.files import read_json, write_json
 from aleator.experiment.options import RunOptions
 from aleator.experiment.plan import PlannedRun, Variant, plan_runs, run_folder
+from aleator.experiment.signals import Interrupted, StopRequests
 from aleator.experiment.workers import LocalWorkers, Outcome, Workers, carry_out, default_workers, job_of
 
 _log = logging.getLogger("aleator.experiment")
@@ -174,9 +172,9 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
     refused: str | None = None
     total = len(waiting) + len(books.results)
     progress = ComparisonProgress(total, len(books.results), crew.slots)
-    with _Signals() as signals, progress:
-        while running or (queue and refused is None and not signals.count):
-            while queue and refused is None and not signals.count and len(running) < crew.slots:
+    with StopRequests(lambda: _stop_gently(crew), crew.kill) as stop, progress:
+        while running or (queue and refused is None and not stop.count):
+            while queue and refused is None and not stop.count and len(running) < crew.slots:
                 run = queue.popleft()
                 running[run.folder] = run
                 crew.start(run.folder, job_of(run, books.name, books.out, books.command), carry_out)
@@ -187,47 +185,17 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
                 if outcome.status == "refused" and refused is None:
                     refused = f"variant {run.variant!r}: {outcome.error}"
                     crew.interrupt()
-            if signals.due():
-                if signals.count == 1:
-                    _log.warning("stopping: the running runs save their state; once more to leave at once")
-                    crew.interrupt()
-                else:
-                    crew.kill()
             progress.refresh()
     if refused is not None:
         raise ValueError(refused)
-    if signals.count:
-        from aleator.experiment.loop import Interrupted
-
+    if stop.count:
         done = f"{len(books.results)} of {total} runs"
         raise Interrupted(f"interrupted with {done} finished; the same command goes on from there")
 
 
-class _Signals:
-    """Counts SIGINT and SIGTERM instead of dying of them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._seen = 0
-
-    def due(self) -> bool:
-        """Whether a signal arrived since the last question."""
-        arrived, self._seen = self.count > self._seen, self.count
-        return arrived
-
-    def __enter__(self) -> _Signals:
-        self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
+def _stop_gently(crew: Workers) -> None:
+    _log.warning("stopping: the running runs save their state; Ctrl-C once more to leave at once")
+    crew.interrupt()
 
 
 def _crew(workers: int | None, ray: str | None, threads: int, out: Path) -> Workers:

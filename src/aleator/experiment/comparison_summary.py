@@ -20,6 +20,7 @@ from aleator.experiment.files import read_json
 from aleator.experiment.identity import environment, options_of
 from aleator.experiment.plan import PlannedRun, Variant, run_folder
 from aleator.experiment.protocol import Headline
+from aleator.experiment.tracking import read_metrics
 from aleator.experiment.workers import Outcome
 from aleator.stats import clopper_pearson, mean_interval, paired_difference
 
@@ -244,8 +245,6 @@ def _to_target(
 
 
 def _first_reaching(folder: Path, goal: float, headline: Headline) -> dict[str, Any] | None:
-    from aleator.experiment.tracking import read_metrics
-
     for row in read_metrics(folder / "metrics.jsonl"):
         value = row["metrics"].get(headline.name) if row["split"] == "validation" else None
         if value is not None and not headline.better(goal, value):

@@ -3,9 +3,10 @@
     step(losses):  g = Σ_i (n_i / n) ∇ mean loss_i     over the micro-batches i of all processes, n = Σ n_i
                    finite?  clip  optimizer.step  schedule.step
 
-Accumulated micro-batches are weighted by their true sample counts, so that a batch cut into pieces gives the gradient of the
-whole batch also when the pieces are unequal. Gradients are synchronised once, at the last piece. Whether the loss is finite is
-decided on all processes alike, before the optimizer steps: weights never take a step that was not a number.
+Accumulated micro-batches are weighted by their true sample counts, so that a batch cut into pieces gives the gradient
+of the whole batch also when the pieces are unequal. Gradients are synchronised once, at the last piece. Whether the
+loss is finite is decided on all processes alike, before the optimizer steps: weights never take a step that was not a
+number.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class GradientStep:
         Reads one number back from the device: whether the loss is finite has to be known before the optimizer steps.
 
         Args:
-            losses: for each micro-batch of this process its number of examples and a function that computes its mean loss.
+            losses: for each micro-batch of this process, how many examples it has and a function for its mean loss.
             total: examples over all micro-batches and processes, where that is known; else it is counted.
 
         Raises:

@@ -1,8 +1,8 @@
 """When two runs are the same run.
 
-The identity of a run is the SHA-256 of everything that decides its numbers: the recipe and all of its options, the seed, the
-training size, the number of threads, the library's version, and the source of a recipe that lives in a user's file. A finished
-run of the same identity is never run twice.
+The identity of a run is the SHA-256 of everything that decides its numbers: the recipe and all of its options, the
+seed, the training size, the number of threads, the library's version, and the source of a recipe that lives in a user's
+file. A finished run of the same identity is never run twice.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import platform
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def recipe_from(spec: str, options: dict[str, Any]) -> Any:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     if unknown := options.keys() - fields.keys():
         raise ValueError(f"recipe {spec!r} has no option {', '.join(sorted(unknown))} (options: {', '.join(fields)})")
-    default = {name: getattr(cls, name, None) for name in fields}
-    return cls(**{name: _restored(value, default[name]) for name, value in options.items()})
+    types = typing.get_type_hints(cls)
+    return cls(**{name: _restored(value, types[name]) for name, value in options.items()})
 
 
 def identity(spec: str, recipe: Any, options: RunOptions, size: int | None = None) -> str:
@@ -101,7 +102,10 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _restored(value: Any, default: Any) -> Any:
-    if isinstance(value, list) and not isinstance(default, list):
-        return tuple(_restored(item, None) for item in value)
-    return Path(value) if isinstance(default, Path) and isinstance(value, str) else value
+def _restored(value: Any, expected: Any) -> Any:
+    """Return a value as the option's type has it: JSON knows neither tuples nor paths."""
+    accepted = {expected, typing.get_origin(expected), *typing.get_args(expected)}
+    if isinstance(value, list) and list not in accepted:
+        inner = typing.get_args(expected)
+        return tuple(_restored(item, inner[0] if inner else None) for item in value)
+    return Path(value) if isinstance(value, str) and Path in accepted and str not in accepted else value

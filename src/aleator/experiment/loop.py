@@ -2,9 +2,10 @@
 
     build the task; resume?; for each batch: step, log, evaluate, save; evaluate on test; write result.json
 
-The loop owns time, files and signals; the task owns mathematics. Everything that decides the numbers is in the checkpoint:
-the task, the position and state of every random stream, the metrics gathered since the last log line. A run that was killed
-and resumed therefore ends bit-identical to one that was not, on the same CPU type, torch version and number of threads.
+The loop owns time, files and signals; the task owns mathematics. Everything that decides the numbers is in the
+checkpoint: the task, the position and state of every random stream, the metrics gathered since the last log line. A run
+that was killed and resumed therefore ends bit-identical to one that was not, on the same CPU type, torch version and
+number of threads.
 """
 
 from __future__ import annotations
@@ -15,12 +16,10 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -37,6 +36,7 @@ from aleator.experiment.model_state import model_state
 from aleator.experiment.options import RunOptions
 from aleator.experiment.progress import ProgressDisplay, progress_display
 from aleator.experiment.protocol import Split, Task
+from aleator.experiment.signals import Interrupted, StopRequests
 from aleator.experiment.tracking import MetricLog
 from aleator.random import Streams
 
@@ -46,11 +46,11 @@ _log = logging.getLogger("aleator.experiment")
 _GO_ON, _SAVE, _LEAVE = 0, 1, 2
 
 
-class Interrupted(Exception):  # noqa: N818 - an interruption is no error
-    """A run was asked to leave; its state is saved."""
+class RunFailed(Exception):
+    """A run broke after it had begun: what the recipe or the machine did, and not what was asked for, is the cause."""
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLoss(RunFailed):
     """A loss was not finite; the optimizer did not step."""
 
 
@@ -78,15 +78,18 @@ def run(
     Raises:
         ValueError: for options that cannot work, before anything is written.
         Interrupted: on SIGINT or SIGTERM, after the state was saved.
-        NonFiniteLoss: when a loss is not finite and ``options.non_finite`` is ``"stop"``.
+        RunFailed: for any error after that; the error itself is its cause.
+        NonFiniteLoss: when a loss is not finite and ``options.non_finite`` is ``"stop"``. A `RunFailed`, too.
     """
     options = options or RunOptions()
     with _threads(options.threads):
-        return _Run(recipe, Path(out), options, name, resume, size, command or sys.argv).finish()
+        with _failures(except_for=(ValueError, OSError, ImportError)):
+            under_way = _Run(recipe, Path(out), options, name, resume, size, command or sys.argv)
+        return under_way.finish()
 
 
 def make_accelerator(precision: str = "float32") -> Accelerator:
-    """Return the accelerator of a run: the GPU when there is one, else the CPU; all processes of the launcher or an error.
+    """Return the accelerator of a run: the GPU where there is one, else the CPU.
 
     Raises:
         ValueError: if the precision is unknown or this machine does not have it.
@@ -143,6 +146,8 @@ class _Run:
             "size": size,
             "loop": options_of(options),
             "identity": self.identity,
+            "budget": {"total": self.task.budget.total, "unit": self.task.budget.unit},
+            "headline": {"name": self.task.headline.name, "direction": self.task.headline.direction},
             "source_sha256": registry.source_sha256(name),
             "command": command,
             "processes": self.accelerator.num_processes,
@@ -173,16 +178,12 @@ class _Run:
                 write_json(self.out / "config.json", self.config)
             keep = self.step if restored else None
             log = MetricLog(self.out, self.accelerator, self.options.trackers, self.config["options"], keep)
-        try:
-            with _Signals() as signals, self._display() as display:
-                self._train(log, display, signals)
-            test = self._evaluate("test", log)
-        finally:
-            if log is not None:
-                log.close()
-        return self._conclude(test)
+        with _failures(), contextlib.closing(log) if log is not None else contextlib.nullcontext():
+            with StopRequests(_say_stopping, _leave_at_once) as stop, self._display() as display:
+                self._train(log, display, stop)
+            return self._conclude(self._evaluate("test", log))
 
-    def _train(self, log: MetricLog | None, display: ProgressDisplay, signals: _Signals) -> None:
+    def _train(self, log: MetricLog | None, display: ProgressDisplay, stop: StopRequests) -> None:
         total = self.task.budget.total
         saved_at = mark = time.perf_counter()
         batches = iter(self.task.train_batches())
@@ -215,7 +216,7 @@ class _Run:
                 display.evaluated(self.progress, _readable(self.latest, self.task.headline.name))
                 mark = time.perf_counter()
             due = time.perf_counter() - saved_at >= self.options.checkpoint_seconds
-            wish = _LEAVE if signals.received else _SAVE if due and self.main else _GO_ON
+            wish = _LEAVE if stop.count else _SAVE if due and self.main else _GO_ON
             agreed = self.agreement.maximum(wish)
             if agreed != _GO_ON or done:
                 self.seconds["train"] += -mark + time.perf_counter()
@@ -236,7 +237,7 @@ class _Run:
             "steps": self.step,
             "progress": self.progress,
             "examples": self.examples,
-            "headline": {"name": self.task.headline.name, "direction": self.task.headline.direction},
+            "headline": self.config["headline"],
             "validation": self.latest,
             "test": test,
             "best_validation": self.best,
@@ -389,28 +390,22 @@ class _Run:
             raise ValueError(f"the options differ from those of the run in {self.out} (see its config.json)")
 
 
-class _Signals:
-    """Notes SIGINT and SIGTERM so that the loop can leave at a step; a second signal leaves at once."""
+def _say_stopping() -> None:
+    _log.warning("stopping after this step and saving; Ctrl-C once more to leave at once")
 
-    def __init__(self) -> None:
-        self.received = 0
 
-    def __enter__(self) -> _Signals:
-        self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
+def _leave_at_once() -> None:
+    os._exit(128 + signal.SIGINT)
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
-            os._exit(128 + signal.SIGINT)
-        self.received = number
-        _log.warning("stopping after this step and saving; once more to leave at once")
+@contextlib.contextmanager
+def _failures(except_for: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    try:
+        yield
+    except (Interrupted, RunFailed, *except_for):
+        raise
+    except Exception as error:
+        raise RunFailed(f"{type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager

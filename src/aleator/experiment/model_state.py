@@ -1,8 +1,8 @@
 """Weights and optimizer state as plain tensors, whatever they are spread over.
 
-A replicated model is unwrapped, a model sharded by ``fully_shard`` is gathered in full on the CPU. What is saved is therefore
-the same file for one process or for many, and it is spread again on load over however many there are then. All processes
-have to call these functions together; only the first one receives the full state of a sharded model.
+A replicated model is unwrapped, a model sharded by ``fully_shard`` is gathered in full on the CPU. What is saved is
+therefore the same file for one process or for many, and it is spread again on load over however many there are then.
+All processes have to call these functions together; only the first one receives the full state of a sharded model.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """What a person sees while a run goes on.
 
-On a terminal: a bar with the headline metric and the time left. Elsewhere: one plain line at every evaluation, fit for a log.
+On a terminal: a bar with the headline metric and the time left. Elsewhere: one plain line at every evaluation, fit for
+a log.
 """
 
 from __future__ import annotations
 
 import logging
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _log = logging.getLogger("aleator.experiment")
 
 
+@runtime_checkable
 class ProgressDisplay(Protocol):
     """Shows how far a run is."""
 

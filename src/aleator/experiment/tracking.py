@@ -1,6 +1,7 @@
 """Where metrics go: ``metrics.jsonl`` always, TensorBoard, Weights & Biases and MLflow on request.
 
-A resumed run first drops what was logged after its checkpoint, so that its log is that of a run that was never interrupted.
+A resumed run first drops what was logged after its checkpoint, so that its log is that of a run that was never
+interrupted.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING, Any
 
 from aleator.experiment.files import finite, write_text
 from aleator.experiment.options import Tracker
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 class MetricLog:
@@ -80,15 +82,23 @@ class MetricLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a ``metrics.jsonl``; a last line cut short by a crash is left out."""
+    """Return the rows of a ``metrics.jsonl``; an absent file has none, a last line cut short by a crash is left out.
+
+    Raises:
+        ValueError: if any other line is damaged; the message names the file and the line.
+    """
     if not path.exists():
         return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = json.loads(line)
+            rows.append({key: row[key] for key in ("step", "progress", "examples", "seconds", "split", "metrics")})
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number}, is not a line of metrics: {line[:60]!r}") from None
     return rows
 
 

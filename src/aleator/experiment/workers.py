@@ -30,6 +30,7 @@ from aleator.experiment import registry
 from aleator.experiment.identity import options_of, recipe_from
 from aleator.experiment.options import RunOptions
 from aleator.experiment.plan import PlannedRun, run_folder
+from aleator.experiment.signals import Interrupted
 
 Job = dict[str, Any]
 Work = Callable[[Job], dict[str, Any]]
@@ -134,25 +135,25 @@ def carry_out(job: Job) -> dict[str, Any]:
 
 def outcome_of(work: Work, job: Job) -> Outcome:
     """Do the work with this process's output in the job's ``run.log``, and say how it ended."""
-    from aleator.experiment.loop import Interrupted
+    from aleator.experiment.loop import RunFailed
 
     folder = Path(job["folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    started_before = (folder / "config.json").exists()
     with _output_in(folder / "run.log"):
         try:
             _enter(job)
             return Outcome("done", answer=work(job))
         except (Interrupted, KeyboardInterrupt) as reason:
             return Outcome("interrupted", _one_line(reason))
-        except (ValueError, FileNotFoundError, ImportError) as error:
+        except (ValueError, OSError, ImportError) as error:
             traceback.print_exc()
-            # The loop checks everything before it writes config.json. The same errors from inside a run are failures.
-            refused = not started_before and not (folder / "config.json").exists()
-            return Outcome("refused", _one_line(error)) if refused else Outcome("failed", _named(error))
+            return Outcome("refused", _one_line(error))
+        except RunFailed as error:
+            traceback.print_exc()
+            return Outcome("failed", _one_line(error))
         except BaseException as error:
             traceback.print_exc()
-            return Outcome("failed", _named(error))
+            return Outcome("failed", f"{type(error).__name__}: {_one_line(error)}")
 
 
 class LocalWorkers:
@@ -290,11 +291,6 @@ def _enter(job: Job) -> None:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:2000] or type(error).__name__
-
-
-def _named(error: BaseException) -> str:
-    line = _one_line(error)
-    return line if line == type(error).__name__ else f"{type(error).__name__}: {line}"
 
 
 def _without_a_word(exit_code: int | None) -> Outcome:

@@ -6,8 +6,9 @@ SHA-256 and the digest becomes the spawn key of NumPy's ``SeedSequence``:
     stream(seed, path) = SeedSequence(entropy=seed, spawn_key=sha256(path))
 
 The same seed and path give the same numbers in every process and on every machine; different paths give independent
-ones. Streams are never derived by ``seed + 1``. A torch CPU generator is seeded by writing its whole Mersenne state (624
-words), because ``manual_seed`` keeps only 32 bits of its argument: 2^16 streams seeded through it may well collide.
+ones. Streams are never derived by ``seed + 1``. A torch CPU generator is seeded by writing its whole Mersenne state
+(624 words), because ``manual_seed`` keeps only 32 bits of its argument: 2^16 streams seeded through it may well
+collide.
 """
 
 from __future__ import annotations
@@ -172,8 +173,11 @@ class Streams:
         if self._device is not None and self._device.type == "cuda":
             torch.cuda.init()  # type: ignore[no-untyped-call]
             # torch's stubs give every device an index; torch.device("cuda") has none.
-            device = torch.device("cuda", torch.cuda.current_device()) if str(self._device) == "cuda" else self._device
-            swaps.append((torch.cuda.default_generators[device.index], self.generator(*names, rank=rank, device=device)))
+            device = self._device
+            if str(device) == "cuda":
+                device = torch.device("cuda", torch.cuda.current_device())
+            default = torch.cuda.default_generators[device.index]
+            swaps.append((default, self.generator(*names, rank=rank, device=device)))
         before = [default.get_state() for default, _ in swaps]
         for default, own in swaps:
             default.set_state(own.get_state())

@@ -1,7 +1,8 @@
 """The task behind the recipe ``classify``: images in memory, a classifier, cross entropy.
 
-Streams: ``init`` for the weights, ``split`` for the choice of training examples, ``data`` for the order in which they are
-seen, ``augmentation`` for flips and crops. Runs of one seed share them, so variants differ only in what they change.
+Streams: ``init`` for the weights, ``split`` for the choice of training examples, ``data`` for the order in which they
+are seen, ``augmentation`` for flips and crops. Runs of one seed share them, so variants differ only in what they
+change.
 """
 
 from __future__ import annotations
@@ -162,11 +163,10 @@ def _subset(
     train: Examples, options: Classify, streams: Streams, accelerator: Accelerator
 ) -> tuple[Examples, RepeatedRandomSampler]:
     """Return the examples kept in memory and the sampler that orders them."""
-    ranks = {"num_replicas": accelerator.num_processes, "rank": accelerator.process_index}
-    if options.batch_size < accelerator.num_processes:
-        raise ValueError(
-            f"batch_size must be at least the number of processes, {accelerator.num_processes}, got {options.batch_size}"
-        )
+    processes = accelerator.num_processes
+    if options.batch_size < processes:
+        raise ValueError(f"batch_size must be at least the number of processes, {processes}, got {options.batch_size}")
+    ranks = {"num_replicas": processes, "rank": accelerator.process_index}
     data = streams.generator("data")
     if options.subset == "static":
         drawn = RepeatedRandomSampler(

@@ -1,7 +1,7 @@
 """Image classification: the task on which most methods meet.
 
-This file holds the options; `aleator.recipes.classification` holds the task. A method joins by a field here and one branch
-where its part of the task is built there.
+This file holds the options; `aleator.recipes.classification` holds the task. A method joins by a field here and one
+branch where its part of the task is built there.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Classify:
     rounds: int = 60
     """Passes over the training data, or over the subset when there is one."""
     subset: Literal["full", "static", "rs2", "rs2-with-replacement"] = "full"
-    """All examples; one random subset; a new random subset in every round, without or with replacement between rounds."""
+    """All examples, one random subset, or a new one in every round, without or with replacement between rounds."""
     ratio: float = 1.0
     """Size of the subset as a fraction of the training data, in (0, 1]."""
     stratified: bool = False

@@ -1,7 +1,7 @@
 """Small image classifiers, written out: a multilayer perceptron, a two-layer convolutional net, ResNet-18.
 
-ResNet-18 (He et al., 2016, arXiv 1512.03385) is in its form for small images: the first convolution is 3 × 3 with stride
-1 and there is no pooling after it, so that 32 × 32 inputs reach the last stage at 4 × 4.
+ResNet-18 (He et al., 2016, arXiv 1512.03385) is in its form for small images: the first convolution is 3 × 3 with
+stride 1 and there is no pooling after it, so that 32 × 32 inputs reach the last stage at 4 × 4.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ below the folder itself.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from aleator.experiment.files import read_json
 from aleator.experiment.protocol import Headline
+from aleator.experiment.tracking import read_metrics
 
 Interval = tuple[float, float]
 
@@ -206,29 +206,14 @@ def read_run(folder: Path) -> SingleRun:
 
 
 def read_log(folder: Path) -> list[LogLine]:
-    """Read ``folder/metrics.jsonl``; an absent file is an empty log.
-
-    The last line of a run that was killed may be cut off, and is left out. A resumed run may have logged a step
-    twice: the later line stands.
+    """Read ``folder/metrics.jsonl``, in the order of steps.
 
     Raises:
-        ValueError: if another line is damaged; the message names the file and the line.
+        ValueError: if a line is damaged, see `read_metrics`.
     """
-    path = folder / "metrics.jsonl"
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    log: dict[tuple[str, int], LogLine] = {}
-    for number, text in enumerate(lines, start=1):
-        try:
-            entry = json.loads(text)
-            line = LogLine(int(entry["step"]), float(entry["seconds"]), str(entry["split"]), _finite(entry["metrics"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}, line {number}, is not a line of metrics: {text[:60]!r}") from None
-        log[line.split, line.step] = line
-    return sorted(log.values(), key=lambda line: line.step)
+    rows = read_metrics(folder / "metrics.jsonl")
+    log = [LogLine(row["step"], row["seconds"], row["split"], _finite(row["metrics"])) for row in rows]
+    return sorted(log, key=lambda line: line.step)
 
 
 def _comparison(folder: Path, document: dict[str, Any]) -> Comparison:

@@ -1,0 +1,66 @@
+"""A finished run, back in your hands: ``load_run(folder).model``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import nn
+
+from aleator.experiment.files import read_json
+from aleator.experiment.identity import recipe_from
+from aleator.experiment.loop import make_accelerator
+from aleator.experiment.model_state import unwrapped
+from aleator.experiment.protocol import Task
+from aleator.random import Streams
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run read back from its folder.
+
+    Attributes:
+        config: the content of ``config.json``.
+        result: the content of ``result.json``.
+        recipe: the recipe with the options of the run.
+        task: the task, built anew with the run's seed; ``task.evaluate("validation")`` works.
+        model: the trained model on this machine's device, in evaluation mode.
+    """
+
+    config: dict[str, Any]
+    result: dict[str, Any]
+    recipe: Any
+    task: Task
+    model: nn.Module
+
+
+def load_run(folder: Path | str) -> LoadedRun:
+    """Return the trained model of a finished run, its options and its results.
+
+    The weights come from ``model.safetensors``, which other programs can read as well.
+
+    Args:
+        folder: of a run.
+
+    Raises:
+        FileNotFoundError: if there is no run, or it is not finished.
+        ValueError: if a file is damaged, or the run's task has no model.
+    """
+    folder = Path(folder)
+    for name in ("config.json", "result.json"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"there is no finished run in {folder}: it has no {name}")
+    config = read_json(folder / "config.json")
+    recipe = recipe_from(config["recipe"], config["options"])
+    accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
+    streams = Streams(config["seed"], accelerator.device)
+    with streams.scope("init"):
+        task: Task = recipe.task(streams, accelerator)
+    model = getattr(task, "model", None)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the task of recipe {config['recipe']!r} has no attribute model to load")
+    model = unwrapped(model)
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return LoadedRun(config, read_json(folder / "result.json"), recipe, task, model.eval())

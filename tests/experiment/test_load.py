@@ -1,0 +1,29 @@
+import pytest
+import torch
+
+import aleator
+from aleator.experiment import RunOptions, run
+from aleator.recipes.classify import Classify
+
+
+def test_loaded_model_gives_the_results_of_the_run(tmp_path):
+    recipe = Classify(rounds=2, subset="rs2", ratio=0.5)
+    result = run(recipe, tmp_path / "run", RunOptions(seed=3, trackers=()), name="classify")
+    loaded = aleator.load_run(tmp_path / "run")
+    assert loaded.recipe == recipe
+    assert loaded.result == {"schema_version": 1, **result}
+    assert loaded.config["seed"] == 3
+    assert not loaded.model.training
+    with torch.no_grad():
+        assert loaded.task.evaluate("test") == result["test"]
+
+
+@pytest.mark.plain
+def test_missing_or_unfinished_run_is_explained(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no finished run in .*: it has no config.json"):
+        aleator.load_run(tmp_path)
+    recipe = Classify(rounds=1)
+    run(recipe, tmp_path / "run", RunOptions(trackers=()), name="classify")
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(FileNotFoundError, match="it has no result.json"):
+        aleator.load_run(tmp_path / "run")
