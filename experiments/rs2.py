@@ -13,7 +13,7 @@ from experiments.claims import Claim, Experiment
 SEEDS = "10"
 MNIST = "MNIST, 8 000 training images drawn anew for each seed, 10 000 test images, standardised pixels"
 FASHION = "Fashion-MNIST, 8 000 training images drawn anew for each seed, 10 000 test images, standardised pixels"
-CIFAR = "CIFAR-10, 50 000 training images, 10 000 test images"
+CIFAR = "CIFAR-10, 45 000 training and 5 000 validation images, 10 000 test images"
 
 
 def _variants(ratio: float, steps: int) -> tuple[str, ...]:
@@ -123,10 +123,10 @@ EXPERIMENTS = (
     ),
     Experiment(
         "cifar10-10",
-        f"{CIFAR}; ResNet-18, flips and crops, r = 10 %, 7 800 steps",
+        f"{CIFAR}; ResNet-18, flips and crops, r = 10 %, 7 000 steps",
         (
             *("classify", "--data", "cifar10", "--model", "resnet18", "--augment", "flip-crop", "--batch-size", "128"),
-            *("--rounds", "200", "--lr", "0.1", "--seeds", "3", *_variants(0.1, 7020)),
+            *("--rounds", "200", "--lr", "0.1", "--seeds", "3", *_variants(0.1, 7000)),
         ),
         (
             Claim(

@@ -110,7 +110,7 @@ def test_processes_of_one_run_must_be_told_the_folder(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("args", "reason"), [("--fail-at", "RuntimeError: the toy broke"), ("--nan-at", "NonFiniteLoss: ")]
+    ("args", "reason"), [("--fail-at", "RuntimeError: the toy broke"), ("--nan-at", "the loss of step 6 is not finite")]
 )
 def test_a_run_that_fails_is_exit_code_1_and_the_line_names_its_log(args, reason, capsys):
     assert run(args, "5", "--out", "o") == 1

@@ -20,10 +20,10 @@ def test_loaded_model_gives_the_results_of_the_run(tmp_path):
 
 @pytest.mark.plain
 def test_missing_or_unfinished_run_is_explained(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no finished run in .*: it has no config.json"):
+    with pytest.raises(FileNotFoundError, match=r"no finished run in .*: it has no config.json"):
         aleator.load_run(tmp_path)
     recipe = Classify(rounds=1)
     run(recipe, tmp_path / "run", RunOptions(trackers=()), name="classify")
     (tmp_path / "run" / "result.json").unlink()
-    with pytest.raises(FileNotFoundError, match="it has no result.json"):
+    with pytest.raises(FileNotFoundError, match=r"it has no result\.json"):
         aleator.load_run(tmp_path / "run")

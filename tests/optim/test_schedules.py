@@ -69,11 +69,12 @@ def test_warmup_is_linear_and_the_cosine_takes_the_rest():
     assert left == [0.1]
 
 
-def test_a_group_that_joins_follows_the_same_curve():
+@pytest.mark.parametrize("lr", [1.0, torch.tensor(1.0)], ids=["number", "tensor"])
+def test_a_group_that_joins_follows_the_same_curve(lr):
     optimizer = sgd(0.1)
     schedule = CosineToBudget(optimizer, 20)
     rates(optimizer, schedule, 10)
-    optimizer.add_param_group({"params": [torch.zeros(1, requires_grad=True)], "lr": 1.0})
+    optimizer.add_param_group({"params": [torch.zeros(1, requires_grad=True)], "lr": lr})
     used, left = rates(optimizer, schedule, 10)
     assert used[0] == [pytest.approx(0.05), 1.0]
     for first, second in used[1:]:

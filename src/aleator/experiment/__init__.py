@@ -12,7 +12,7 @@ from aleator.experiment.signals import Interrupted
 if TYPE_CHECKING:
     from aleator.experiment.comparison import compare
     from aleator.experiment.gradient_step import GradientStep
-    from aleator.experiment.loop import run
+    from aleator.experiment.loop import RunFailed, run
     from aleator.experiment.plan import Variant
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Interrupted",
     "Precision",
     "Recipe",
+    "RunFailed",
     "RunOptions",
     "Split",
     "StepResult",
@@ -33,7 +34,13 @@ __all__ = [
 ]
 
 # What needs torch is imported when it is first asked for: recipes import this package to be listed.
-_LATER = {"GradientStep": "gradient_step", "Variant": "plan", "compare": "comparison", "run": "loop"}
+_LATER = {
+    "GradientStep": "gradient_step",
+    "Variant": "plan",
+    "compare": "comparison",
+    "run": "loop",
+    "RunFailed": "loop",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -84,7 +84,8 @@ def run(
     options = options or RunOptions()
     with _threads(options.threads):
         with _failures(except_for=(ValueError, OSError, ImportError)):
-            under_way = _Run(recipe, Path(out), options, name, resume, size, command or sys.argv)
+            spec = registry.absolute(name)
+            under_way = _Run(recipe, Path(out), options, spec, resume, size, command or sys.argv)
         return under_way.finish()
 
 
@@ -402,9 +403,9 @@ def _leave_at_once() -> None:
 def _failures(except_for: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     try:
         yield
-    except (Interrupted, RunFailed, *except_for):
-        raise
     except Exception as error:
+        if isinstance(error, (Interrupted, RunFailed, *except_for)):
+            raise
         raise RunFailed(f"{type(error).__name__}: {error}") from error
 
 

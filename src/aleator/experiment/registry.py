@@ -62,6 +62,14 @@ def source_sha256(spec: str) -> str | None:
     return hashlib.sha256(_split(spec)[0].read_bytes()).hexdigest() if is_file(spec) else None
 
 
+def absolute(spec: str) -> str:
+    """Return the spec with its path made absolute, so that it is found from any working directory."""
+    if not is_file(spec):
+        return spec
+    path, class_name = _split(spec)
+    return f"{path.resolve()}:{class_name}"
+
+
 def describe(spec: str) -> str:
     """Return the first line of a recipe's docstring."""
     return (resolve(spec).__doc__ or "").strip().split("\n")[0]

@@ -94,11 +94,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            rows.append({key: row[key] for key in ("step", "progress", "examples", "seconds", "split", "metrics")})
-        except (ValueError, KeyError, TypeError):
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}, line {number}, is not a line of metrics: {line[:60]!r}") from None
+        except ValueError:
+            row = None
+        if isinstance(row, dict) and {"step", "seconds", "split", "metrics"} <= row.keys():
+            rows.append(row)
+        elif number < len(lines):
+            raise ValueError(f"{path}, line {number}, is not a line of metrics: {line[:60]!r}")
     return rows
 
 

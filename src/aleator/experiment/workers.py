@@ -86,11 +86,8 @@ class Workers(Protocol):
 
 def job_of(run: PlannedRun, name: str, out: Path, command: list[str]) -> Job:
     """Return what a process has to know to carry out a run: values that JSON has words for."""
-    if registry.is_file(name):
-        path, _, class_name = name.rpartition(":")
-        name = f"{Path(path).resolve()}:{class_name}"
     return {
-        "recipe": name,
+        "recipe": registry.absolute(name),
         "options": options_of(run.recipe),
         "run": options_of(run.options),
         "size": run.size,

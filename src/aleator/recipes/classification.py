@@ -164,8 +164,8 @@ def _subset(
 ) -> tuple[Examples, RepeatedRandomSampler]:
     """Return the examples kept in memory and the sampler that orders them."""
     processes = accelerator.num_processes
-    if options.batch_size < processes:
-        raise ValueError(f"batch_size must be at least the number of processes, {processes}, got {options.batch_size}")
+    if options.batch_size % processes:
+        raise ValueError(f"batch_size must be a multiple of the {processes} processes, got {options.batch_size}")
     ranks = {"num_replicas": processes, "rank": accelerator.process_index}
     data = streams.generator("data")
     if options.subset == "static":
