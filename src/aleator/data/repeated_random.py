@@ -37,7 +37,7 @@ Tail = Literal["carry", "drop", "wrap"]
 Order = Literal["auto", "shuffle", "feistel"]
 Labels = Sequence[int] | Tensor | npt.NDArray[np.integer[Any]]
 
-# Above it, order="auto" means Feistel. A shuffle of 2^21 takes 8 MB and up to 50 ms on a busy core, between two rounds.
+# Above it, order="auto" means Feistel. A shuffle of 2^21 takes 8 MB and, between rounds, up to 50 ms on a busy core.
 LARGEST_SHUFFLE = 2**21
 
 _CHUNK = 2**16  # indices made at a time, half a megabyte
@@ -150,14 +150,17 @@ class _Rounds:
 
     def slice(self, round: int, start: int, stop: int, step: int = 1) -> Int64[Tensor, " indices"]:
         """Return a fresh tensor of the indices at positions range(start, stop, step) of the round."""
-        parts, offset = [], 0
+        result = torch.empty(len(range(start, stop, step)), dtype=torch.int64)
+        filled = offset = 0
         for cycle, first, last in self._pieces(round):
             begin = start if start >= offset else offset + (start - offset) % step
             end = min(stop, offset + last - first)
             if begin < end:
-                parts.append(self._order(cycle)[first + begin - offset : first + end - offset : step])
+                part = self._order(cycle)[first + begin - offset : first + end - offset : step]
+                result[filled : filled + len(part)] = part
+                filled += len(part)
             offset += last - first
-        return torch.cat(parts).long() if parts else torch.empty(0, dtype=torch.int64)
+        return result
 
     def _pieces(self, round: int) -> list[tuple[int, int, int]]:
         return round_pieces(round, self._n, self._size, self._replacement, self._tail)
