@@ -16,19 +16,19 @@ from torch.utils.benchmark import Timer
 
 @dataclass(frozen=True)
 class Pairs:
-    """Seconds of ours and of the peer, pair by pair."""
+    """Seconds (or another unit) of ours and of the peer, pair by pair."""
 
     ours: list[float]
     peer: list[float]
 
-    def row(self, what: str, peer: str, target: str, *, overhead: bool = False) -> dict[str, Any]:
+    def row(self, what: str, peer: str, target: str, *, overhead: bool = False, unit: str = "s") -> dict[str, Any]:
         """Return the row of a benchmark table: ``ratio`` is peer / ours, or ours / peer − 1 for an overhead."""
         both = list(zip(self.ours, self.peer, strict=True))
         ratios = [a / b - 1 if overhead else b / a for a, b in both]
         return {
             "what": what,
-            "ours": f"{statistics.median(self.ours):.4g} s",
-            "peer": f"{peer}: {statistics.median(self.peer):.4g} s",
+            "ours": f"{statistics.median(self.ours):.4g} {unit}",
+            "peer": f"{peer}: {statistics.median(self.peer):.4g} {unit}",
             "ratio": {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)},
             "pairs": len(ratios),
             "target": target,

@@ -12,12 +12,8 @@ from scipy import stats
 from torch.utils.data import DataLoader
 
 from aleator.data.permutation import shuffled
-from aleator.data.repeated_random import (
-    LARGEST_SHUFFLE,
-    RepeatedRandomSampler,
-    class_sizes,
-    class_sizes_rounded,
-)
+from aleator.data.repeated_random import LARGEST_SHUFFLE, RepeatedRandomSampler
+from aleator.data.rounds import class_sizes, class_sizes_rounded
 
 RS2 = RepeatedRandomSampler
 SIZES = pytest.mark.parametrize(
