@@ -30,7 +30,7 @@ Side = Callable[[int], Iterable[Any]]
 
 def benchmark() -> list[dict[str, Any]]:
     """Return the ratio of times at 10^6 and 10^8 examples, and of memory at 10^8."""
-    side_by_side = interleave(partial(_exhaust, _ours, 10**6), partial(_exhaust, _peer, 10**6), pairs=15)
+    side_by_side = interleave(partial(_exhaust, _ours(10**6)), partial(_exhaust, _peer(10**6)), pairs=15)
     (own_seconds, own_bytes), (peer_seconds, peer_bytes) = (_alone(side, 10**8) for side in (_ours, _peer))
     memory = Pairs([own_bytes], [peer_bytes]).row(f"peak memory of {_what(10**8)}", PEER, "constant in N", unit="bytes")
     return [
@@ -52,8 +52,8 @@ def _peer(n: int) -> Iterable[Any]:
     return BatchSampler(RandomSampler(range(n), generator=torch.Generator().manual_seed(0)), BATCH, drop_last=True)
 
 
-def _exhaust(side: Side, n: int) -> None:
-    for _ in side(n):
+def _exhaust(batches: Iterable[Any]) -> None:
+    for _ in batches:
         pass
 
 
@@ -64,9 +64,9 @@ def _alone(side: Side, n: int) -> tuple[float, float]:
 
 
 def _measured(side: Side, n: int) -> tuple[float, float]:
-    _exhaust(side, BATCH)  # what is imported and allocated once does not count
+    _exhaust(side(BATCH))  # what is imported and allocated once does not count
     before = _peak_memory()
-    timer = Timer("exhaust(side, n)", globals={"exhaust": _exhaust, "side": side, "n": n}, num_threads=1)
+    timer = Timer("exhaust(side(n))", globals={"exhaust": _exhaust, "side": side, "n": n}, num_threads=1)
     return timer.timeit(1).mean, _peak_memory() - before
 
 
