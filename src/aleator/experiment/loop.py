@@ -37,7 +37,7 @@ from aleator.experiment.options import RunOptions
 from aleator.experiment.progress import ProgressDisplay, progress_display
 from aleator.experiment.protocol import Split, Task
 from aleator.experiment.signals import Interrupted, StopRequests
-from aleator.experiment.tracking import MetricLog
+from aleator.experiment.tracking import MetricLog, require
 from aleator.random import Streams
 
 _log = logging.getLogger("aleator.experiment")
@@ -128,6 +128,7 @@ class _Run:
         self.began = time.perf_counter()
         self.identity = identity(name, recipe, options, size)
         self._check_folder()
+        require(options.trackers)
         self.accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
         self.rank = self.accelerator.process_index
         self.main = self.accelerator.is_main_process

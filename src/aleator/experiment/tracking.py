@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,6 @@ class MetricLog:
         trackers: those asked for.
         config: what the trackers show as the run's options.
         keep_steps: rows of later steps are dropped first; None starts an empty log.
-
-    Raises:
-        ImportError: if a tracker is not installed.
     """
 
     def __init__(
@@ -57,7 +55,6 @@ class MetricLog:
         self._accelerator = accelerator
         self._hosted = [tracker for tracker in trackers if tracker != "tensorboard"]
         if self._hosted:
-            _require(self._hosted)
             accelerator.log_with = list(self._hosted)
             accelerator.init_trackers("aleator", config=dict(config), init_kwargs={})
 
@@ -77,8 +74,9 @@ class MetricLog:
         self._file.close()
         if self._board is not None:
             self._board.close()
-        if self._hosted:
-            self._accelerator.end_training()
+        # Not end_training, which ends the process group as well.
+        for tracker in self._accelerator.trackers if self._hosted else []:
+            tracker.finish()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -107,9 +105,12 @@ def _line(row: dict[str, Any]) -> str:
     return json.dumps(finite(row)) + "\n"
 
 
-def _require(trackers: Sequence[str]) -> None:
-    from importlib.util import find_spec
+def require(trackers: Sequence[Tracker]) -> None:
+    """Check that trackers are installed.
 
+    Raises:
+        ImportError: naming the package that is missing.
+    """
     for tracker in trackers:
         if find_spec(tracker) is None:
-            raise ImportError(f"tracker {tracker!r} is not installed: pip install {tracker}")
+            raise ImportError(f"tracker {tracker!r} is not installed: pip install 'aleator[{tracker}]'")
