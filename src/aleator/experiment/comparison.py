@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -152,8 +153,6 @@ class _Books:
 
     def enter(self, run: PlannedRun, outcome: Outcome) -> str:
         """Write down how a run ended, and return it as text."""
-        if outcome.status == "refused":  # the comparison was asked for wrongly: there is nothing to report
-            return f"refused: {outcome.error}"
         result = finished_result(self.out, run) if outcome.status == "done" else None
         if result is None:
             self.ended_badly[run.folder] = outcome
@@ -181,16 +180,30 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
                 progress.started(run.folder, run.label, run_folder(books.out, run))
             for folder, outcome in crew.wait(_LOOK_EVERY).items():
                 run = running.pop(folder)
-                progress.ended(folder, books.enter(run, outcome), outcome.status == "done")
                 if outcome.status == "refused" and refused is None:
                     refused = f"variant {run.variant!r}: {outcome.error}"
                     crew.interrupt()
+                # Once the comparison is known to be asked for wrongly, that is the one thing to say.
+                said = books.enter(run, outcome) if refused is None or outcome.status == "done" else None
+                progress.ended(folder, said, outcome.status == "done")
             progress.refresh()
     if refused is not None:
+        _clear_unstarted(books.out, waiting)
         raise ValueError(refused)
     if stop.count:
         done = f"{len(books.results)} of {total} runs"
         raise Interrupted(f"interrupted with {done} finished; the same command goes on from there")
+
+
+def _clear_unstarted(out: Path, waiting: Sequence[PlannedRun]) -> None:
+    """Remove the folders of runs that never began, and those above them that are then empty."""
+    folders = [run_folder(out, run) for run in waiting]
+    for folder in folders:
+        if not (folder / "config.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+    for folder in (folders[0].parent, out):
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 def _stop_gently(crew: Workers) -> None:

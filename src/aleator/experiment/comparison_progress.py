@@ -100,14 +100,15 @@ class ComparisonProgress:
         """Show that a run began."""
         self._running[key] = _Running(label, folder, time.monotonic())
 
-    def ended(self, key: str, text: str, done: bool) -> None:
-        """Show how a run ended."""
+    def ended(self, key: str, text: str | None, done: bool) -> None:
+        """Show how a run ended; without a text, only that it is no longer running."""
         run = self._running.pop(key)
         seconds = time.monotonic() - run.began
         self._done += done
         if done:
             self._course.finished.append(seconds)
-        self._say(f"{self._done}/{self._total} {run.label}: {text} ({clock(seconds)})")
+        if text is not None:
+            self._say(f"{self._done}/{self._total} {run.label}: {text} ({clock(seconds)})")
 
     def refresh(self) -> None:
         """Look how far the running runs are. Costs a few small reads; does nothing without a terminal."""
