@@ -13,6 +13,7 @@ known.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,9 +39,16 @@ class Claim:
     relation: Literal["at least", "no less than", "equal within"]
     threshold: float
 
-    def verdict(self, difference: float, interval: tuple[float, float] | None) -> Verdict:
-        """Judge the measured difference. Without an interval (one seed) nothing is reproduced."""
-        low, high = interval or (float("-inf"), float("inf"))
+    def verdict(self, difference: float, interval: Sequence[float] | None, *, identical: bool = False) -> Verdict:
+        """Judge the measured difference. Without an interval (one seed) nothing is reproduced.
+
+        Args:
+            difference: mean of a − b.
+            interval: of it.
+            identical: whether a and b were equal in every one of several seeds: their difference has no spread that
+                an interval could come from, and is 0.
+        """
+        low, high = (0.0, 0.0) if identical else interval or (float("-inf"), float("inf"))
         t = self.threshold
         if self.relation == "at least":
             return "reproduced" if difference >= t and low > 0 else "partly" if low > 0 else "not"
@@ -59,7 +67,6 @@ class Experiment:
         arguments: of ``aleator compare``, without ``--out``.
         claims: judged on its ``comparison.json``.
         scale: ``"gpu"`` experiments run only when asked for.
-        report: figures to keep although nothing is claimed of them, in words; read off as differences of (a, b).
     """
 
     name: str

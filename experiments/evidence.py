@@ -64,6 +64,7 @@ def _run(method: str, experiment: Experiment) -> list[dict[str, Any]]:
 def _judged(experiment: Experiment, index: int, comparison: dict[str, Any]) -> dict[str, Any]:
     claim = experiment.claims[index]
     found = pair(comparison, claim.a, claim.b)
+    identical = found["n"] > 1 and found["interval"] is None and found["mean_difference"] == 0
     headline = comparison["headline"]["name"]
     by_name = {variant["name"]: variant for variant in comparison["variants"]}
     return {
@@ -74,7 +75,8 @@ def _judged(experiment: Experiment, index: int, comparison: dict[str, Any]) -> d
             **{name: by_name[name]["summary"][headline]["mean"] for name in (claim.a, claim.b)},
         },
         "interval": found["interval"],
-        "verdict": claim.verdict(found["mean_difference"], found["interval"]),
+        "identical": identical,
+        "verdict": claim.verdict(found["mean_difference"], found["interval"], identical=identical),
         "wall_seconds": sum(run["seconds"]["total"] for v in comparison["variants"] for run in v["runs"]),
         "machine": comparison["environment"]["machine"],
         "versions": comparison["environment"]["versions"],
@@ -83,7 +85,7 @@ def _judged(experiment: Experiment, index: int, comparison: dict[str, Any]) -> d
 
 
 def _not_run(experiment: Experiment, index: int) -> dict[str, Any]:
-    nothing = ("seeds", "figures", "interval", "wall_seconds", "machine", "versions", "commit")
+    nothing = ("seeds", "figures", "interval", "identical", "wall_seconds", "machine", "versions", "commit")
     return {**_head(experiment, index), **dict.fromkeys(nothing), "verdict": "not run"}
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.experiment.grid_recipe import TEST_EXAMPLES
-from tests.experiment.same_numbers import assert_same_numbers
 
 from aleator.experiment import Interrupted, RunOptions, comparison
 from aleator.experiment.comparison import compare, dry_run
@@ -20,6 +18,8 @@ from aleator.experiment.files import read_json, write_json
 from aleator.experiment.plan import Variant, plan_runs
 from aleator.experiment.registry import resolve
 from aleator.stats import clopper_pearson, mean_interval, paired_difference
+from tests.experiment.grid_recipe import TEST_EXAMPLES
+from tests.experiment.same_numbers import assert_same_numbers
 
 GRID = f"{Path(__file__).parent / 'grid_recipe.py'}:Grid"
 QUIET = RunOptions(trackers=())

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.experiment.same_numbers import assert_same_numbers
 
 from aleator.experiment import RunOptions
 from aleator.experiment.comparison import compare
 from aleator.experiment.plan import Variant
 from aleator.experiment.ray_workers import RayWorkers
 from aleator.experiment.registry import resolve
+from tests.experiment.same_numbers import assert_same_numbers
 
 GRID = f"{Path(__file__).parent / 'grid_recipe.py'}:Grid"
 TOY = f"{Path(__file__).parent / 'toy_recipe.py'}:Toy"

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import t
-from tests.experiment.fake_comparison import HOSTILE, VARIANTS, metric_lines, write_comparison, write_run
 
 from aleator.experiment.report import write_report
 from aleator.experiment.report.curves import learning_curve
 from aleator.experiment.report.figures import looks
 from aleator.experiment.report.read import LogLine, read_comparison, read_log
 from aleator.experiment.report.words import THIN, difference, measured, memory, number, p_value, verdict
+from tests.experiment.fake_comparison import HOSTILE, VARIANTS, metric_lines, write_comparison, write_run
 
 
 class Page(HTMLParser):

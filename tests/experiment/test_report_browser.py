@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.experiment.fake_comparison import HOSTILE, metric_lines, write_comparison, write_run
 
 from aleator.experiment.report import write_report
+from tests.experiment.fake_comparison import HOSTILE, metric_lines, write_comparison, write_run
 
 FLAGS = (
     "--headless=new",

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.experiment.same_numbers import assert_same_numbers
 
 from aleator.experiment import RunOptions
 from aleator.experiment.files import read_json
 from aleator.experiment.plan import Variant, plan_runs, run_folder
 from aleator.experiment.registry import resolve
 from aleator.experiment.workers import LocalWorkers, carry_out, default_workers, job_of
+from tests.experiment.same_numbers import assert_same_numbers
 
 GRID = f"{Path(__file__).parent / 'grid_recipe.py'}:Grid"
 TOY = f"{Path(__file__).parent / 'toy_recipe.py'}:Toy"

@@ -1,0 +1,91 @@
+"""The committed evidence says what the committed experiments say, and the tables what the evidence says."""
+
+import shlex
+
+import pytest
+
+from aleator.cli import main
+from aleator.commands.methods import METHODS
+from aleator.experiment.files import read_json
+from experiments import evidence, tables
+from experiments.claims import Claim, Experiment
+
+FIELDS = {
+    *("claim", "baseline", "data", "seeds", "figures", "interval", "verdict", "scale"),
+    *("wall_seconds", "machine", "versions", "commit", "command"),
+}
+
+
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
+def test_evidence_covers_every_committed_claim_with_its_command(method):
+    written = read_json(evidence.EVIDENCE / f"{method}.json")["claims"]
+    committed = [(e, claim) for e in evidence.experiments_of(method) for claim in e.claims]
+    assert [row["claim"] for row in written] == [claim.text for _, claim in committed]
+    assert [row["command"] for row in written] == [shlex.join(e.command) for e, _ in committed]
+    assert all(row.keys() >= FIELDS for row in written)
+
+
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
+def test_verdicts_follow_from_the_figures(method):
+    claims = {c.text: c for e in evidence.experiments_of(method) for c in e.claims}
+    for row in read_json(evidence.EVIDENCE / f"{method}.json")["claims"]:
+        if row["verdict"] == "not run":
+            assert row["figures"] is None
+            continue
+        difference = row["figures"]["accuracy difference"]
+        claim = claims[row["claim"]]
+        assert row["verdict"] == claim.verdict(difference, row["interval"], identical=row["identical"])
+        assert difference == pytest.approx(row["figures"][claim.a] - row["figures"][claim.b])
+
+
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
+def test_every_committed_command_is_accepted(method, mirror, capsys):
+    for experiment in evidence.experiments_of(method):
+        assert main(["compare", *experiment.arguments, "--rounds", "0"]) == 2
+        assert "rounds must be positive, got 0" in capsys.readouterr().err
+
+
+def test_experiment_is_run_judged_and_kept(tmp_path, monkeypatch):
+    tiny = Experiment(
+        "tiny",
+        "digits",
+        (
+            *("classify", "--rounds", "2", "--train-size", "320", "--seeds", "2", "--workers", "1"),
+            *("--variant", "a:subset=rs2,ratio=0.5", "--variant", "b:subset=static,ratio=0.5"),
+        ),
+        (Claim("a is not worse", "a", "b", "no less than", 1.0),),
+    )
+    gpu = Experiment("large", "cifar10", ("classify",), (Claim("c", "a", "b", "at least", 0.0),), scale="gpu")
+    monkeypatch.setattr(evidence, "EVIDENCE", tmp_path / "evidence")
+    monkeypatch.setattr(evidence, "ROOT", tmp_path)
+    monkeypatch.setattr(evidence, "experiments_of", lambda method: (tiny, gpu))
+    evidence.produce("mine", ("laptop",))
+    ran, not_run = read_json(tmp_path / "evidence" / "mine.json")["claims"]
+    assert ran["verdict"] == "reproduced"
+    assert ran["seeds"] == 2
+    assert ran["wall_seconds"] > 0
+    assert not_run["verdict"] == "not run"
+    # A later call for another scale keeps what is there.
+    evidence.produce("mine", ())
+    assert read_json(tmp_path / "evidence" / "mine.json")["claims"] == [ran, not_run]
+
+
+def test_stale_table_is_found_and_mended(tmp_path, monkeypatch):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("# x\n<!-- begin methods -->\nold\n<!-- end methods -->\ntail\n")
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    assert tables.update(check=True) == [(tmp_path / "README.md").relative_to(tmp_path)]
+    assert "old" in (tmp_path / "README.md").read_text()
+    tables.update(check=False)
+    text = (tmp_path / "README.md").read_text()
+    assert "| [rs2](docs/methods/rs2.md) |" in text
+    assert text.endswith("<!-- end methods -->\ntail\n")
+    assert tables.update(check=True) == []
+    (tmp_path / "README.md").write_text("<!-- begin nonsense -->\n<!-- end nonsense -->\n")
+    with pytest.raises(ValueError, match="a table must be one of methods, evidence, benchmarks, got 'nonsense'"):
+        tables.update(check=True)
+
+
+def test_unknown_method_is_named():
+    with pytest.raises(ValueError, match="method must be one of rs2, got 'rs3'"):
+        evidence.experiments_of("rs3")
