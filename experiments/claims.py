@@ -3,7 +3,7 @@
 A claim is about the paired difference d = a − b of the headline metric between two variants on the test set, over
 seeds, with its 95 % paired-t interval [low, high]:
 
-    at least t:   reproduced  d ≥ t and low > 0      partly  low > 0       not  otherwise
+    at least t:   reproduced  low ≥ t and low > 0    partly  low > 0       not  otherwise
     no less than −t:          low ≥ −t               partly  d ≥ −t
     equal within t:           −t ≤ low, high ≤ t     partly  |d| ≤ t
 
@@ -39,19 +39,19 @@ class Claim:
     relation: Literal["at least", "no less than", "equal within"]
     threshold: float
 
-    def verdict(self, difference: float, interval: Sequence[float] | None, *, identical: bool = False) -> Verdict:
+    def verdict(self, difference: float, interval: Sequence[float] | None, *, constant: bool = False) -> Verdict:
         """Judge the measured difference. Without an interval (one seed) nothing is reproduced.
 
         Args:
             difference: mean of a − b.
             interval: of it.
-            identical: whether a and b were equal in every one of several seeds: their difference has no spread that
-                an interval could come from, and is 0.
+            constant: whether the difference was the same in every one of several seeds, so that it has no spread that
+                an interval could come from. Runs that are the same computation differ by 0 every time.
         """
-        low, high = (0.0, 0.0) if identical else interval or (float("-inf"), float("inf"))
+        low, high = (difference, difference) if constant else interval or (float("-inf"), float("inf"))
         t = self.threshold
         if self.relation == "at least":
-            return "reproduced" if difference >= t and low > 0 else "partly" if low > 0 else "not"
+            return "reproduced" if low >= t and low > 0 else "partly" if low > 0 else "not"
         if self.relation == "no less than":
             return "reproduced" if low >= -t else "partly" if difference >= -t else "not"
         return "reproduced" if -t <= low and high <= t else "partly" if abs(difference) <= t else "not"

@@ -64,19 +64,19 @@ def _run(method: str, experiment: Experiment) -> list[dict[str, Any]]:
 def _judged(experiment: Experiment, index: int, comparison: dict[str, Any]) -> dict[str, Any]:
     claim = experiment.claims[index]
     found = pair(comparison, claim.a, claim.b)
-    identical = found["n"] > 1 and found["interval"] is None and found["mean_difference"] == 0
+    constant = found["n"] > 1 and found["interval"] is None
     headline = comparison["headline"]["name"]
     by_name = {variant["name"]: variant for variant in comparison["variants"]}
     return {
         **_head(experiment, index),
-        "seeds": len(comparison["seeds"]),
+        "seeds": found["n"],
         "figures": {
             f"{headline} difference": found["mean_difference"],
             **{name: by_name[name]["summary"][headline]["mean"] for name in (claim.a, claim.b)},
         },
         "interval": found["interval"],
-        "identical": identical,
-        "verdict": claim.verdict(found["mean_difference"], found["interval"], identical=identical),
+        "constant": constant,
+        "verdict": claim.verdict(found["mean_difference"], found["interval"], constant=constant),
         "wall_seconds": sum(run["seconds"]["total"] for v in comparison["variants"] for run in v["runs"]),
         "machine": comparison["environment"]["machine"],
         "versions": comparison["environment"]["versions"],
@@ -85,7 +85,7 @@ def _judged(experiment: Experiment, index: int, comparison: dict[str, Any]) -> d
 
 
 def _not_run(experiment: Experiment, index: int) -> dict[str, Any]:
-    nothing = ("seeds", "figures", "interval", "identical", "wall_seconds", "machine", "versions", "commit")
+    nothing = ("seeds", "figures", "interval", "constant", "wall_seconds", "machine", "versions", "commit")
     return {**_head(experiment, index), **dict.fromkeys(nothing), "verdict": "not run"}
 
 

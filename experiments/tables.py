@@ -77,8 +77,8 @@ def _difference(claim: dict[str, Any]) -> str:
         return "–"
     mean = next(value for name, value in claim["figures"].items() if name.endswith("difference"))
     points = f"{100 * mean:+.2f} points"
-    if claim["identical"]:
-        return "equal in every seed"
+    if claim["constant"]:
+        return f"{points} in every seed"
     return f"{points} [{', '.join(f'{100 * end:+.2f}' for end in claim['interval'])}]" if claim["interval"] else points
 
 

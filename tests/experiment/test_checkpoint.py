@@ -62,6 +62,28 @@ def test_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(tmp_path,
     assert "step-00000002 is damaged" in caplog.text
 
 
+def test_checkpoints_are_ordered_by_number_and_not_by_name(tmp_path):
+    store = CheckpointStore(tmp_path, keep=1)
+    store.save(99_999_999, {"step": 1})
+    store.save(100_000_000, {"step": 2})
+    assert store.load()["step"] == 2
+    assert len(store) == 1
+
+
+def test_damaged_checkpoint_ahead_does_not_cost_the_good_one(tmp_path):
+    store = CheckpointStore(tmp_path, keep=1)
+    damage_by_truncation(store.save(20, {"step": 20}))
+    store.save(15, {"step": 15})  # the run went back behind it
+    assert store.load()["step"] == 15
+
+
+def test_state_that_needs_unpickling_is_refused_when_it_is_saved(tmp_path):
+    store = CheckpointStore(tmp_path, keep=1)
+    with pytest.raises(TypeError, match="state_dict must hold tensors, numbers, strings"):
+        store.save(1, {"path": tmp_path})
+    assert store.load() is None
+
+
 def test_only_damaged_checkpoints_are_an_error(tmp_path):
     store = CheckpointStore(tmp_path, keep=3)
     damage_by_truncation(store.save(1, STATE))

@@ -33,11 +33,14 @@ class Recorded(Classify):
         step = task.train_step
         def train_step(batch):
             seen.append(batch[0].double().sum((1, 2, 3)).tolist())
-            return step(batch)
+            result = step(batch)
+            if "stops" in request["out"] and accelerator.process_index == 1 and len(seen) == 8:
+                result.stop = "process 1 has seen enough"
+            return result
         task.train_step = train_step
         return task
 
-options = RunOptions(trackers=(), log_every=5)
+options = RunOptions(trackers=(), log_every=4)
 for request in requests:
     seen = []
     run(Recorded(**request["recipe"]), Path(request["out"]), options, name="classify", resume=request["resume"])
@@ -75,6 +78,7 @@ def largest_difference(one: Path, other: Path) -> float:
 
 SMALL = {"subset": "rs2", "ratio": 0.1, "rounds": 5}
 EXACT = {**SMALL, "precision": "float64"}
+PLAIN = {**EXACT, "momentum": 0.0}  # an optimizer without state
 ADAM = {**EXACT, "optimizer": "adamw", "lr": 0.01}
 
 
@@ -84,7 +88,13 @@ def folders(tmp_path_factory):
     one = train(
         tmp,
         1,
-        {"float64-1": EXACT, "float32-1": SMALL, "adam-1": ADAM, "cut-one": {**ADAM, "shard": True, "stop_at": 10}},
+        {
+            "plain-1": PLAIN,
+            "float64-1": EXACT,
+            "float32-1": SMALL,
+            "adam-1": ADAM,
+            "cut-one": {**ADAM, "shard": True, "stop_at": 10},
+        },
     )
     two = train(
         tmp,
@@ -95,6 +105,8 @@ def folders(tmp_path_factory):
             "sharded": {**EXACT, "shard": True},
             "accumulated": {**EXACT, "accumulate": 3},
             "cut-sgd": {**EXACT, "shard": True, "stop_at": 10},
+            "cut-plain": {**PLAIN, "shard": True, "stop_at": 10},
+            "stops": EXACT,
             "cut-adam": {**ADAM, "shard": True, "stop_at": 10},
         },
     )
@@ -138,19 +150,37 @@ def test_accumulation_over_two_processes_equals_one_process(folders):
 
 
 def test_sharded_runs_resume_under_any_number_of_processes(folders, tmp_path):
-    whole = {
-        name: {**(EXACT if name == "cut-sgd" else ADAM), "shard": True} for name in ("cut-sgd", "cut-adam", "cut-one")
-    }
+    cut = {"cut-sgd": EXACT, "cut-plain": PLAIN, "cut-adam": ADAM, "cut-one": ADAM}
+    whole = {name: {**recipe, "shard": True} for name, recipe in cut.items()}
     for name, resumed in whole.items():
         shutil.copytree(folders[name], tmp_path / name)
         # The run that ended at 10 becomes the first half of one that does not: the same options but for the end.
         _as_unfinished(tmp_path / name, resumed)
-    train(tmp_path, 1, {"cut-sgd": whole["cut-sgd"]}, resume=True)
-    train(tmp_path, 2, {name: whole[name] for name in ("cut-adam", "cut-one")}, resume=True)
+    shutil.copytree(tmp_path / "cut-plain", tmp_path / "cut-plain-too")
+    train(tmp_path, 1, {name: whole[name] for name in ("cut-sgd", "cut-plain")}, resume=True)
+    two = {name: whole[name] for name in ("cut-adam", "cut-one")}
+    train(tmp_path, 2, {**two, "cut-plain-too": whole["cut-plain"]}, resume=True)
     assert largest_difference(folders["float64-1"], tmp_path / "cut-sgd") < 1e-12
+    assert largest_difference(folders["plain-1"], tmp_path / "cut-plain") < 1e-12
+    assert largest_difference(folders["plain-1"], tmp_path / "cut-plain-too") < 1e-12
     # Adam divides by the root of a mean square, so the order of a sum shows more.
     assert largest_difference(folders["adam-1"], tmp_path / "cut-adam") < 1e-9
     assert largest_difference(folders["adam-1"], tmp_path / "cut-one") < 1e-9
+    # The cut is in the middle of a log window: what every process had gathered before it counts.
+    logs = [_training_rows(folder) for folder in (folders["adam-1"], tmp_path / "cut-adam")]
+    assert len(logs[0]) == 5
+    for one, resumed in zip(*logs, strict=True):
+        assert one == pytest.approx(resumed, abs=1e-9)
+
+
+def _training_rows(folder: Path) -> list[dict[str, float]]:
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [row["metrics"] for row in rows if row["split"] == "train"]
+
+
+def test_reason_to_stop_of_one_process_ends_the_run_of_all(folders):
+    result = read_json(folders["stops"] / "result.json")
+    assert (result["steps"], result["stopped"]) == (8, "process 1 has seen enough")
 
 
 def _as_unfinished(folder: Path, recipe: dict) -> None:
@@ -158,7 +188,7 @@ def _as_unfinished(folder: Path, recipe: dict) -> None:
     from aleator.experiment.identity import identity, options_of
     from aleator.recipes.classify import Classify
 
-    options = RunOptions(trackers=(), log_every=5)
+    options = RunOptions(trackers=(), log_every=4)
     config = read_json(folder / "config.json")
     config["options"] = options_of(Classify(**recipe))
     config["identity"] = identity("classify", Classify(**recipe), options)
@@ -200,4 +230,4 @@ def test_interrupt_of_one_process_stops_both_at_the_same_step_and_resumes(tmp_pa
     go("whole", "whole")
     assert largest_difference(tmp_path / "run", tmp_path / "whole") == 0
     state = torch.load(max((tmp_path / "run" / "checkpoints").iterdir()) / "state.pt", weights_only=True)
-    assert len(state["streams"]) == 2
+    assert len(state["ranks"]) == 2

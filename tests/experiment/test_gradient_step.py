@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from aleator.experiment import GradientStep
-from aleator.experiment.loop import make_accelerator
+from aleator.experiment.accelerators import make_accelerator
 
 
 def problem(dtype=torch.float64):
@@ -91,6 +91,28 @@ def test_non_finite_gradient_of_a_finite_loss_is_caught_when_clipping():
     report = stepper(model, max_grad_norm=1.0)([(12, lambda: (model(x) * 0).abs().sum().sqrt())])
     assert report.skipped
     assert torch.equal(model.weight, before)
+
+
+def test_accumulation_set_by_a_launcher_does_not_shrink_the_step(monkeypatch):
+    (plain, x, y), (launched, _, _) = problem(), problem()
+    stepper(plain)([(12, loss_of(plain, x, y))])
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    stepper(launched)([(12, loss_of(launched, x, y))])
+    assert torch.equal(plain.weight, launched.weight)
+
+
+def test_step_skipped_under_a_gradient_scaler_leaves_the_scaler_usable():
+    model, x, y = problem(torch.float32)
+    accelerator = make_accelerator()
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    step = GradientStep(accelerator, model, optimizer, max_grad_norm=1e3)
+    before = model.weight.detach().clone()
+    assert step([(12, lambda: loss_of(model, x, y)() * float("nan"))]).skipped
+    assert torch.equal(model.weight, before)
+    expected = before - 0.1 * torch.autograd.grad(loss_of(model, x, y)(), model.weight)[0]
+    assert not step([(12, loss_of(model, x, y))]).skipped
+    assert torch.allclose(model.weight, expected, rtol=1e-5)
 
 
 def test_schedule_steps_once_for_each_optimizer_step():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aleator.experiment import Interrupted, RunOptions, run
+from aleator.experiment import Interrupted, RunFailed, RunOptions, run
 from aleator.experiment.files import read_json
 from aleator.experiment.loop import NonFiniteLoss
 from aleator.experiment.registry import resolve
@@ -149,6 +149,106 @@ def test_non_finite_loss_is_skipped_and_counted_on_request(tmp_path):
     assert logged[-1]["skipped_steps"] == 1
 
 
+def test_batch_statistics_of_a_skipped_step_are_forgotten(tmp_path):
+    options = RunOptions(trackers=(), non_finite="skip")
+    run(toy(nan_at=10, batch_norm=True), tmp_path / "run", options, name=TOY)
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    assert torch.isfinite(weights["0.running_mean"]).all()
+    assert weights["0.num_batches_tracked"] == 39
+
+
+def test_weights_that_are_not_numbers_are_never_saved(tmp_path):
+    class Spoilt(type(toy())):
+        def task(self, streams, accelerator):
+            task = super().task(streams, accelerator)
+            step = task.train_step
+
+            def spoiling(batch):
+                result = step(batch)
+                if task.taken == 12:
+                    task.critic = torch.tensor([float("nan")])
+                return result
+
+            state_dict = task.state_dict
+            task.train_step = spoiling
+            task.state_dict = lambda: state_dict() | {"critic": getattr(task, "critic", torch.zeros(1))}
+            return task
+
+    with pytest.raises(NonFiniteLoss, match="weights after step 12 are not finite; they are not saved"):
+        run(Spoilt(), tmp_path / "run", RunOptions(trackers=(), checkpoint_seconds=0), name=TOY)
+    newest = max((tmp_path / "run" / "checkpoints").iterdir())
+    assert newest.name == "step-00000011"
+
+
+def test_run_that_ends_for_a_reason_of_its_own_ends_there_after_a_resume_too(tmp_path):
+    result = run(toy(stop_at=8), tmp_path / "run", QUIET, name=TOY)
+    assert (result["steps"], result["stopped"]) == (9, "good enough")
+    (tmp_path / "run" / "result.json").unlink()  # as if it was killed while it evaluated on test
+    again = run(toy(stop_at=8), tmp_path / "run", QUIET, name=TOY, resume=True)
+    assert (again["steps"], again["stopped"]) == (9, "good enough")
+    assert again["test"] == result["test"]
+
+
+def test_run_that_has_no_more_batches_is_evaluated_and_saved(tmp_path):
+    result = run(toy(batches=10), tmp_path / "run", QUIET, name=TOY)
+    assert (result["steps"], result["stopped"]) == (10, "the task has no more batches")
+    validations = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if row["split"] == "validation"]
+    assert validations[-1]["step"] == 10
+    assert result["validation"] == validations[-1]["metrics"]
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000010"]
+
+
+def test_metric_of_some_steps_is_averaged_over_those(tmp_path):
+    run(toy(), tmp_path / "run", QUIET, name=TOY)
+    rows = [row["metrics"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if row["split"] == "train"]
+    assert [row["even"] for row in rows] == [1.0] * 13
+
+
+def test_state_that_cannot_be_read_back_fails_at_the_first_save(tmp_path):
+    with pytest.raises(RunFailed, match="state_dict must hold tensors, numbers, strings and containers of them only"):
+        run(toy(odd_state=True), tmp_path / "run", RunOptions(trackers=(), checkpoint_seconds=0), name=TOY)
+    assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def test_run_in_a_moved_folder_is_resumed(tmp_path):
+    (tmp_path / "here").mkdir()
+    mine = tmp_path / "here" / "mine.py"
+    mine.write_bytes(Path(TOY.removesuffix(":Toy")).read_bytes())
+    with pytest.raises(Interrupted):
+        run(resolve(f"{mine}:Toy")(signal_at=5), tmp_path / "here" / "run", QUIET, name=f"{mine}:Toy")
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = f"{tmp_path / 'there' / 'mine.py'}:Toy"
+    result = run(resolve(moved)(signal_at=5), tmp_path / "there" / "run", QUIET, name=moved, resume=True)
+    assert result["steps"] == 40
+
+
+def test_seconds_add_up_over_a_resume(tmp_path):
+    with pytest.raises(Interrupted):
+        run(toy(signal_at=20, slow=0.01), tmp_path / "run", QUIET, name=TOY)
+    result = run(toy(signal_at=20, slow=0.01), tmp_path / "run", QUIET, name=TOY, resume=True)
+    seconds = result["seconds"]
+    assert seconds["train"] > 0.39
+    assert seconds["total"] >= seconds["train"] + seconds["evaluate"] + seconds["checkpoint"]
+
+
+def test_request_to_stop_during_the_test_evaluation_is_met_by_finishing(tmp_path):
+    class Signalled(type(toy())):
+        def task(self, streams, accelerator):
+            task = super().task(streams, accelerator)
+            evaluate = task.evaluate
+
+            def signalling(split):
+                if split == "test":
+                    signal.raise_signal(signal.SIGTERM)
+                return evaluate(split)
+
+            task.evaluate = signalling
+            return task
+
+    assert run(Signalled(), tmp_path / "run", QUIET, name=TOY)["status"] == "done"
+    assert (tmp_path / "run" / "result.json").exists()
+
+
 def test_finished_run_is_not_run_again(tmp_path):
     run(toy(), tmp_path / "run", QUIET, name=TOY)
     stamp = (tmp_path / "run" / "metrics.jsonl").stat().st_mtime_ns
@@ -188,7 +288,7 @@ def test_tensorboard_events_are_written(tmp_path):
         ("foreign", {}, False, "is not empty and holds no run"),
         ("run", {}, False, "already holds a run; add --resume"),
         ("run", {"threads": 2}, True, "threads must be 1 as in the run to resume, got 2"),
-        ("run", {"seed": 5}, True, "the options differ"),
+        ("run", {"seed": 5}, True, "the options, the recipe's source or the library differ"),
         ("other", {}, True, "holds a run of recipe 'classify'"),
         ("broken", {}, True, "config.json is not readable as JSON"),
     ],

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from aleator.experiment import Budget, GradientStep, Headline, StepResult
+
+
+class Odd(enum.Enum):
+    """What a state must not hold."""
+
+    ONE = 1
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,14 @@ class Toy:
     """Raise an error in this step."""
     signal_at: int = -1
     """Send this process a SIGINT in this step."""
+    stop_at: int = -1
+    """End the run in this step, for a reason of the task's own."""
+    batches: int = -1
+    """Have no more than so many batches."""
+    odd_state: bool = False
+    """Put something into the state that cannot be read back."""
+    batch_norm: bool = False
+    """Normalise batches."""
     slow: float = 0.0
     """Seconds that a step takes longer."""
     precision: str = "float32"
@@ -44,7 +59,8 @@ class ToyTask:
         self.options = options
         self.budget = Budget(options.steps)
         self.evaluate_every = 7
-        model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 1))
+        norm = nn.BatchNorm1d(4) if options.batch_norm else nn.Identity()
+        model = nn.Sequential(norm, nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 1))
         self.model = accelerator.prepare_model(model)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.lr)
         self.gradient_step = GradientStep(accelerator, self.model, self.optimizer)
@@ -57,7 +73,7 @@ class ToyTask:
         return x, x.sum(1, keepdim=True) + 0.1 * torch.randn(count, 1, generator=generator)
 
     def train_batches(self):
-        while True:
+        while self.taken != self.options.batches:
             yield self._draw(self.data, 8)
 
     def train_step(self, batch) -> StepResult:
@@ -72,10 +88,13 @@ class ToyTask:
             import time
 
             time.sleep(self.options.slow)
-        scale = float("nan") if self.taken == self.options.nan_at else 1.0
+        if self.taken == self.options.nan_at:
+            x = x * float("nan")
+        metrics = {"even": torch.tensor(1.0)} if self.taken % 2 == 0 else {}
+        reason = "good enough" if self.taken == self.options.stop_at else None
         self.taken += 1
-        report = self.gradient_step([(len(x), lambda: scale * nn.functional.mse_loss(self.model(x), y))])
-        return StepResult({"loss": report.loss}, examples=len(x), skipped=report.skipped)
+        report = self.gradient_step([(len(x), lambda: nn.functional.mse_loss(self.model(x), y))])
+        return StepResult({"loss": report.loss, **metrics}, examples=len(x), skipped=report.skipped, stop=reason)
 
     def evaluate(self, split):
         self.model.eval()
@@ -86,7 +105,8 @@ class ToyTask:
         return {"loss": float(loss), "noise": float(noise)}
 
     def state_dict(self):
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "taken": self.taken}
+        odd = {"odd": Odd.ONE} if self.options.odd_state else {}
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "taken": self.taken, **odd}
 
     def load_state_dict(self, state) -> None:
         self.model.load_state_dict(state["model"])

@@ -34,7 +34,7 @@ def test_verdicts_follow_from_the_figures(method):
             continue
         difference = row["figures"]["accuracy difference"]
         claim = claims[row["claim"]]
-        assert row["verdict"] == claim.verdict(difference, row["interval"], identical=row["identical"])
+        assert row["verdict"] == claim.verdict(difference, row["interval"], constant=row["constant"])
         assert difference == pytest.approx(row["figures"][claim.a] - row["figures"][claim.b])
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from aleator.experiment import RunOptions, run
-from aleator.experiment.loop import make_accelerator
+from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.tracking import read_metrics
 from aleator.random import Streams
 from aleator.recipes.classification import ClassificationTask
@@ -175,7 +175,7 @@ def test_recipe_learns_digits(tmp_path):
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
 
 
-def test_recipe_learns_in_every_precision_of_the_cpu_and_with_clipping(tmp_path):
+def test_recipe_learns_in_float64_with_clipping_and_with_adamw_at_a_constant_rate(tmp_path):
     accuracies = {}
     for name, options in {
         "float64": Classify(rounds=3, precision="float64", max_grad_norm=1.0),

@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -34,15 +35,21 @@ class CheckpointStore:
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder = folder
         self._keep = max(keep, 1)
+        self._readable = False  # until one state of this run was read back
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Save a state and drop the oldest ones. Saving the same step again changes nothing."""
+        """Save a state and drop the oldest ones. Saving the same step again changes nothing.
+
+        Raises:
+            TypeError: if the state holds what cannot be read back without unpickling.
+        """
         final = self._folder / f"step-{step:08d}"
         if final.exists() and _damage(final) is None:
             return final
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
+        self._check_readable(content)
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = self._folder / f".{final.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -54,6 +61,9 @@ class CheckpointStore:
             shutil.rmtree(final)
         partial.rename(final)
         _flush_folder(self._folder)
+        for stale in self._newest_first():  # damaged ones, which the run had to go back behind
+            if _step(stale) > step:
+                shutil.rmtree(stale)
         for old in self._newest_first()[self._keep :]:
             shutil.rmtree(old)
         return final
@@ -83,7 +93,22 @@ class CheckpointStore:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self._folder.glob("step-*"), reverse=True)
+        return sorted(self._folder.glob("step-*"), key=_step, reverse=True)
+
+    def _check_readable(self, content: bytes) -> None:
+        # A state that can be written and not read would be found out when it is needed. Once a run is enough.
+        if not self._readable:
+            try:
+                torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            except UnpicklingError as error:
+                raise TypeError(
+                    f"state_dict must hold tensors, numbers, strings and containers of them only: {error}"
+                ) from None
+            self._readable = True
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def _damage(path: Path) -> str | None:

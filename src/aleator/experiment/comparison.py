@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -76,6 +77,8 @@ def compare(
         ImportError: if Ray is asked for and not installed.
         Interrupted: on SIGINT or SIGTERM, after the running runs have saved their state.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("a comparison starts processes of its own and must not be started by torchrun or the like")
     options, out, command = options or RunOptions(), Path(out), command or []
     planned = plan_runs(variants, seeds, name=name, options=options, sizes=sizes, tune=tune)
     check_folder(out, name)
@@ -172,11 +175,13 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
     total = len(waiting) + len(books.results)
     progress = ComparisonProgress(total, len(books.results), crew.slots)
     with StopRequests(lambda: _stop_gently(crew), crew.kill) as stop, progress:
-        while running or (queue and refused is None and not stop.count):
-            while queue and refused is None and not stop.count and len(running) < crew.slots:
+        while running or (queue and refused is None and not stop.received()):
+            while queue and refused is None and not stop.received() and len(running) < crew.slots:
                 run = queue.popleft()
                 running[run.folder] = run
                 crew.start(run.folder, job_of(run, books.name, books.out, books.command), carry_out)
+                if stop.received():  # the request came while the process was being started
+                    crew.interrupt()
                 progress.started(run.folder, run.label, run_folder(books.out, run))
             for folder, outcome in crew.wait(_LOOK_EVERY).items():
                 run = running.pop(folder)
@@ -190,7 +195,7 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
     if refused is not None:
         _clear_unstarted(books.out, waiting)
         raise ValueError(refused)
-    if stop.count:
+    if stop.received():
         done = f"{len(books.results)} of {total} runs"
         raise Interrupted(f"interrupted with {done} finished; the same command goes on from there")
 

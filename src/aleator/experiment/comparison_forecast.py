@@ -93,7 +93,7 @@ def time_a_few_steps(job: Job) -> dict[str, Any]:
     """Build a job's task in this process and return ``{"seconds", "bytes"}`` of a whole run."""
     import torch
 
-    from aleator.experiment.loop import make_accelerator
+    from aleator.experiment.accelerators import make_accelerator
     from aleator.random import Streams
 
     recipe, options = recipe_and_options(job)

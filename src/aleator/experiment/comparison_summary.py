@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from aleator.experiment import registry
 from aleator.experiment.files import read_json
 from aleator.experiment.identity import environment, options_of
 from aleator.experiment.plan import PlannedRun, Variant, run_folder
@@ -58,7 +59,7 @@ def check_folder(out: Path, name: str) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder with --out")
     path = out / "comparison.json"
-    if path.exists() and (other := read_json(path)["recipe"]) != name:
+    if path.exists() and registry.short(other := read_json(path)["recipe"]) != registry.short(name):
         raise ValueError(f"{out} holds a comparison of recipe {other!r}, not of {name!r}; choose another with --out")
 
 

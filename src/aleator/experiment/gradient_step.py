@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -78,6 +79,9 @@ class GradientStep:
         self._max_grad_norm = max_grad_norm
         self._agreement = Agreement(accelerator.num_processes)
         self._sharded = is_sharded(model)
+        # Batch normalisation learns in the forward pass; a step that is skipped must not have taught it anything.
+        norms = [m for m in model.modules() if isinstance(m, _NormBase)]
+        self._statistics = [buffer for norm in norms for buffer in norm.buffers()]
 
     def __call__(
         self, losses: Sequence[tuple[int, Callable[[], Tensor]]], *, total: int | None = None
@@ -97,6 +101,7 @@ class GradientStep:
             raise ValueError(f"every micro-batch needs at least one example, got {[count for count, _ in losses]}")
         if total is None:
             total = self._agreement.total(sum(count for count, _ in losses))
+        statistics = [buffer.clone() for buffer in self._statistics]
         shares = []
         for index, (count, loss_of) in enumerate(losses):
             with self._synchronised(index == len(losses) - 1):
@@ -107,25 +112,30 @@ class GradientStep:
                 self._accelerator.backward(share)
             shares.append(share.detach())
         mean_loss = torch.stack(shares).sum() if len(shares) > 1 else shares[0]
-        return self._apply(mean_loss)
+        return self._apply(mean_loss, statistics)
 
-    def _apply(self, loss: Tensor) -> GradientReport:
+    def _apply(self, loss: Tensor, statistics: list[Tensor]) -> GradientReport:
         scaler = self._accelerator.scaler
-        finite = torch.isfinite(loss)
         norm = None
-        if self._max_grad_norm is not None:
+        sound = self._everywhere(torch.isfinite(loss))
+        if sound and self._max_grad_norm is not None:
             if scaler is not None:
                 scaler.unscale_(self._optimizer)
             norm = nn.utils.clip_grad_norm_(self._model.parameters(), self._max_grad_norm)
             if isinstance(norm, DTensor):
                 norm = norm.full_tensor()
             if scaler is None:  # a scaler looks for overflowed gradients itself and lowers its scale
-                finite = finite & torch.isfinite(norm)
-        skipped = bool(self._agreement.maximum(int(not finite)))
-        if not skipped:
+                sound = self._everywhere(torch.isfinite(norm))
+        if sound:
             self._step(scaler)
+        else:
+            for buffer, before in zip(self._statistics, statistics, strict=True):
+                buffer.copy_(before)
         self._optimizer.zero_grad(set_to_none=True)
-        return GradientReport(loss, norm, skipped)
+        return GradientReport(loss, norm, not sound)
+
+    def _everywhere(self, sound: Tensor) -> bool:
+        return not self._agreement.maximum(int(not sound))
 
     def _step(self, scaler: torch.amp.GradScaler | None) -> None:
         if scaler is None:

@@ -8,9 +8,12 @@ file. A finished run of the same identity is never run twice.
 from __future__ import annotations
 
 import dataclasses
+import enum
+import functools
 import hashlib
 import json
 import platform
+import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -21,12 +24,18 @@ from aleator.experiment.options import RunOptions
 
 
 def options_of(recipe: Any) -> dict[str, Any]:
-    """Return the options of a recipe as values that JSON has words for; tuples become lists, paths strings."""
-    return {field.name: _plain(getattr(recipe, field.name)) for field in dataclasses.fields(recipe)}
+    """Return the options of a recipe as values that JSON has words for.
+
+    Tuples become lists, paths strings, members of an enumeration their names.
+
+    Raises:
+        ValueError: if an option holds anything else.
+    """
+    return {field.name: _plain(getattr(recipe, field.name), field.name) for field in dataclasses.fields(recipe)}
 
 
 def recipe_from(spec: str, options: dict[str, Any]) -> Any:
-    """Rebuild a recipe from its name and the options `options_of` returned. Lists become tuples again.
+    """Rebuild a recipe from its name and the options that `options_of` returned.
 
     Raises:
         ValueError: if the recipe is unknown or has no such option.
@@ -35,8 +44,8 @@ def recipe_from(spec: str, options: dict[str, Any]) -> Any:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     if unknown := options.keys() - fields.keys():
         raise ValueError(f"recipe {spec!r} has no option {', '.join(sorted(unknown))} (options: {', '.join(fields)})")
-    types = typing.get_type_hints(cls)
-    return cls(**{name: _restored(value, types[name]) for name, value in options.items()})
+    hints = typing.get_type_hints(cls)
+    return cls(**{name: _restored(value, hints[name]) for name, value in options.items()})
 
 
 def identity(spec: str, recipe: Any, options: RunOptions, size: int | None = None) -> str:
@@ -46,17 +55,30 @@ def identity(spec: str, recipe: Any, options: RunOptions, size: int | None = Non
     """
     source = registry.source_sha256(spec)
     decisive = {
-        "recipe": spec.rpartition(":")[2] if source else spec,
+        "recipe": registry.short(spec),
         "source": source,
+        "package": registry.distribution(spec),
         "options": options_of(recipe),
         "seed": options.seed,
         "threads": options.threads,
         "evaluate_every": options.evaluate_every,
         "non_finite": options.non_finite,
         "size": size,
-        "version": aleator.__version__,
+        "version": library_version(),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def library_version() -> str:
+    """Return the version of this library; between two releases with a digest of its source behind it."""
+    if "dev" not in aleator.__version__:
+        return aleator.__version__
+    digest = hashlib.sha256()
+    root = Path(aleator.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
+    return f"{aleator.__version__}+{digest.hexdigest()[:12]}"
 
 
 def environment() -> dict[str, Any]:
@@ -70,7 +92,7 @@ def environment() -> dict[str, Any]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {
         "versions": {
-            "aleator": aleator.__version__,
+            "aleator": library_version(),
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
@@ -94,18 +116,32 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, option: str) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, option) for item in value]
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return str(value) if isinstance(value, Path) else value
+        return {str(key): _plain(item, option) for key, item in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(f"option {option} must be a number, text, path or collection of them, got {type(value).__name__}")
 
 
 def _restored(value: Any, expected: Any) -> Any:
-    """Return a value as the option's type has it: JSON knows neither tuples nor paths."""
-    accepted = {expected, typing.get_origin(expected), *typing.get_args(expected)}
-    if isinstance(value, list) and list not in accepted:
-        inner = typing.get_args(expected)
-        return tuple(_restored(item, inner[0] if inner else None) for item in value)
-    return Path(value) if isinstance(value, str) and Path in accepted and str not in accepted else value
+    """Return a value as the option's type has it: JSON knows neither tuples, nor paths, nor enumerations."""
+    united = typing.get_origin(expected) in (typing.Union, types.UnionType)
+    for kind in typing.get_args(expected) if united else (expected,):
+        origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+        if isinstance(value, list) and origin is list:
+            return [_restored(item, inner[0] if inner else Any) for item in value]
+        if isinstance(value, list) and origin is tuple:
+            each = [inner[0] if inner else Any] * len(value) if len(inner) < 2 or inner[1] is ... else inner
+            return tuple(_restored(item, of) for item, of in zip(value, each, strict=True))
+        if isinstance(value, str) and origin is Path:
+            return Path(value)
+        if isinstance(value, str) and isinstance(origin, type) and issubclass(origin, enum.Enum):
+            return origin[value]
+    return value

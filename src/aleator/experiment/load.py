@@ -9,9 +9,9 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
+from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.experiment.identity import recipe_from
-from aleator.experiment.loop import make_accelerator
 from aleator.experiment.model_state import unwrapped
 from aleator.experiment.protocol import Task
 from aleator.random import Streams
@@ -54,7 +54,7 @@ def load_run(folder: Path | str) -> LoadedRun:
             raise FileNotFoundError(f"there is no finished run in {folder}: it has no {name}")
     config = read_json(folder / "config.json")
     recipe = recipe_from(config["recipe"], config["options"])
-    accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
+    accelerator = make_accelerator()
     streams = Streams(config["seed"], accelerator.device)
     with streams.scope("init"):
         task: Task = recipe.task(streams, accelerator)

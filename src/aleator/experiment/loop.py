@@ -5,7 +5,8 @@
 The loop owns time, files and signals; the task owns mathematics. Everything that decides the numbers is in the
 checkpoint: the task, the position and state of every random stream, the metrics gathered since the last log line. A run
 that was killed and resumed therefore ends bit-identical to one that was not, on the same CPU type, torch version and
-number of threads.
+number of threads. Whatever one process may see first (a signal, a reason to stop, the last batch), all processes act on
+at the same step.
 """
 
 from __future__ import annotations
@@ -23,19 +24,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch.distributed.tensor import DTensor
+from safetensors.torch import save as to_safetensors
 
 from aleator.experiment import registry
+from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.agreement import Agreement
+from aleator.experiment.averages import Averages
 from aleator.experiment.checkpoint import CheckpointStore
-from aleator.experiment.files import read_json, write_json
+from aleator.experiment.clock import Clock
+from aleator.experiment.files import read_json, write_bytes, write_json
 from aleator.experiment.identity import environment, identity, options_of
-from aleator.experiment.model_state import model_state
+from aleator.experiment.model_state import are_numbers, model_state
 from aleator.experiment.options import RunOptions
-from aleator.experiment.progress import ProgressDisplay, progress_display
-from aleator.experiment.protocol import Split, Task
+from aleator.experiment.progress import PlainProgress, ProgressDisplay, progress_display
+from aleator.experiment.protocol import Split, StepResult, Task
 from aleator.experiment.signals import Interrupted, StopRequests
 from aleator.experiment.tracking import MetricLog, require
 from aleator.random import Streams
@@ -43,7 +46,9 @@ from aleator.random import Streams
 _log = logging.getLogger("aleator.experiment")
 
 # What the processes of a run agree on after every step; the most urgent wins.
-_GO_ON, _SAVE, _LEAVE = 0, 1, 2
+_GO_ON, _SAVE, _LEAVE, _END = range(4)
+
+_NO_BATCH = object()
 
 
 class RunFailed(Exception):
@@ -86,29 +91,8 @@ def run(
         with _failures(except_for=(ValueError, OSError, ImportError)):
             spec = registry.absolute(name)
             under_way = _Run(recipe, Path(out), options, spec, resume, size, command or sys.argv)
-        return under_way.finish()
-
-
-def make_accelerator(precision: str = "float32") -> Accelerator:
-    """Return the accelerator of a run: the GPU where there is one, else the CPU.
-
-    Raises:
-        ValueError: if the precision is unknown or this machine does not have it.
-        RuntimeError: if the launcher started several processes that did not find each other.
-    """
-    mixed = {"float32": "no", "float64": "no", "bfloat16": "bf16", "float16": "fp16"}
-    if precision not in mixed:
-        raise ValueError(f"precision must be one of {', '.join(mixed)}, got {precision!r}")
-    on_cpu = not torch.cuda.is_available()
-    if precision == "float16" and on_cpu:
-        raise ValueError("precision float16 needs a GPU, and there is none here (bfloat16 works on the CPU)")
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed[precision])
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched != accelerator.num_processes:
-        raise RuntimeError(
-            f"the launcher started {launched} processes, but {accelerator.num_processes} found each other"
-        )
-    return accelerator
+        with _failures():
+            return under_way.finish()
 
 
 class _Run:
@@ -124,8 +108,8 @@ class _Run:
         size: int | None,
         command: list[str],
     ) -> None:
+        self.clock = Clock()
         self.out, self.options, self.name, self.resume = out, options, name, resume
-        self.began = time.perf_counter()
         self.identity = identity(name, recipe, options, size)
         self._check_folder()
         require(options.trackers)
@@ -158,11 +142,9 @@ class _Run:
         }
         # What training changes, besides the task and the streams.
         self.step = self.progress = self.examples = self.skipped = 0
-        self.sums: dict[str, torch.Tensor] = {}
-        self.summed = 0
+        self.averages = Averages()
         self.best: dict[str, Any] | None = None
         self.latest: dict[str, float] = {}
-        self.seconds = {"train": 0.0, "evaluate": 0.0, "checkpoint": 0.0}
         self.stopped: str | None = None
 
     # --- the course of a run ---------------------------------------------------------------------------------------
@@ -172,64 +154,64 @@ class _Run:
         if self.resume and result_path.exists():
             _log.info("%s is already finished", self.out)
             return read_json(result_path)
-        restored = self._restore() if self.resume else False
-        log = None
-        if self.main:
-            if not restored:
-                self.out.mkdir(parents=True, exist_ok=True)
-                write_json(self.out / "config.json", self.config)
-            keep = self.step if restored else None
-            log = MetricLog(self.out, self.accelerator, self.options.trackers, self.config["options"], keep)
-        with _failures(), contextlib.closing(log) if log is not None else contextlib.nullcontext():
-            with StopRequests(_say_stopping, _leave_at_once) as stop, self._display() as display:
-                self._train(log, display, stop)
+        restored = self.resume and self._restore()
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(contextlib.closing(self._open_log(restored))) if self.main else None
+            stop = stack.enter_context(StopRequests(_say_stopping, _leave_at_once))
+            self._train(log, stack.enter_context(self._display()), stop)
+            # A request to stop that comes now is met by finishing: the state is saved and little is left to do.
             return self._conclude(self._evaluate("test", log))
 
     def _train(self, log: MetricLog | None, display: ProgressDisplay, stop: StopRequests) -> None:
         total = self.task.budget.total
-        saved_at = mark = time.perf_counter()
+        saved_at = time.perf_counter()
         batches = iter(self.task.train_batches())
         while self.stopped is None and (total is None or self.progress < total):
-            try:
-                batch = next(batches)
-            except StopIteration:
-                self.stopped = "the task has no more batches"
-                break
-            with self.streams.scope("step", rank=self.rank):
-                result = self.task.train_step(batch)
-            self.step += 1
-            before, self.progress = self.progress, self.progress + result.progress
-            self.examples += result.examples
-            self.stopped = result.stop
-            if result.skipped:
-                self._skip()
-            else:
-                for key, value in result.metrics.items():
-                    self.sums[key] = self.sums[key] + value.detach() if key in self.sums else value.detach().clone()
-                self.summed += 1
+            step, before = self.step, self.progress
+            with self.clock.during("train"):
+                ended = self._step(next(batches, _NO_BATCH))
             display.advance(self.progress)
-            if self.step % self.options.log_every == 0:
-                self.seconds["train"] += -mark + (mark := time.perf_counter())
+            if self.step > step and self.step % self.options.log_every == 0:
                 self._log_training(log)
-            done = self.stopped is not None or (total is not None and self.progress >= total)
+            due = time.perf_counter() - saved_at >= self.options.checkpoint_seconds
+            wish = _END if ended else _LEAVE if stop.received() else _SAVE if due and self.main else _GO_ON
+            agreed = self.agreement.maximum(wish)
+            if agreed == _END:
+                self.stopped = self._first_said(self.stopped)
+            done = agreed == _END or (total is not None and self.progress >= total)
             if done or before // self.every != self.progress // self.every:
-                self.seconds["train"] += -mark + time.perf_counter()
                 self.latest = self._evaluate("validation", log)
                 display.evaluated(self.progress, _readable(self.latest, self.task.headline.name))
-                mark = time.perf_counter()
-            due = time.perf_counter() - saved_at >= self.options.checkpoint_seconds
-            wish = _LEAVE if stop.count else _SAVE if due and self.main else _GO_ON
-            agreed = self.agreement.maximum(wish)
-            if agreed != _GO_ON or done:
-                self.seconds["train"] += -mark + time.perf_counter()
+            if done or agreed != _GO_ON:
                 self._save()
-                saved_at = mark = time.perf_counter()
+                saved_at = time.perf_counter()
             if agreed == _LEAVE and not done:
                 raise Interrupted(f"interrupted at {self.progress} {self.task.budget.unit}; the state is saved")
 
+    def _step(self, batch: Any) -> bool:
+        """Take a step, and return whether this process has a reason to end the run."""
+        if self.agreement.maximum(int(batch is _NO_BATCH)):
+            self.stopped = "the task has no more batches"
+            return True
+        with self.streams.scope("step", rank=self.rank):
+            result: StepResult = self.task.train_step(batch)
+        self.step += 1
+        self.progress += result.progress
+        self.examples += result.examples
+        self.stopped = result.stop
+        if result.skipped:
+            self.skipped += 1
+            if self.options.non_finite == "stop":
+                raise NonFiniteLoss(
+                    f"the loss of step {self.step} is not finite; the optimizer did not step "
+                    f"(non_finite='skip' leaves such steps out and counts them)"
+                )
+        else:
+            self.averages.add(result.metrics)
+        return self.stopped is not None
+
     def _conclude(self, test: dict[str, float]) -> dict[str, Any]:
         weights = self._weights()
-        total = time.perf_counter() - self.began
         result = {
             "status": "done",
             "stopped": self.stopped,
@@ -243,7 +225,7 @@ class _Run:
             "validation": self.latest,
             "test": test,
             "best_validation": self.best,
-            "seconds": {**self.seconds, "total": total},
+            "seconds": self.clock.read(),
             "peak_memory_bytes": _peak_memory(self.accelerator.device),
             "device": str(self.accelerator.device),
             "skipped_steps": self.skipped,
@@ -251,11 +233,7 @@ class _Run:
         }
         if self.main:
             if weights is not None:
-                from safetensors.torch import save
-
-                from aleator.experiment.files import write_bytes
-
-                write_bytes(self.out / "model.safetensors", save(weights))
+                write_bytes(self.out / "model.safetensors", to_safetensors(weights))
             write_json(self.out / "result.json", result)
             if self.options.keep_checkpoints == 0:
                 self.store.remove()
@@ -264,35 +242,31 @@ class _Run:
 
     # --- its parts -------------------------------------------------------------------------------------------------
 
-    def _skip(self) -> None:
-        self.skipped += 1
-        if self.options.non_finite == "stop":
-            raise NonFiniteLoss(
-                f"the loss of step {self.step} is not finite; the optimizer did not step "
-                f"(non_finite='skip' leaves such steps out and counts them)"
-            )
+    def _open_log(self, restored: bool) -> MetricLog:
+        if not restored:
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_json(self.out / "config.json", self.config)
+        keep = self.step if restored else None
+        return MetricLog(self.out, self.accelerator, self.options.trackers, self.config["options"], keep)
+
+    def _display(self) -> ProgressDisplay:
+        budget = self.task.budget
+        return (progress_display if self.main else PlainProgress)(budget.total, budget.unit, self.progress)
 
     def _log_training(self, log: MetricLog | None) -> None:
-        means = {}
-        for key, value in self.sums.items():
-            mean = self.accelerator.reduce(value.double() / max(self.summed, 1), reduction="mean")
-            means[key] = float(mean)
+        means = self.averages.take(self.accelerator.device, lambda t: self.accelerator.reduce(t, reduction="mean"))
         if self.skipped:
             means["skipped_steps"] = float(self.skipped)
-        self.sums, self.summed = {}, 0
         if log is not None:
             log.write(self._row("train", means))
 
     def _evaluate(self, split: Split, log: MetricLog | None) -> dict[str, float]:
-        began = time.perf_counter()
-        with self.streams.scope("evaluate", rank=self.rank), torch.no_grad():
+        scope = self.streams.scope("evaluate", rank=self.rank)
+        with self.clock.during("evaluate"), scope, torch.no_grad():
             metrics = {name: float(value) for name, value in self.task.evaluate(split).items()}
-        self.seconds["evaluate"] += time.perf_counter() - began
         headline = self.task.headline
         if headline.name not in metrics:
-            raise ValueError(
-                f"evaluate({split!r}) must return the headline {headline.name!r}, got {', '.join(metrics)}"
-            )
+            raise RunFailed(f"evaluate({split!r}) must return the headline {headline.name!r}, got {', '.join(metrics)}")
         if log is not None:
             log.write(self._row(split, metrics))
         if split == "validation" and math.isfinite(metrics[headline.name]):
@@ -306,55 +280,15 @@ class _Run:
             "step": self.step,
             "progress": self.progress,
             "examples": self.examples,
-            "seconds": round(self.seconds["train"], 6),
+            "seconds": round(self.clock.read()["train"], 6),
             "split": split,
             "metrics": dict(metrics),
         }
 
-    def _display(self) -> contextlib.AbstractContextManager[ProgressDisplay]:
-        return progress_display(self.task.budget.total, self.task.budget.unit, self.progress)
-
-    # --- saving and restoring --------------------------------------------------------------------------------------
-
-    def _save(self) -> None:
-        began = time.perf_counter()
-        streams = [self.streams.state_dict()]
-        if self.accelerator.num_processes > 1:
-            streams = gather_object(streams)
-        task = self.task.state_dict()
-        self._refuse_non_finite(task)
-        self.seconds["checkpoint"] += time.perf_counter() - began
-        state = {
-            "identity": self.identity,
-            "task": task,
-            "streams": streams,
-            "step": self.step,
-            "progress": self.progress,
-            "examples": self.examples,
-            "skipped": self.skipped,
-            "sums": self.sums,
-            "summed": self.summed,
-            "best": self.best,
-            "latest": self.latest,
-            "seconds": dict(self.seconds),
-        }
-        if self.main:
-            self.store.save(self.step, state)
-            self.seconds["checkpoint"] += time.perf_counter() - began
-
-    def _restore(self) -> bool:
-        state = self.store.load()
-        if state is None:
-            return False
-        self.task.load_state_dict(state["task"])
-        saved = state["streams"]
-        # With more processes than were saved, the additional ones begin streams of their own.
-        self.streams.load_state_dict(saved[self.rank] if self.rank < len(saved) else _shared(saved[0]))
-        for key in ("step", "progress", "examples", "skipped", "summed", "best", "latest", "seconds"):
-            setattr(self, key, state[key])
-        self.sums = {key: value.to(self.accelerator.device) for key, value in state["sums"].items()}
-        _log.info("resumed at %d %s", self.progress, self.task.budget.unit)
-        return True
+    def _first_said(self, reason: str | None) -> str | None:
+        """Return the reason to stop of the first process that has one."""
+        reasons = gather_object([reason]) if self.accelerator.num_processes > 1 else [reason]
+        return next((said for said in reasons if said is not None), None)
 
     def _weights(self) -> dict[str, torch.Tensor] | None:
         model = getattr(self.task, "model", None)
@@ -363,12 +297,40 @@ class _Run:
         # Copies: safetensors refuses tensors that share memory, as tied weights do.
         return {name: tensor.clone().contiguous() for name, tensor in model_state(model).items()}
 
-    def _refuse_non_finite(self, task_state: dict[str, Any]) -> None:
-        model = getattr(self.task, "model", None)
-        tensors = list(model.parameters()) if isinstance(model, torch.nn.Module) else list(_tensors(task_state))
-        finite = all(bool(torch.isfinite(_local(t)).all()) for t in tensors if t.is_floating_point())
-        if self.agreement.maximum(int(not finite)):
-            raise NonFiniteLoss(f"the weights after step {self.step} are not finite; they are not saved")
+    # --- saving and restoring --------------------------------------------------------------------------------------
+
+    _COUNTERS = ("step", "progress", "examples", "skipped", "best", "latest", "stopped")
+
+    def _save(self) -> None:
+        with self.clock.during("checkpoint"):
+            own = [{"streams": self.streams.state_dict(), "averages": self.averages.state_dict()}]
+            ranks = gather_object(own) if self.accelerator.num_processes > 1 else own
+            task = self.task.state_dict()
+            sound = are_numbers(task, getattr(self.task, "model", None))
+            if self.agreement.maximum(int(not sound)):
+                raise NonFiniteLoss(f"the weights after step {self.step} are not finite; they are not saved")
+            self.clock.read()
+            state = {name: getattr(self, name) for name in self._COUNTERS}
+            state |= {"identity": self.identity, "task": task, "ranks": ranks, "seconds": dict(self.clock.seconds)}
+            if self.main:
+                self.store.save(self.step, state)
+
+    def _restore(self) -> bool:
+        state = self.store.load()
+        if state is None:
+            return False
+        self.task.load_state_dict(state["task"])
+        if self.rank < len(state["ranks"]):
+            own = state["ranks"][self.rank]
+            self.streams.load_state_dict(own["streams"])
+            self.averages.load_state_dict(own["averages"])
+        else:  # more processes than were saved: the additional ones begin streams of their own
+            self.streams.load_state_dict(_shared(state["ranks"][0]["streams"]))
+        for name in self._COUNTERS:
+            setattr(self, name, state[name])
+        self.clock.seconds = state["seconds"]
+        _log.info("resumed at %d %s", self.progress, self.task.budget.unit)
+        return True
 
     def _check_folder(self) -> None:
         config_path = self.out / "config.json"
@@ -379,8 +341,9 @@ class _Run:
                 raise ValueError(f"the folder {self.out} is not empty and holds no run; choose another with --out")
             return
         config = read_json(config_path)
-        if config["recipe"] != self.name:
-            raise ValueError(f"{self.out} holds a run of recipe {config['recipe']!r}, not of {self.name!r}")
+        here, asked = registry.short(config["recipe"]), registry.short(self.name)
+        if here != asked:
+            raise ValueError(f"{self.out} holds a run of recipe {here!r}, not of {asked!r}")
         if not self.resume:
             raise ValueError(f"{self.out} already holds a run; add --resume to continue it or choose another --out")
         if config["threads"] != self.options.threads:
@@ -389,7 +352,10 @@ class _Run:
                 f"another number changes the last bits"
             )
         if config["identity"] != self.identity:
-            raise ValueError(f"the options differ from those of the run in {self.out} (see its config.json)")
+            raise ValueError(
+                f"the options, the recipe's source or the library differ from those of the run in {self.out} "
+                f"(see its config.json)"
+            )
 
 
 def _say_stopping() -> None:
@@ -445,21 +411,6 @@ def _shared(state: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a process's stream states that all processes share."""
     shared = {kind: [entry for entry in state[kind] if "rank" not in entry["path"]] for kind in ("torch", "numpy")}
     return {"seed": state["seed"], **shared}
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _now() -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -37,9 +38,12 @@ def training_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
         plain = unwrapped(model)
         return {"model": plain.state_dict(), "optimizer": _by_name(plain, optimizer)}
     _reshard(model)
-    # Asked before the first step, torch would take one to make the state, and Adam's step count would be ahead by one.
-    stepped = get_optimizer_state_dict(model, optimizer, options=_GATHER) if optimizer.state else None
-    return {"model": get_model_state_dict(model, options=_GATHER), "optimizer": stepped}
+    if optimizer.state:
+        gathered = get_optimizer_state_dict(model, optimizer, options=_GATHER)
+    else:
+        # torch would take a step to have a state to gather, and Adam's step count would be ahead by one.
+        gathered = _by_name(model, optimizer)
+    return {"model": get_model_state_dict(model, options=_GATHER), "optimizer": gathered}
 
 
 def load_training_state(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
@@ -50,8 +54,10 @@ def load_training_state(model: nn.Module, optimizer: Optimizer, state: dict[str,
         return
     _reshard(model)
     set_model_state_dict(model, state["model"], options=_SPREAD)
-    if state["optimizer"] is not None:
+    if state["optimizer"]["state"]:
         set_optimizer_state_dict(model, optimizer, state["optimizer"], options=_SPREAD)
+    else:
+        optimizer.load_state_dict(state["optimizer"])
 
 
 def model_state(model: nn.Module) -> dict[str, Any]:
@@ -60,6 +66,20 @@ def model_state(model: nn.Module) -> dict[str, Any]:
         _reshard(model)
         return get_model_state_dict(model, options=_GATHER)
     return {name: tensor.detach().cpu() for name, tensor in unwrapped(model).state_dict().items()}
+
+
+def are_numbers(state: Any, model: Any) -> bool:
+    """Whether weights may be saved: no NaN in any tensor of a task's state, and no infinity in the model's parameters.
+
+    An infinity elsewhere may be meant: attention masks hold some.
+    """
+    if isinstance(model, nn.Module) and not all(bool(torch.isfinite(p).all()) for p in map(_local, model.parameters())):
+        return False
+    if isinstance(state, Tensor):
+        return not bool(torch.isnan(_local(state)).any())
+    if isinstance(state, dict):
+        return all(are_numbers(value, None) for value in state.values())
+    return not isinstance(state, (list, tuple)) or all(are_numbers(value, None) for value in state)
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -82,6 +102,10 @@ def _by_name(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
         "state": {named[index]: value for index, value in state["state"].items()},
         "param_groups": [{**group, "params": [named[i] for i in group["params"]]} for group in state["param_groups"]],
     }
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _reshard(model: nn.Module) -> None:

@@ -70,6 +70,19 @@ def absolute(spec: str) -> str:
     return f"{path.resolve()}:{class_name}"
 
 
+def short(spec: str) -> str:
+    """Return a registered name as it is, and of a class in a file its name alone: files may be moved."""
+    return spec.rpartition(":")[2] if is_file(spec) else spec
+
+
+def distribution(spec: str) -> str | None:
+    """Return name and version of the package that registered a recipe; None for a recipe in a file."""
+    for entry in entry_points(group=GROUP, name=spec):
+        if entry.dist is not None:
+            return f"{entry.dist.name} {entry.dist.version}"
+    return None
+
+
 def describe(spec: str) -> str:
     """Return the first line of a recipe's docstring."""
     return (resolve(spec).__doc__ or "").strip().split("\n")[0]

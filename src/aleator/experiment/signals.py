@@ -24,9 +24,13 @@ class StopRequests:
     """
 
     def __init__(self, first: Callable[[], None], again: Callable[[], None]) -> None:
-        self.count = 0
+        self._count = 0
         self._first, self._again = first, again
         self._before: dict[int, Any] = {}
+
+    def received(self) -> bool:
+        """Whether there was a request."""
+        return self._count > 0
 
     def __enter__(self) -> StopRequests:
         """Begin to listen."""
@@ -41,9 +45,9 @@ class StopRequests:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.count == 0:
-            self.count = 1
+        if self._count == 0:
+            self._count = 1
             self._first()
         elif number == signal.SIGINT:
-            self.count += 1
+            self._count += 1
             self._again()

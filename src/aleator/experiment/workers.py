@@ -181,8 +181,11 @@ class LocalWorkers:
 
     def wait(self, seconds: float) -> dict[str, Outcome]:
         """Return the jobs that ended, by key; after so many seconds at the latest."""
-        sentinels = {process.sentinel: key for key, (process, _) in self._running.items()}
-        ended = [sentinels[sentinel] for sentinel in wait(list(sentinels), seconds) if isinstance(sentinel, int)]
+        # A process with a long answer ends when it was read, and one that was killed has none.
+        heard: dict[Any, str] = {}
+        for key, (process, receiver) in self._running.items():
+            heard |= {process.sentinel: key, receiver: key}
+        ended = dict.fromkeys(heard[source] for source in wait(list(heard), seconds))
         return {key: self._collect(key) for key in ended}
 
     def interrupt(self) -> None:
@@ -206,12 +209,13 @@ class LocalWorkers:
 
     def _collect(self, key: str) -> Outcome:
         process, receiver = self._running.pop(key)
-        process.join()
         with receiver:
             try:
-                return Outcome(**json.loads(receiver.recv_bytes()))
+                answer = receiver.recv_bytes()
             except (EOFError, OSError):
-                return _without_a_word(process.exitcode)
+                answer = b""
+        process.join()
+        return Outcome(**json.loads(answer)) if answer else _without_a_word(process.exitcode)
 
 
 def default_workers(threads: int) -> int:
