@@ -120,6 +120,16 @@ def test_a_leftover_of_the_first_file_does_not_stop_a_run(tmp_path, crew):
     assert work(crew, [run], tmp_path)[0].status == "done"
 
 
+def long_answer(job):
+    return {"classes": ["x" * 1000] * 500}
+
+
+def test_a_long_answer_arrives(tmp_path, crew):
+    crew.start("long", job_of(planned(), GRID, tmp_path, []), long_answer)
+    outcomes = crew.wait(60)
+    assert len(outcomes["long"].answer["classes"]) == 500
+
+
 def test_environment_and_working_directory_are_those_of_the_moment(tmp_path, crew, monkeypatch):
     """The fork server was started in another directory and without the variable."""
     work(crew, [planned()], tmp_path)
