@@ -2,7 +2,7 @@ import warnings
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aleator.data.budget import BudgetPlan, subset_size
@@ -37,7 +37,6 @@ def test_coverage_at_one_percent_for_200_rounds():
     assert plan.coverage(replacement_between_rounds=False) == 1
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 10**6), ratio=st.floats(0.001, 1), rounds=st.integers(1, 500))
 def test_coverage_is_a_share_and_less_with_replacement(n, ratio, rounds):
     if round(n * ratio) == 0:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -30,7 +30,6 @@ def test_every_length_up_to_300_is_permuted(form):
         assert is_order(form(n, key=5, cycle=n), n)
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 200_000), key=KEYS, cycle=st.integers(0, 2**40))
 def test_feistel_is_a_bijection(n, key, cycle):
     assert is_order(feistel(n, key, cycle), n)
@@ -48,7 +47,6 @@ def test_long_orders_stay_in_range_and_do_not_repeat(n):
     assert abs(drawn.double().mean() / n - 0.5) < 3.9 / 1106
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 1000), key=KEYS, bounds=st.tuples(*[st.integers(-1100, 1100)] * 2), step=st.integers(1, 2000))
 def test_slices_are_those_of_the_whole(n, key, bounds, step):
     permutation = FeistelPermutation(n, key)

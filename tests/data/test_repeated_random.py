@@ -197,7 +197,6 @@ def test_variance_of_round_means_by_enumeration(disjoint_rounds):
 CLASS_COUNTS = st.lists(st.integers(1, 60), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(counts=CLASS_COUNTS, ratio=st.floats(0.02, 1))
 def test_class_sizes_sum_to_m_and_are_the_quotas_rounded(counts, ratio):
     if round(ratio * sum(counts)) == 0:
@@ -207,7 +206,6 @@ def test_class_sizes_sum_to_m_and_are_the_quotas_rounded(counts, ratio):
     assert all(abs(size - ratio * count) < 1 for size, count in zip(sizes, counts, strict=True))
 
 
-@settings(deadline=None)
 @given(counts=CLASS_COUNTS, ratio=st.floats(0.02, 1), minimum=st.integers(1, 5))
 def test_minima_are_met_without_changing_the_sum(counts, ratio, minimum):
     total = round(ratio * sum(counts))
@@ -280,7 +278,7 @@ def test_rounds_do_not_depend_on_the_order_of_access(mode):
 
 
 @IN_EVERY_MODE
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(bounds=st.lists(st.integers(0, 25), min_size=2, max_size=2).map(sorted), j=st.integers(0, 12))
 def test_a_slice_of_a_round_is_that_of_the_whole(mode, bounds, j):
     sampler = RS2(97, ratio=0.3, **mode)

@@ -35,7 +35,7 @@ def _no_initial_draw(monkeypatch):
 
 
 @given(cuts=st.lists(st.integers(1, 11), max_size=4, unique=True))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_unequal_pieces_give_the_gradient_of_the_whole_batch(cuts):
     (whole, x, y), (cut, _, _) = problem(), problem()
     sizes = [b - a for a, b in zip([0, *sorted(cuts)], [*sorted(cuts), 12], strict=True)]

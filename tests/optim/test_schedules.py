@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aleator.data.budget import BudgetPlan
@@ -24,7 +24,6 @@ def rates(optimizer, schedule, steps):
     return used, [float(group["lr"]) for group in optimizer.param_groups]
 
 
-@settings(deadline=None)
 @given(total=st.integers(1, 300), lr=st.floats(1e-3, 10), share=st.floats(0, 1))
 def test_every_step_uses_the_closed_form(total, lr, share):
     lr_min = lr * share

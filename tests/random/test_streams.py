@@ -35,7 +35,7 @@ def test_same_seed_and_names_give_the_same_numbers_in_another_process():
 
 
 @given(a=PATHS, b=PATHS, seed=st.integers(0, 2**80))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_different_names_are_different_streams(a, b, seed):
     one, other = numbers(Streams(seed), *a), numbers(Streams(seed), *b)
     assert (one == other) == (a == b)

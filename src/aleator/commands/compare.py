@@ -96,7 +96,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def _compare(compared: list[Any], plan: dict[str, Any], grid: Grid, where: Where, command: list[str]) -> int:
-    from aleator.experiment.comparison import compare
+    from aleator.experiment.comparison.execute import compare
     from aleator.experiment.signals import Interrupted
 
     with recipes.folder(plan["name"], where.out, "compare-") as out:
@@ -118,7 +118,7 @@ def _compare(compared: list[Any], plan: dict[str, Any], grid: Grid, where: Where
 
 
 def _tell(compared: list[Any], plan: dict[str, Any], where: Where) -> int:
-    from aleator.experiment.comparison import dry_run
+    from aleator.experiment.comparison.execute import dry_run
 
     try:
         write_lines(*dry_run(compared, **plan, out=where.out, workers=where.workers, ray=where.ray))

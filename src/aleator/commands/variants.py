@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aleator.commands import flags
-from aleator.experiment.plan import Variant
+from aleator.experiment.comparison.plan import Variant
 
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 

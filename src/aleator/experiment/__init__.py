@@ -10,10 +10,10 @@ from aleator.experiment.protocol import Budget, Direction, Headline, Precision, 
 from aleator.experiment.signals import Interrupted
 
 if TYPE_CHECKING:
-    from aleator.experiment.comparison import compare
+    from aleator.experiment.comparison.execute import compare
+    from aleator.experiment.comparison.plan import Variant
     from aleator.experiment.gradient_step import GradientStep
     from aleator.experiment.loop import RunFailed, run
-    from aleator.experiment.plan import Variant
 
 __all__ = [
     "Budget",
@@ -36,8 +36,8 @@ __all__ = [
 # What needs torch is imported when it is first asked for: recipes import this package to be listed.
 _LATER = {
     "GradientStep": "gradient_step",
-    "Variant": "plan",
-    "compare": "comparison",
+    "Variant": "comparison.plan",
+    "compare": "comparison.execute",
     "run": "loop",
     "RunFailed": "loop",
 }

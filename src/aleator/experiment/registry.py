@@ -75,6 +75,7 @@ def short(spec: str) -> str:
     return spec.rpartition(":")[2] if is_file(spec) else spec
 
 
+@functools.cache
 def distribution(spec: str) -> str | None:
     """Return name and version of the package that registered a recipe; None for a recipe in a file."""
     for entry in entry_points(group=GROUP, name=spec):

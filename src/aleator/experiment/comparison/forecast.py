@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aleator.experiment.comparison_summary import Results
-from aleator.experiment.plan import PlannedRun, run_folder
-from aleator.experiment.workers import Job, LocalWorkers, job_of, recipe_and_options
+from aleator.experiment.comparison.plan import PlannedRun, run_folder
+from aleator.experiment.comparison.summary import Results
+from aleator.experiment.comparison.workers import Job, LocalWorkers, job_of, recipe_and_options
 
 _WARM_UP_STEPS, _TIMED_SECONDS, _TIMED_STEPS = 3, 2.0, 200
 

@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from aleator.experiment import registry
+from aleator.experiment.comparison.plan import PlannedRun, run_folder
 from aleator.experiment.identity import options_of, recipe_from
 from aleator.experiment.options import RunOptions
-from aleator.experiment.plan import PlannedRun, run_folder
 from aleator.experiment.signals import Interrupted
 
 Job = dict[str, Any]

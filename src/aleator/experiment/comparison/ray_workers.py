@@ -1,8 +1,8 @@
 """Runs as tasks of a Ray cluster.
 
-The same jobs as in `aleator.experiment.workers`, and the same numbers: a Ray task is a process of its own here too
-(``max_calls=1``), computes with the same number of threads, and writes into the same folder, which every node has to
-see. A worker or a node that dies is a failed run; the same command continues it from its checkpoint.
+The same jobs as in `aleator.experiment.comparison.workers`, and the same numbers: a Ray task is a process of its own
+here too (``max_calls=1``), computes with the same number of threads, and writes into the same folder, which every node
+has to see. A worker or a node that dies is a failed run; the same command continues it from its checkpoint.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from aleator.experiment.workers import Job, Outcome, Work, default_workers, outcome_of
+from aleator.experiment.comparison.workers import Job, Outcome, Work, default_workers, outcome_of
 
 
 class RayWorkers:

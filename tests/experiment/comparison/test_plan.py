@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aleator.experiment import RunOptions
+from aleator.experiment.comparison.plan import Variant, plan_runs
 from aleator.experiment.identity import identity
-from aleator.experiment.plan import Variant, plan_runs
 from aleator.experiment.registry import resolve
 
 GRID = f"{Path(__file__).parent / 'grid_recipe.py'}:Grid"

@@ -19,20 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aleator.experiment.comparison_forecast import forecast
-from aleator.experiment.comparison_progress import ComparisonProgress, clock
-from aleator.experiment.comparison_summary import (
+from aleator.experiment.comparison.forecast import forecast
+from aleator.experiment.comparison.plan import PlannedRun, Variant, plan_runs, run_folder
+from aleator.experiment.comparison.progress import ComparisonProgress, clock
+from aleator.experiment.comparison.summary import (
     Results,
     check_folder,
     finished_result,
     finished_results,
     summarise,
 )
+from aleator.experiment.comparison.workers import LocalWorkers, Outcome, Workers, carry_out, default_workers, job_of
 from aleator.experiment.files import read_json, write_json
 from aleator.experiment.options import RunOptions
-from aleator.experiment.plan import PlannedRun, Variant, plan_runs, run_folder
 from aleator.experiment.signals import Interrupted, StopRequests
-from aleator.experiment.workers import LocalWorkers, Outcome, Workers, carry_out, default_workers, job_of
 
 _log = logging.getLogger("aleator.experiment")
 
@@ -218,7 +218,7 @@ def _stop_gently(crew: Workers) -> None:
 
 def _crew(workers: int | None, ray: str | None, threads: int, out: Path) -> Workers:
     if ray is not None:
-        from aleator.experiment.ray_workers import RayWorkers
+        from aleator.experiment.comparison.ray_workers import RayWorkers
 
         return RayWorkers(ray, threads=threads, out=out, slots=workers)
     return LocalWorkers(default_workers(threads) if workers is None else workers)

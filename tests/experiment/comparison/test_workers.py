@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from aleator.experiment import RunOptions
+from aleator.experiment.comparison.plan import Variant, plan_runs, run_folder
+from aleator.experiment.comparison.workers import LocalWorkers, carry_out, default_workers, job_of
 from aleator.experiment.files import read_json
-from aleator.experiment.plan import Variant, plan_runs, run_folder
 from aleator.experiment.registry import resolve
-from aleator.experiment.workers import LocalWorkers, carry_out, default_workers, job_of
-from tests.experiment.same_numbers import assert_same_numbers
+from tests.experiment.comparison.same_numbers import assert_same_numbers
 
 GRID = f"{Path(__file__).parent / 'grid_recipe.py'}:Grid"
-TOY = f"{Path(__file__).parent / 'toy_recipe.py'}:Toy"
+TOY = f"{Path(__file__).parents[1] / 'toy_recipe.py'}:Toy"
 QUIET = RunOptions(trackers=(), log_every=3)
 
 
@@ -149,8 +149,8 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from aleator.experiment import RunOptions
-from aleator.experiment.comparison import compare
-from aleator.experiment.plan import Variant
+from aleator.experiment.comparison.execute import compare
+from aleator.experiment.comparison.plan import Variant
 from aleator.experiment.registry import resolve
 
 spec, out, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])

@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from aleator.experiment import Interrupted, RunOptions, comparison
-from aleator.experiment.comparison import compare, dry_run
-from aleator.experiment.comparison_progress import ComparisonProgress, look_at
-from aleator.experiment.comparison_progress import _Course as Course
-from aleator.experiment.comparison_summary import summarise
+from aleator.experiment import Interrupted, RunOptions
+from aleator.experiment.comparison import execute
+from aleator.experiment.comparison.execute import compare, dry_run
+from aleator.experiment.comparison.plan import Variant, plan_runs
+from aleator.experiment.comparison.progress import ComparisonProgress, look_at
+from aleator.experiment.comparison.progress import _Course as Course
+from aleator.experiment.comparison.summary import summarise
 from aleator.experiment.files import read_json, write_json
-from aleator.experiment.plan import Variant, plan_runs
 from aleator.experiment.registry import resolve
 from aleator.stats import clopper_pearson, mean_interval, paired_difference
-from tests.experiment.grid_recipe import TEST_EXAMPLES
-from tests.experiment.same_numbers import assert_same_numbers
+from tests.experiment.comparison.grid_recipe import TEST_EXAMPLES
+from tests.experiment.comparison.same_numbers import assert_same_numbers
 
 GRID = f"{Path(__file__).parent / 'grid_recipe.py'}:Grid"
 QUIET = RunOptions(trackers=())
@@ -77,7 +78,7 @@ def test_variants_share_the_random_numbers_of_what_they_do_not_change(tmp_path):
 def test_a_finished_run_is_never_run_twice(tmp_path, monkeypatch):
     first = carry_out(tmp_path, variants(lr=0.01))
     with monkeypatch.context() as patch:
-        patch.setattr(comparison, "_crew", lambda *_: pytest.fail("a worker was asked for"))
+        patch.setattr(execute, "_crew", lambda *_: pytest.fail("a worker was asked for"))
         again = carry_out(tmp_path, variants(lr=0.01))
     assert {**again, "created": None} == {**first, "created": None}
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")}
@@ -323,7 +324,7 @@ def test_without_a_terminal_there_is_a_line_for_every_run(tmp_path, caplog):
 def test_the_summary_is_there_before_the_last_run_ends(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(
-        comparison,
+        execute,
         "write_json",
         lambda path, content: written.append(content["finished_runs"]) or write_json(path, content),
     )

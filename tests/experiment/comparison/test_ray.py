@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from aleator.experiment import RunOptions
-from aleator.experiment.comparison import compare
-from aleator.experiment.plan import Variant
-from aleator.experiment.ray_workers import RayWorkers
+from aleator.experiment.comparison.execute import compare
+from aleator.experiment.comparison.plan import Variant
+from aleator.experiment.comparison.ray_workers import RayWorkers
 from aleator.experiment.registry import resolve
-from tests.experiment.same_numbers import assert_same_numbers
+from tests.experiment.comparison.same_numbers import assert_same_numbers
 
 GRID = f"{Path(__file__).parent / 'grid_recipe.py'}:Grid"
-TOY = f"{Path(__file__).parent / 'toy_recipe.py'}:Toy"
+TOY = f"{Path(__file__).parents[1] / 'toy_recipe.py'}:Toy"
 QUIET = RunOptions(trackers=(), log_every=3)
 
 
@@ -92,7 +92,7 @@ def test_more_threads_than_the_cluster_has_cores_is_refused(cluster, tmp_path):
 
 @pytest.mark.slow
 def test_a_folder_that_a_node_does_not_see_is_refused(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr("aleator.experiment.ray_workers._read_token", lambda path: None)
+    monkeypatch.setattr("aleator.experiment.comparison.ray_workers._read_token", lambda path: None)
     with pytest.raises(ValueError, match=r"does not see the folder .*; choose one with --out that all nodes share"):
         RayWorkers(cluster.address, threads=1, out=tmp_path)
     assert list(tmp_path.iterdir()) == []

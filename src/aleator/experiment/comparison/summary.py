@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from aleator.experiment import registry
+from aleator.experiment.comparison.plan import PlannedRun, Variant, run_folder
+from aleator.experiment.comparison.workers import Outcome
 from aleator.experiment.files import read_json
 from aleator.experiment.identity import environment, options_of
-from aleator.experiment.plan import PlannedRun, Variant, run_folder
 from aleator.experiment.protocol import Headline
 from aleator.experiment.tracking import read_metrics
-from aleator.experiment.workers import Outcome
 from aleator.stats import clopper_pearson, mean_interval, paired_difference
 
 Results = dict[str, dict[str, Any]]
