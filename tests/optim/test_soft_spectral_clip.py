@@ -1,0 +1,285 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aleator.optim import soft_norm_clip, soft_spectral_clip, spectral_clip_grads_
+
+SHAPES = [(5, 5), (4, 9), (9, 4), (1, 6), (6, 1), (1, 1), (3, 4, 7), (2, 3, 6, 4)]
+
+
+def gaussian(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def by_svd(update, c):
+    """The definition, with LAPACK's full decomposition."""
+    p, sigma, qh = torch.linalg.svd(update, full_matrices=False)
+    return p @ torch.diag_embed(sigma / (1 + (sigma / c) ** 2).sqrt()) @ qh
+
+
+def polar(matrices):
+    p, _, qh = torch.linalg.svd(matrices, full_matrices=False)
+    return p @ qh
+
+
+def scalar_recursion(sigma, c, a, steps):
+    """What so many steps make of a singular value, in plain numbers."""
+    y, z = (1 + (sigma / c) ** 2) / a, 1.0
+    for _ in range(steps):
+        t = (3 - z * y) / 2
+        y, z = y * t, t * z
+    return sigma * z / math.sqrt(a)
+
+
+def bound_of(update, c):
+    wide = update if update.shape[0] <= update.shape[1] else update.T
+    gram = wide @ wide.T / c**2
+    return 1 + float(min(gram.abs().sum(1).max(), gram.norm()))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("c", [0.3, 1.0, 20.0])
+def test_exact_and_polar_and_newton_schulz_are_the_formula(shape, c):
+    update = gaussian(*shape)
+    expected = by_svd(update, c)
+    torch.testing.assert_close(soft_spectral_clip(update, c, method="svd"), expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(soft_spectral_clip(update, c, method=polar), expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(soft_spectral_clip(update, c, ns_steps=30), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 10])
+@pytest.mark.parametrize("shape", [(6, 6), (4, 11), (11, 4)])
+def test_newton_schulz_maps_singular_values_by_the_scalar_recursion(steps, shape):
+    update, c = gaussian(*shape, seed=1), 0.2
+    p, sigma, qh = torch.linalg.svd(update, full_matrices=False)
+    a = bound_of(update, c)
+    mapped = torch.tensor([scalar_recursion(float(s), c, a, steps) for s in sigma], dtype=torch.float64)
+    torch.testing.assert_close(soft_spectral_clip(update, c, ns_steps=steps), p @ mapped.diag() @ qh, rtol=0, atol=1e-9)
+
+
+def test_panels_of_large_symmetric_products_change_nothing():
+    update = gaussian(301, 330, seed=2)  # panels of 76, 76, 76 and 73 rows
+    torch.testing.assert_close(soft_spectral_clip(update, 10.0, ns_steps=25), by_svd(update, 10.0), rtol=0, atol=1e-9)
+
+
+@given(seed=st.integers(0, 10**6), c=st.floats(0.05, 50), steps=st.integers(1, 14))
+def test_the_norm_stays_below_the_threshold_however_few_the_steps(seed, c, steps):
+    update = 10 * gaussian(5, 7, seed=seed)
+    sigma = torch.linalg.svdvals(update)
+    for method in ("newton_schulz", "svd"):
+        clipped = torch.linalg.svdvals(soft_spectral_clip(update, c, method=method, ns_steps=steps))
+        assert clipped[0] < c * (1 + 1e-12)
+        assert (clipped <= sigma / (1 + (sigma / c) ** 2).sqrt() + 1e-9).all()
+
+
+def test_float32_keeps_the_bound_on_a_spike_and_bfloat16_is_close_without_one():
+    spike = gaussian(5, 7, dtype=torch.float32) + 40 * gaussian(5, 1, dtype=torch.float32) @ gaussian(
+        1, 7, seed=1, dtype=torch.float32
+    )
+    assert torch.linalg.matrix_norm(soft_spectral_clip(spike, 0.5), 2) < 0.5
+    update = gaussian(64, 64, dtype=torch.float32)
+    error = soft_spectral_clip(update, 5.0, compute_dtype=torch.bfloat16) - by_svd(update, 5.0)
+    assert 1e-4 < error.norm() / by_svd(update, 5.0).norm() < 0.03
+
+
+@pytest.mark.parametrize("method", ["newton_schulz", "svd", polar])
+def test_directions_and_order_are_kept(method):
+    update, c = gaussian(5, 8, seed=3), 0.7
+    p, _, qh = torch.linalg.svd(update, full_matrices=False)
+    inner = p.T @ soft_spectral_clip(update, c, method=method, ns_steps=25) @ qh.T
+    assert (inner - inner.diag().diag()).abs().max() < 1e-9
+    assert (inner.diag()[:-1] > inner.diag()[1:]).all()
+
+
+@pytest.mark.parametrize("method", ["newton_schulz", "svd"])
+def test_odd_equivariant_and_scaling(method):
+    update, c = gaussian(4, 6, seed=4), 1.3
+    q = torch.linalg.qr(gaussian(4, 4, seed=5))[0]
+
+    def clip(u, threshold=c):
+        return soft_spectral_clip(u, threshold, method=method, ns_steps=25)
+
+    torch.testing.assert_close(clip(-update), -clip(update))
+    torch.testing.assert_close(clip(update.T), clip(update).T)
+    torch.testing.assert_close(clip(q @ update), q @ clip(update), rtol=0, atol=1e-10)
+    torch.testing.assert_close(clip(3 * update), 3 * clip(update, c / 3), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", ["newton_schulz", "svd"])
+def test_limits_of_the_threshold(method):
+    update = gaussian(4, 6, seed=6)
+    large = 1e4 * float(torch.linalg.matrix_norm(update, 2))
+    torch.testing.assert_close(soft_spectral_clip(update, large, method=method), update, rtol=0, atol=1e-6)
+    torch.testing.assert_close(soft_spectral_clip(update, math.inf, method=method), update)
+    # The smallest singular value here is about 1, so c = 1e-4 leaves a relative c²/(2σ²) of 1e-8.
+    small = soft_spectral_clip(update, 1e-4, method=method, ns_steps=60) / 1e-4
+    torch.testing.assert_close(small, polar(update), rtol=0, atol=1e-6)
+
+
+def test_zero_stays_zero_and_an_empty_batch_stays_empty():
+    assert torch.equal(soft_spectral_clip(torch.zeros(3, 4), 1.0), torch.zeros(3, 4))
+    assert soft_spectral_clip(torch.zeros(0, 3, 4), 1.0).shape == (0, 3, 4)
+
+
+def test_members_of_a_batch_do_not_see_each_other():
+    calm, spiky = gaussian(4, 6), 1e3 * gaussian(4, 6, seed=1)
+    together = soft_spectral_clip(torch.stack([calm, spiky, calm * math.nan]), 1.0, ns_steps=5)
+    torch.testing.assert_close(together[0], soft_spectral_clip(calm, 1.0, ns_steps=5), rtol=0, atol=1e-12)
+    assert together[:2].isfinite().all()
+    assert together[2].isnan().all()
+
+
+def test_a_batch_may_have_a_threshold_for_each():
+    batch, thresholds = gaussian(3, 4, 6), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    for method in ("newton_schulz", "svd", polar):
+        together = soft_spectral_clip(batch, thresholds, method=method, ns_steps=25)
+        for update, c, clipped in zip(batch, thresholds, together, strict=True):
+            torch.testing.assert_close(clipped, by_svd(update, c), rtol=0, atol=1e-9)
+
+
+def test_it_is_the_maximiser_of_its_variational_problem():
+    update, c = gaussian(4, 6, seed=7), 1.5
+
+    def objective(v):
+        return float((update * v).sum() + c**2 * (1 - (torch.linalg.svdvals(v) / c) ** 2).clamp(min=0).sqrt().sum())
+
+    best_v = soft_spectral_clip(update, c, method="svd")
+    best = objective(best_v)
+    for seed in range(100):
+        direction = gaussian(4, 6, seed=seed)
+        inside = direction * (0.99 * c / float(torch.linalg.matrix_norm(direction, 2)))
+        assert objective(inside) <= best
+        near = best_v + 1e-3 * direction
+        if torch.linalg.matrix_norm(near, 2) < c:
+            assert objective(near) <= best
+
+
+def test_it_is_the_gradient_of_the_softened_nuclear_norm():
+    update, c = gaussian(4, 6, seed=8).requires_grad_(), 0.8
+    value = c**2 * (1 + (torch.linalg.svdvals(update) / c) ** 2).sqrt().sum()
+    (gradient,) = torch.autograd.grad(value, update)
+    torch.testing.assert_close(gradient, soft_spectral_clip(update, c, ns_steps=25).detach(), rtol=0, atol=1e-9)
+
+
+def test_newton_schulz_can_be_differentiated():
+    update = gaussian(3, 5, seed=9).requires_grad_()
+    assert torch.autograd.gradcheck(lambda u: soft_spectral_clip(u, 0.8, ns_steps=20), update)
+
+
+def test_the_input_is_left_alone_and_its_dtype_kept():
+    for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
+        update = gaussian(4, 3, dtype=torch.float32).to(dtype)
+        before = update.clone()
+        assert soft_spectral_clip(update, 0.5).dtype == dtype
+        assert torch.equal(update, before)
+
+
+@given(seed=st.integers(0, 10**6), c=st.floats(0.1, 10))
+def test_a_vector_is_clipped_as_a_matrix_of_one_column(seed, c):
+    vector = gaussian(7, seed=seed)
+    expected = soft_spectral_clip(vector[:, None], c, method="svd")[:, 0]
+    torch.testing.assert_close(soft_norm_clip(vector, c), expected, rtol=0, atol=1e-12)
+
+
+def test_the_smooth_form_is_continuous_and_the_official_one_falls_by_root_two():
+    below, above = (torch.tensor([x, 0.0], dtype=torch.float64) for x in (1 - 1e-9, 1 + 1e-9))
+    assert float(soft_norm_clip(above, 1.0)[0] - soft_norm_clip(below, 1.0)[0]) == pytest.approx(0, abs=1e-8)
+    assert torch.equal(soft_norm_clip(below, 1.0, form="official"), below)
+    assert float(soft_norm_clip(above, 1.0, form="official")[0]) == pytest.approx(1 / math.sqrt(2), abs=1e-8)
+
+
+def test_preclipping_keeps_the_signal_under_a_spike_where_norm_clipping_loses_it():
+    # Means over 200 draws; the standard error is below 0.005, so the margins are over ten of them.
+    generator = torch.Generator().manual_seed(0)
+    alignment, energy, kept, bound = [], [], [], []
+    for _ in range(200):
+        g = torch.randn(64, 64, generator=generator, dtype=torch.float64)
+        g /= torch.linalg.matrix_norm(g, 2)
+        u, v = (torch.nn.functional.normalize(torch.randn(64, 1, generator=generator).double(), dim=0) for _ in "uv")
+        noisy = torch.nn.Parameter(g + 50 * u @ v.T)
+        noisy.grad = noisy.detach().clone()
+        spectral_clip_grads_(noisy, 1.0, ns_steps=15)
+        clipped = noisy.grad
+        alignment.append((g * clipped).sum() / g.square().sum())
+        energy.append(clipped.square().sum())
+        bound.append(1 + g.square().sum())
+        shrunk = noisy.detach() * (clipped.norm() / noisy.detach().norm())
+        kept.append((g * shrunk).sum() / g.square().sum())
+    mean = [float(torch.stack(values).mean()) for values in (alignment, energy, bound, kept)]
+    assert mean[0] >= 0.7
+    assert mean[1] <= mean[2]
+    assert mean[3] <= 0.15
+
+
+def test_gradients_of_matrices_are_clipped_in_place_and_the_others_left():
+    shapes = [(4, 6), (4, 6), (6, 4), (5,), (2, 4, 6)]
+    parameters = [torch.nn.Parameter(gaussian(*shape)) for shape in shapes]
+    for seed, p in enumerate(parameters):
+        p.grad = gaussian(*p.shape, seed=seed)
+    before = [p.grad.clone() for p in parameters]
+    kept = [p.grad for p in parameters]
+    spectral_clip_grads_(iter([*parameters, torch.nn.Parameter(gaussian(3, 3))]), ns_steps=25)
+    for p, old, grad in zip(parameters, before, kept, strict=True):
+        assert p.grad is grad
+        torch.testing.assert_close(grad, by_svd(old, 0.1) if p.ndim == 2 else old, rtol=0, atol=1e-9)
+
+
+def test_clipping_the_spectrum_and_clipping_the_norm_do_not_commute():
+    one, other = (torch.nn.Parameter(gaussian(4, 6)) for _ in range(2))
+    for p in (one, other):
+        p.grad = 5 * p.detach().clone()
+    spectral_clip_grads_(one, 1.0)
+    torch.nn.utils.clip_grad_norm_(one, 1.0)
+    torch.nn.utils.clip_grad_norm_(other, 1.0)
+    spectral_clip_grads_(other, 1.0)
+    assert (one.grad - other.grad).norm() > 0.1
+
+
+def test_a_gradient_that_is_not_finite_is_an_error_on_request():
+    p = torch.nn.Parameter(torch.zeros(2, 2))
+    p.grad = torch.tensor([[1.0, math.inf], [0, 0]])
+    with pytest.raises(RuntimeError, match="nothing was clipped"):
+        spectral_clip_grads_(p, error_if_nonfinite=True)
+    assert p.grad[0, 1] == math.inf
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: soft_spectral_clip(torch.ones(2, 2), 0.0), "threshold must be positive, got 0.0"),
+        (lambda: soft_spectral_clip(torch.ones(2, 2), -1.5), "threshold must be positive, got -1.5"),
+        (lambda: soft_spectral_clip(torch.ones(2, 2), math.nan), "threshold must be positive, got nan"),
+        (lambda: soft_spectral_clip(torch.ones(2, 2), 1.0, ns_steps=0), "ns_steps must be at least 1, got 0"),
+        (lambda: soft_spectral_clip(torch.ones(2, 2), 1.0, method="qr"), "method must be .*, got 'qr'"),
+        (lambda: soft_spectral_clip(torch.ones(2), 1.0), r"update must be a real matrix .* shape \(2,\)"),
+        (lambda: soft_spectral_clip(torch.ones(2, 2).long(), 1.0), "update must be a real matrix .* torch.int64"),
+        (
+            lambda: soft_spectral_clip(torch.ones(2, 2), 1.0, compute_dtype=torch.int32),
+            "compute_dtype must be a floating-point dtype, got torch.int32",
+        ),
+        (lambda: soft_norm_clip(torch.ones(2), 0.0), "threshold must be positive, got 0.0"),
+        (lambda: soft_norm_clip(torch.ones(2), 1.0, form="hard"), "form must be .*, got 'hard'"),
+        (lambda: spectral_clip_grads_(torch.ones(2, 2), 0.0), "threshold must be positive, got 0.0"),
+        (lambda: spectral_clip_grads_(with_grad(torch.ones(2, 2).to_sparse())), "got one of shape .*: sparse"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def with_grad(grad):
+    p = torch.nn.Parameter(torch.zeros(grad.shape))
+    p.grad = grad
+    return p
+
+
+@pytest.mark.plain
+def test_it_compiles_to_the_same_numbers():
+    update = gaussian(2, 6, 9, dtype=torch.float32)
+    compiled = torch.compile(soft_spectral_clip, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(update, 1.0), soft_spectral_clip(update, 1.0))
