@@ -1,6 +1,25 @@
 """How a noisy gradient becomes a step: optimizers and learning-rate schedules."""
 
+from aleator.optim.clip_schedule import ClipSchedule
+from aleator.optim.lamb import LAMB
+from aleator.optim.rules import Rule, is_vector, name_matches, without_decay
 from aleator.optim.schedules import CosineToBudget
 from aleator.optim.soft_spectral_clip import soft_norm_clip, soft_spectral_clip, spectral_clip_grads_
+from aleator.optim.spectra import SpectraAdamW, SpectraAdEMAMix, SpectraMARS, SpectraSignum
 
-__all__ = ["CosineToBudget", "soft_norm_clip", "soft_spectral_clip", "spectral_clip_grads_"]
+__all__ = [
+    "LAMB",
+    "ClipSchedule",
+    "CosineToBudget",
+    "Rule",
+    "SpectraAdEMAMix",
+    "SpectraAdamW",
+    "SpectraMARS",
+    "SpectraSignum",
+    "is_vector",
+    "name_matches",
+    "soft_norm_clip",
+    "soft_spectral_clip",
+    "spectral_clip_grads_",
+    "without_decay",
+]

@@ -1,0 +1,364 @@
+"""LAMB: Adam whose steps are as long, layer by layer, as the weights they change.
+
+For every parameter tensor w with gradient g, at its step t:
+
+    m ← β₁ m + (1 − β₁) g        v ← β₂ v + (1 − β₂) g²
+    u = m̂ / (√v̂ + ε) + λ w       with m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ)
+    w ← w − lr · φ(‖w‖)/‖u‖ · u   (the factor is 1 where ‖w‖ or ‖u‖ is zero)
+
+so ``lr`` is the relative change of a layer in a step, whatever the scale of its gradients, and need not be tuned anew
+when the batch grows. It was published for large batches and is not claimed to beat a tuned AdamW.
+
+Y. You, J. Li, S. Reddi, J. Hseu, S. Kumar, S. Bhojanapalli, X. Song, J. Demmel, K. Keutzer, C.-J. Hsieh, "Large Batch
+Optimization for Deep Learning: Training BERT in 76 minutes", ICLR 2020, arXiv 1904.00962, Algorithm 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.optim.optimizer import ParamsT
+
+from aleator.optim.arguments import Bounds, check_bounds, check_fraction, check_not_negative
+from aleator.optim.sharded_norms import by_placement, local, local_gradient, norms
+from aleator.optim.tensorwise import Adapt, TensorwiseOptimizer, step_tensors, trust_ratios
+
+# torch's fused Adam, which computes m, v and their quotient in one pass, has kernels for these.
+FUSED_DEVICES = ("cpu", "cuda")
+
+# Elements that are stepped together on a CPU: weights, gradients, m, v and u in float32 are 2.5 MB of its cache.
+CPU_PORTION = 1 << 17
+
+
+class LayerState(NamedTuple):
+    """Parallel lists over parameter tensors: the whole tensors, and this process's parts of what belongs to them."""
+
+    params: list[Tensor]
+    weights: list[Tensor]
+    grads: list[Tensor]
+    exp_avgs: list[Tensor]
+    exp_avg_sqs: list[Tensor]
+    steps: list[Tensor]
+    ratios: list[Tensor]
+
+
+# The options of a group, whether its tensors here are adapted, and the tensors.
+Layers = tuple[dict[str, Any], bool, LayerState]
+
+
+def adam_update(
+    weight: Tensor,
+    grad: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    step: Tensor,
+    *,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    bias_correction: bool = True,
+    grad_averaging: bool = True,
+) -> Tensor:
+    """Return u = m̂/(√v̂ + ε) + λw for one tensor, and bring its m, v and t up to date in place.
+
+    Args:
+        weight: w.
+        grad: g.
+        exp_avg: m, of the precision that is computed in.
+        exp_avg_sq: v.
+        step: t before this step, 0-d.
+        betas: β₁ and β₂.
+        eps: ε.
+        weight_decay: λ.
+        bias_correction: False takes m̂ = m and v̂ = v.
+        grad_averaging: False takes m ← β₁ m + g, which makes the quotient 1/(1 − β₁) times larger.
+    """
+    step.add_(1)
+    grad = grad.to(exp_avg.dtype)
+    exp_avg.lerp_(grad, 1 - betas[0])
+    exp_avg_sq.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
+    mean, square = exp_avg, exp_avg_sq
+    if bias_correction:
+        mean = mean / _one_minus_power(betas[0], step, exp_avg.dtype)
+        square = square / _one_minus_power(betas[1], step, exp_avg.dtype)
+    update = mean / (square.sqrt() + eps)
+    if not grad_averaging:
+        update = update / (1 - betas[0])
+    return update.add_(weight.to(update.dtype), alpha=weight_decay)
+
+
+def adam_updates(
+    weights: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    steps: list[Tensor],
+    *,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    bias_correction: bool = True,
+    grad_averaging: bool = True,
+) -> list[Tensor]:
+    """Return what `adam_update` does, for many tensors of one device and precision, in a few launches.
+
+    torch's fused Adam steps a weight; here it steps a buffer that holds λw, with a learning rate of −1: what it leaves
+    in the buffer is u.
+    """
+    if weight_decay:
+        scaled = list(torch._foreach_mul(weights, weight_decay))
+    else:
+        scaled = [torch.zeros_like(exp_avg) for exp_avg in exp_avgs]
+    # The kernel walks through memory: all five have to be laid out alike.
+    updates = [_laid_out_as(like, tensor) for like, tensor in zip(exp_avgs, scaled, strict=True)]
+    aligned = [_laid_out_as(like, grad) for like, grad in zip(exp_avgs, grads, strict=True)]
+    torch._foreach_add_(steps, 1)
+    # At t = ∞ there is nothing left to correct.
+    counts = steps if bias_correction else [torch.full_like(step, math.inf) for step in steps]
+    torch._fused_adam_(
+        updates,
+        aligned,
+        exp_avgs,
+        exp_avg_sqs,
+        [],
+        counts,
+        lr=-1.0 if grad_averaging else -1 / (1 - betas[0]),
+        beta1=betas[0],
+        beta2=betas[1],
+        weight_decay=0.0,
+        eps=eps,
+        amsgrad=False,
+        maximize=False,
+    )
+    return updates
+
+
+class LAMB(TensorwiseOptimizer):
+    """LAMB as in the paper's Algorithm 2; the published variants are `nvlamb` and `v1_clamped`.
+
+    A layer is a parameter tensor. One that joins late, or is unfrozen, counts its own steps. Under FSDP2 the norms are
+    those of the whole tensors, from one all-reduce in a step; under DDP there is nothing to reduce. Nothing in a step
+    waits for the device. With `torch.amp.GradScaler` no call but the usual ones is needed. Gradients are not clipped
+    unless ``max_grad_norm`` is given: with it, do not clip them yourself as well.
+
+    Args:
+        params: parameters, named parameters, or groups of them; names show in `trust_ratios` and reach rules.
+        lr: relative change of an adapted tensor in a step; a tensor keeps a compiled step from being compiled again.
+        betas: β₁ and β₂, in [0, 1).
+        eps: ε.
+        weight_decay: λ, inside the normalised update; per group, for instance by `without_decay`.
+        bias_correction: False leaves m and v as they are, as the paper's first versions do.
+        grad_averaging: False takes m ← β₁ m + g, which weighs λw less.
+        max_grad_norm: scale the gradient over all groups down to this 2-norm first. Not in the paper.
+        adapt: the tensors with a trust ratio: ``"all"``, ``"decayed"`` for those with weight decay, or a rule, a
+            function of a parameter's name and the parameter. Others take Adam's step of size ``lr``.
+        phi: bounds (low, high) between which φ keeps ‖w‖; None is the identity.
+        foreach: False updates one tensor after the other. The numbers are the same. Default: many at once, where
+            torch has kernels for that and the step is not compiled.
+
+    Raises:
+        ValueError: if an option is out of range.
+        TypeError: if a parameter is complex.
+        RuntimeError: if a parameter is a flat slice made by FSDP1; in a step, if a gradient is sparse.
+
+    Example:
+        >>> model = torch.nn.Linear(3, 2)
+        >>> optimizer = LAMB(model.named_parameters(), lr=0.01, adapt=lambda name, parameter: parameter.ndim > 1)
+        >>> model(torch.ones(1, 3)).sum().backward()
+        >>> optimizer.step()
+        >>> sorted(optimizer.trust_ratios())
+        ['bias', 'weight']
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.01,
+        *,
+        bias_correction: bool = True,
+        grad_averaging: bool = True,
+        max_grad_norm: float | None = None,
+        adapt: Adapt = "all",
+        phi: Bounds | None = None,
+        foreach: bool | None = None,
+    ) -> None:
+        if max_grad_norm is not None and not max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be positive, got {max_grad_norm}")
+        self.max_grad_norm = max_grad_norm
+        self.foreach = foreach
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "bias_correction": bias_correction,
+            "grad_averaging": grad_averaging,
+            "adapt": adapt,
+            "phi": phi,
+            "capturable": True,  # tells torch that step counts live on the parameters' devices
+        }
+        super().__init__(params, defaults)
+
+    @classmethod
+    def nvlamb(cls, params: ParamsT, lr: float | Tensor = 1e-3, **options: Any) -> LAMB:
+        """NVIDIA's variant: the gradient clipped to norm 1, and layers adapted only where they decay."""
+        return cls(params, lr, **{"max_grad_norm": 1.0, "adapt": "decayed", **options})
+
+    @classmethod
+    def v1_clamped(cls, params: ParamsT, lr: float | Tensor = 1e-3, **options: Any) -> LAMB:
+        """The variant of the paper's first version: no bias correction, and ‖w‖ kept within [0, 10]."""
+        return cls(params, lr, **{"bias_correction": False, "phi": (0.0, 10.0), **options})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # closures return numbers or tensors
+        """Take a step.
+
+        Args:
+            closure: computes the loss anew and returns it.
+
+        Raises:
+            RuntimeError: if a gradient is sparse.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        layers = []
+        for group in self.param_groups:
+            for adapted in (True, False):
+                state = LayerState([], [], [], [], [], [], [])
+                self._init_group(group, adapted, *state)
+                if state.params:
+                    layers.append((group, adapted, state))
+        if self.max_grad_norm is not None and layers:
+            clipped = _clipped([state for _, _, state in layers], self.max_grad_norm)
+            layers = [(group, adapted, state) for (group, adapted, _), state in zip(layers, clipped, strict=True)]
+        for portion in _portions(layers):
+            updates = [self._updates(group, state) for group, _, state in portion]
+            lamb_step(portion, updates)
+        return loss
+
+    def _check(self, group: dict[str, Any]) -> None:
+        check_not_negative(group, "lr", "eps", "weight_decay")
+        check_fraction(group, "betas")
+        check_bounds(group, "phi")
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        adapted: bool,
+        params: list[Tensor],
+        weights: list[Tensor],
+        grads: list[Tensor],
+        exp_avgs: list[Tensor],
+        exp_avg_sqs: list[Tensor],
+        steps: list[Tensor],
+        ratios: list[Tensor],
+    ) -> None:
+        # torch.compile knows this method by its name: it runs it as it is and takes the lists for inputs.
+        for parameter in self._trained(group, adapted):
+            state = self._initial_state(parameter, "exp_avg", "exp_avg_sq")
+            params.append(parameter)
+            weights.append(local(parameter))
+            grads.append(local_gradient(parameter))
+            exp_avgs.append(local(state["exp_avg"]))
+            exp_avg_sqs.append(local(state["exp_avg_sq"]))
+            steps.append(state["step"])
+            ratios.append(state["trust_ratio"])
+
+    def _updates(self, group: dict[str, Any], state: LayerState) -> list[Tensor]:
+        options = {name: group[name] for name in ("betas", "eps", "weight_decay", "bias_correction", "grad_averaging")}
+        inputs = (state.weights, state.grads, state.exp_avgs, state.exp_avg_sqs, state.steps)
+        if not self._at_once(state):
+            return [adam_update(*each, **options) for each in zip(*inputs, strict=True)]
+        updates: list[Tensor] = [None] * len(state.params)  # type: ignore[list-item]  # all are filled below
+        together: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+        for index, weight in enumerate(state.weights):
+            together.setdefault((weight.device, weight.dtype), []).append(index)
+        for indices in together.values():
+            found = adam_updates(*([column[i] for i in indices] for column in inputs), **options)
+            for i, update in zip(indices, found, strict=True):
+                updates[i] = update
+        return updates
+
+    def _at_once(self, state: LayerState) -> bool:
+        if torch.compiler.is_compiling():
+            return False
+        if self.foreach is not None:
+            return self.foreach
+        return all(weight.device.type in FUSED_DEVICES for weight in state.weights)
+
+
+def lamb_step(layers: Sequence[Layers], updates: list[list[Tensor]]) -> None:
+    """Apply the updates, those of adapted layers times their trust ratios, which are kept.
+
+    Args:
+        layers: for each list of updates the options of their group, whether they are adapted, and their tensors.
+        updates: u of every tensor. They are used up.
+    """
+    adapted = [(group, state, us) for (group, adapt, state), us in zip(layers, updates, strict=True) if adapt]
+    ratios = trust_ratios(
+        [parameter for _, state, _ in adapted for parameter in state.params],
+        [weight for _, state, _ in adapted for weight in state.weights],
+        [update for _, _, us in adapted for update in us],
+        [group["phi"] for group, state, _ in adapted for _ in state.params],
+    )
+    for (group, adapt, state), us in zip(layers, updates, strict=True):
+        own = None
+        if adapt:
+            own, ratios = ratios[: len(us)], ratios[len(us) :]
+            torch._foreach_copy_(state.ratios, own)
+        step_tensors(state.weights, us, group["lr"], own)
+
+
+def _clipped(states: list[LayerState], max_norm: float) -> list[LayerState]:
+    """Return the states with gradients g / max(1, ‖g‖/max_norm), ‖g‖ over all of them."""
+    parameters = [parameter for state in states for parameter in state.params]
+    grads = [grad for state in states for grad in state.grads]
+    device = grads[0].device
+    parts = [
+        torch.linalg.vector_norm(norms([grads[i] for i in indices], placement)).to(device)
+        for placement, indices in by_placement(parameters).items()
+    ]
+    factor = (torch.linalg.vector_norm(torch.stack(parts)) / max_norm).clamp(min=1)
+    return [state._replace(grads=[grad / factor.to(grad.device) for grad in state.grads]) for state in states]
+
+
+def _portions(layers: Sequence[Layers]) -> Iterator[list[Layers]]:
+    """Cut layers into parts that are stepped one after the other.
+
+    On a CPU a small portion stays in its cache, and its updates take the memory of those before. On other devices, and
+    where norms are reduced over processes, everything at once needs the fewest launches and a single reduction.
+    """
+    whole = list(layers)
+    parameters = [parameter for _, _, state in whole for parameter in state.params]
+    if torch.compiler.is_compiling() or any(isinstance(p, DTensor) or p.device.type != "cpu" for p in parameters):
+        yield whole
+        return
+    for group, adapted, state in whole:
+        begin = elements = 0
+        for end, weight in enumerate(state.weights):
+            if end > begin and elements + weight.numel() > CPU_PORTION:
+                yield [(group, adapted, LayerState(*(column[begin:end] for column in state)))]
+                begin, elements = end, 0
+            elements += weight.numel()
+        yield [(group, adapted, LayerState(*(column[begin:] for column in state)))]
+
+
+def _one_minus_power(beta: float, step: Tensor, dtype: torch.dtype) -> Tensor:
+    # 1 − βᵗ loses digits in float32 where β is near 1.
+    return -torch.expm1(step.to(dtype) * (math.log(beta) if beta else -math.inf))
+
+
+def _laid_out_as(like: Tensor, tensor: Tensor) -> Tensor:
+    if tensor.dtype == like.dtype and tensor.stride() == like.stride():
+        return tensor
+    return torch.empty_like(like).copy_(tensor)
