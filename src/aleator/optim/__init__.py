@@ -2,6 +2,7 @@
 
 from aleator.optim.clip_schedule import ClipSchedule
 from aleator.optim.lamb import LAMB
+from aleator.optim.lars import LARS
 from aleator.optim.rules import Rule, is_vector, name_matches, without_decay
 from aleator.optim.schedules import CosineToBudget
 from aleator.optim.soft_spectral_clip import soft_norm_clip, soft_spectral_clip, spectral_clip_grads_
@@ -9,6 +10,7 @@ from aleator.optim.spectra import SpectraAdamW, SpectraAdEMAMix, SpectraMARS, Sp
 
 __all__ = [
     "LAMB",
+    "LARS",
     "ClipSchedule",
     "CosineToBudget",
     "Rule",
