@@ -7,6 +7,7 @@ from aleator.optim.rules import Rule, is_vector, name_matches, without_decay
 from aleator.optim.schedules import CosineToBudget
 from aleator.optim.soft_spectral_clip import soft_norm_clip, soft_spectral_clip, spectral_clip_grads_
 from aleator.optim.spectra import SpectraAdamW, SpectraAdEMAMix, SpectraMARS, SpectraSignum
+from aleator.optim.spectra_wrapper import Spectra
 
 __all__ = [
     "LAMB",
@@ -14,6 +15,7 @@ __all__ = [
     "ClipSchedule",
     "CosineToBudget",
     "Rule",
+    "Spectra",
     "SpectraAdEMAMix",
     "SpectraAdamW",
     "SpectraMARS",
