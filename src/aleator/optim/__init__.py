@@ -2,6 +2,7 @@
 
 from aleator.optim.clip_schedule import ClipSchedule
 from aleator.optim.lamb import LAMB
+from aleator.optim.large_batch import LinearEpochWarmupPoly, Stage, TwoStageSchedule, scale_for_batch, scale_warmup
 from aleator.optim.lars import LARS
 from aleator.optim.rules import Rule, is_vector, name_matches, without_decay
 from aleator.optim.schedules import CosineToBudget
@@ -14,14 +15,19 @@ __all__ = [
     "LARS",
     "ClipSchedule",
     "CosineToBudget",
+    "LinearEpochWarmupPoly",
     "Rule",
     "Spectra",
     "SpectraAdEMAMix",
     "SpectraAdamW",
     "SpectraMARS",
     "SpectraSignum",
+    "Stage",
+    "TwoStageSchedule",
     "is_vector",
     "name_matches",
+    "scale_for_batch",
+    "scale_warmup",
     "soft_norm_clip",
     "soft_spectral_clip",
     "spectral_clip_grads_",
