@@ -148,6 +148,8 @@ class TensorwiseOptimizer(Optimizer):
             for name, value in self.defaults.items():
                 if name != "adapt":
                     group.setdefault(name, value)
+                    if isinstance(group[name], list):  # a pair that went through torch's distributed checkpoint
+                        group[name] = tuple(group[name])
 
     def _check(self, group: dict[str, Any]) -> None:
         """Check a group's options."""
