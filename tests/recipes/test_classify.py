@@ -146,7 +146,16 @@ def test_crop_takes_a_window_of_the_padded_image():
     assert found == windows
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("mlp", 85_002), ("cnn", 53_002), ("resnet18", 11_172_810)])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("mlp", 85_002),
+        ("mlp-without-bias", 64 * 128 + 2 * 128 * 128 + 128 * 10),
+        ("mlp-normalised", 65 * 128 + 3 * 129 * 128 + 4 * 2 * 128 + 129 * 10),
+        ("cnn", 53_002),
+        ("resnet18", 11_172_810),
+    ],
+)
 def test_models_have_the_size_they_should_have(name, parameters):
     with Streams(0).scope("init"):
         model = image_model(name, (1, 8, 8), 10)
@@ -158,6 +167,41 @@ def test_resnet18_for_cifar_has_the_published_number_of_parameters():
     with Streams(0).scope("init"):
         model = image_model("resnet18", (3, 32, 32), 10)
     assert sum(p.numel() for p in model.parameters()) == 11_173_962
+
+
+def test_rescaled_layers_compute_the_same_function_from_other_weights():
+    plain, scaled = (task(Classify(model="mlp-without-bias", rescale=c)) for c in (1.0, 4.0))
+    assert scaled.evaluate("test") == plain.evaluate("test")
+    factors = [
+        float((b / a).detach().mean()) for a, b in zip(plain.model.parameters(), scaled.model.parameters(), strict=True)
+    ]
+    assert factors == [4, 0.25, 4, 0.25]
+
+
+@pytest.mark.parametrize("optimizer", ["lamb", "lars"])
+def test_layerwise_optimizers_move_matrices_by_lr_and_leave_vectors_without_decay(optimizer):
+    built = task(Classify(optimizer=optimizer, lr=0.125, weight_decay=0.1, schedule="constant", precision="float64"))
+    before = {name: weight.detach().clone() for name, weight in built.model.named_parameters()}
+    built.train_step(next(built.train_batches()))
+    for name, weight in built.model.named_parameters():
+        change = float((weight.detach() - before[name]).norm() / before[name].norm())
+        assert (change == pytest.approx(0.125, rel=1e-9)) == (weight.ndim > 1)
+    decays = {
+        weight.ndim: group["weight_decay"] for group in built.optimizer.param_groups for weight in group["params"]
+    }
+    assert decays == {2: 0.1, 1: 0.0}
+
+
+def test_linear_schedule_warms_up_and_ends_at_zero():
+    built = task(Classify(schedule="linear", warmup=10, lr=0.5, rounds=1))
+    rates = []
+    for _ in range(40):
+        rates.append(built.schedule.get_last_lr()[0])
+        built.optimizer.step()
+        built.schedule.step()
+    assert rates[:11] == pytest.approx([0.05 * k for k in range(1, 11)] + [0.5 * 0.75])
+    assert rates[-1] == pytest.approx(0.5 / 40)
+    assert built.schedule.get_last_lr() == [0]
 
 
 # --- the recipe end to end
@@ -175,11 +219,13 @@ def test_recipe_learns_digits(tmp_path):
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
 
 
-def test_recipe_learns_in_float64_with_clipping_and_with_adamw_at_a_constant_rate(tmp_path):
+def test_recipe_learns_in_float64_with_clipping_and_with_other_optimizers(tmp_path):
     accuracies = {}
     for name, options in {
         "float64": Classify(rounds=3, precision="float64", max_grad_norm=1.0),
         "constant": Classify(rounds=3, schedule="constant", optimizer="adamw", lr=1e-3, inputs="unit"),
+        "lamb": Classify(rounds=3, optimizer="lamb", lr=0.02),
+        "lars": Classify(rounds=3, optimizer="lars", lr=0.02),
     }.items():
         accuracies[name] = run(options, tmp_path / name, TINY, name="classify")["test"]["accuracy"]
     assert min(accuracies.values()) > 0.85
@@ -210,6 +256,9 @@ def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
         ({"test_size": 5000}, "test_size must be at most 360, got 5000"),
         ({"validation_size": 5000}, "validation_size must be below the 1437 training examples, got 5000"),
         ({"data": "mnits"}, "mnist"),
+        ({"rescale": 4}, "rescale must be 1 with model mlp, got 4"),
+        ({"rescale": -1}, "rescale must be positive, got -1"),
+        ({"schedule": "linear", "warmup": 5000}, r"warmup_steps must be in \[0, 2400\], total_steps, got 5000"),
     ],
 )
 def test_bad_options_are_named(options, message):

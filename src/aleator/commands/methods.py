@@ -45,6 +45,13 @@ METHODS = (
         summary="repeated random sampling: a new random subset in every round instead of one that is selected",
         paper="Okanovic et al. 2023, arXiv 2305.18424",
     ),
+    Method(
+        name="spectra",
+        room="aleator.optim",
+        import_path="aleator.optim:SpectraAdamW",
+        summary="soft spectral clipping: bounds the singular values of every update of AdamW and its kin",
+        paper="Jiang et al. 2026, arXiv 2603.14315",
+    ),
 )
 
 

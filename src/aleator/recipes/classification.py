@@ -20,10 +20,10 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
 from aleator.data import BudgetPlan, Examples, InMemoryLoader, LabelledImages, RepeatedRandomSampler, load
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
-from aleator.experiment.model_state import load_training_state, training_state
-from aleator.optim import CosineToBudget
+from aleator.experiment.model_state import load_training_state, training_state, unwrapped
+from aleator.optim import LAMB, LARS, CosineToBudget, LinearEpochWarmupPoly, is_vector, without_decay
 from aleator.random import Streams
-from aleator.recipes.image_models import image_model
+from aleator.recipes.image_models import image_model, rescale
 from aleator.recipes.images import crop, flip
 
 if TYPE_CHECKING:
@@ -52,11 +52,10 @@ class ClassificationTask:
         self.budget = Budget(steps, "steps")
 
         # The model.
-        self.model = _placed(
-            image_model(options.model, _shape(self.train.inputs), len(self.images.classes)).to(self.dtype),
-            options,
-            accelerator,
-        )
+        model = image_model(options.model, _shape(self.train.inputs), len(self.images.classes)).to(self.dtype)
+        if options.rescale != 1:
+            rescale(model, options.rescale)
+        self.model = _placed(model, options, accelerator)
         self.augmentation = streams.generator("augmentation", rank=accelerator.process_index, device=accelerator.device)
 
         # How a gradient becomes a step.
@@ -210,6 +209,17 @@ def _placed(model: nn.Module, options: Classify, accelerator: Accelerator) -> nn
 
 
 def _optimizer(model: nn.Module, options: Classify) -> Optimizer:
+    if options.optimizer in ("lamb", "lars"):
+        # Biases and normalisation are neither decayed nor adapted, as is the practice.
+        groups = without_decay(unwrapped(model).named_parameters(), is_vector)
+        settings: dict[str, Any] = {
+            "lr": options.lr,
+            "weight_decay": options.weight_decay,
+            "adapt": lambda name, parameter: not is_vector(name, parameter),
+        }
+        if options.optimizer == "lamb":
+            return LAMB(groups, **settings)
+        return LARS(groups, momentum=options.momentum, form="algorithm1", **settings)
     if options.optimizer == "adamw":
         return torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
     return torch.optim.SGD(
@@ -224,6 +234,8 @@ def _optimizer(model: nn.Module, options: Classify) -> Optimizer:
 def _schedule(optimizer: Optimizer, steps: int, options: Classify) -> LRScheduler:
     if options.schedule == "constant":
         return ConstantLR(optimizer, factor=1.0)
+    if options.schedule == "linear":
+        return LinearEpochWarmupPoly(optimizer, steps, warmup_steps=options.warmup)
     return CosineToBudget(optimizer, steps, lr_min=options.lr_min, warmup=options.warmup)
 
 

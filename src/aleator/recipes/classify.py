@@ -49,30 +49,34 @@ class Classify:
     """Draw subsets with the classes in proportion."""
 
     # --- the model
-    model: Literal["mlp", "cnn", "resnet18"] = "mlp"
-    """Fully connected (256, 256); two convolutions; ResNet-18 for small images."""
+    model: Literal["mlp", "mlp-without-bias", "mlp-normalised", "cnn", "resnet18"] = "mlp"
+    """Fully connected (256, 256), (128, 128, 128) without biases, or (128, 128, 128, 128) with layer normalisation;
+    two convolutions; ResNet-18 for small images."""
+    rescale: float = 1.0
+    """Multiply the weights of the first, third, … layer of mlp-without-bias by this, and divide those of the others:
+    the function stays the same."""
 
     # --- how a gradient becomes a step
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with Nesterov momentum, or AdamW."""
+    optimizer: Literal["sgd", "adamw", "lamb", "lars"] = "sgd"
+    """SGD with Nesterov momentum, AdamW, LAMB, or LARS as Algorithm 1 of the LAMB paper."""
     lr: float = 0.05
     """Learning rate at its highest."""
     momentum: float = 0.9
-    """Of SGD."""
+    """Of SGD and LARS."""
     weight_decay: float = 5e-4
-    """Applied to every parameter."""
+    """Applied to every parameter; by LAMB and LARS only to those that they adapt, which have two or more dimensions."""
     max_grad_norm: float | None = None
     """Clip the gradient to this 2-norm."""
     accumulate: int = 1
     """Cut every batch into so many pieces, to save memory. The step is the same."""
 
     # --- schedule and budget
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Cosine from lr to lr_min in every step, or constant."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Cosine from lr to lr_min in every step, a straight line to zero, or constant."""
     lr_min: float = 1e-4
     """Where the cosine ends."""
     warmup: int = 0
-    """Steps over which the learning rate first rises to lr."""
+    """Steps over which the learning rate first rises to lr, unless it is constant."""
     schedule_length: Literal["own", "full", "compressed"] = "own"
     """Over how many steps the schedule stretches: this run's own; those of a run on the full data for as many rounds;
     or those of the subset's run, to which a run on the full data is then cut too."""
@@ -91,7 +95,7 @@ class Classify:
         Raises:
             ValueError: naming the option, the value got and the values accepted.
         """
-        positive = ("batch_size", "rounds", "lr", "accumulate")
+        positive = ("batch_size", "rounds", "lr", "accumulate", "rescale")
         for name in (*positive, "train_size", "validation_size", "test_size", "stop_at", "max_grad_norm"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -101,6 +105,8 @@ class Classify:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 < self.ratio <= 1:
             raise ValueError(f"ratio must be in (0, 1], got {self.ratio}")
+        if self.rescale != 1 and self.model != "mlp-without-bias":
+            raise ValueError(f"rescale must be 1 with model {self.model}, got {self.rescale}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
 

@@ -6,11 +6,14 @@ stride 1 and there is no pooling after it, so that 32 × 32 inputs reach the las
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MODELS = ("mlp", "cnn", "resnet18")
+MODELS = ("mlp", "mlp-without-bias", "mlp-normalised", "cnn", "resnet18")
 
 
 def image_model(name: str, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -29,6 +32,14 @@ def image_model(name: str, shape: tuple[int, int, int], num_classes: int) -> nn.
             nn.ReLU(),
             nn.Linear(256, num_classes),
         )
+    if name == "mlp-without-bias":
+        widths = [channels * height * width, 128, 128, 128]
+        plain = [nn.Sequential(nn.Linear(a, b, bias=False), nn.ReLU()) for a, b in pairwise(widths)]
+        return nn.Sequential(nn.Flatten(), *plain, nn.Linear(widths[-1], num_classes, bias=False))
+    if name == "mlp-normalised":
+        widths = [channels * height * width, 128, 128, 128, 128]
+        normalised = [nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.ReLU()) for a, b in pairwise(widths)]
+        return nn.Sequential(nn.Flatten(), *normalised, nn.Linear(widths[-1], num_classes))
     if name == "cnn":
         return nn.Sequential(
             nn.Conv2d(channels, 32, 3, padding=1),
@@ -45,6 +56,17 @@ def image_model(name: str, shape: tuple[int, int, int], num_classes: int) -> nn.
     if name == "resnet18":
         return ResNet18(channels, num_classes)
     raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
+
+
+def rescale(model: nn.Module, factor: float) -> None:
+    """Multiply the weights of the first, third, … fully connected layer by ``factor``, and divide those of the others.
+
+    With as many of the one as of the other, rectifiers between them and no biases, the function stays the same.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    with torch.no_grad():
+        for index, layer in enumerate(layers):
+            layer.weight.mul_(1 / factor if index % 2 else factor)
 
 
 class ResidualBlock(nn.Module):

@@ -1,0 +1,144 @@
+"""Two processes, gloo: sharded over two, or shared out between two, the steps are those of one process."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+PROGRAM = """
+import sys
+import torch
+import torch.distributed as dist
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, init_device_mesh
+import aleator.optim.spectral_step as spectral_step
+from aleator.optim import ClipSchedule, Spectra, SpectraAdamW, SpectraAdEMAMix, SpectraMARS, SpectraSignum
+
+KINDS = (SpectraAdamW, SpectraSignum, SpectraAdEMAMix, SpectraMARS)
+FULL = StateDictOptions(full_state_dict=True)
+
+
+class Net(torch.nn.Module):
+    # Over two processes: 5 rows are uneven, 1 row leaves the second process nothing.
+    def __init__(self):
+        super().__init__()
+        shapes = [(5, 3), (5, 3), (5, 3), (1, 4), (3, 2, 4), (3,), ()]
+        for i, shape in enumerate(shapes[: len(shapes) - SCALARS]):
+            values = torch.randn(shape, generator=torch.Generator().manual_seed(i), dtype=torch.float64)
+            setattr(self, f"p{i}", torch.nn.Parameter(values))
+
+
+def gradients(net, step):
+    for i, p in enumerate(net.parameters()):
+        g = torch.Generator().manual_seed(100 * step + i)
+        slope = torch.randn(p.shape, generator=g, dtype=torch.float64)
+        if isinstance(p, DTensor):
+            slope = dist.tensor.distribute_tensor(slope, p.device_mesh, p.placements)
+        p.grad = slope + 0.2 * p.detach()
+
+
+def make(kind, net, **options):
+    return kind(net.parameters(), lr=0.05, clip=0.4, clip_schedule=ClipSchedule(3), **options)
+
+
+def train(net, optimizer, begin, end):
+    for step in range(begin, end):
+        gradients(net, step)
+        optimizer.step()
+
+
+def whole(net):
+    return [p.detach().full_tensor() if isinstance(p, DTensor) else p.detach().clone() for p in net.parameters()]
+
+
+SCALARS = 0
+path, world = sys.argv[1], int(sys.argv[2])
+dist.init_process_group("gloo")
+assert dist.get_world_size() == world
+mesh = init_device_mesh("cpu", (world,))
+work = []
+clip = spectral_step.soft_spectral_clip
+def counted(stack, *args, **kwargs):
+    work.append(len(stack))
+    return clip(stack, *args, **kwargs)
+spectral_step.soft_spectral_clip = counted
+
+results = {}
+for kind in KINDS:
+    net = Net()
+    train(net, make(kind, net, process_group=dist.group.WORLD), 0, 6)
+    results[f"shared {kind.__name__}"] = whole(net)
+results["work"] = sum(work)
+
+SCALARS = 1  # fully_shard takes no scalars
+for kind in KINDS:
+    net = Net()
+    fully_shard(net, mesh=mesh)
+    optimizer = make(kind, net)
+    train(net, optimizer, 0, 6)
+    results[f"sharded {kind.__name__}"] = whole(net)
+    if world == 2:
+        assert [len(p.to_local()) for p in (net.p0, net.p3)] == ([3, 1] if dist.get_rank() == 0 else [2, 0])
+
+net = Net()
+fully_shard(net, mesh=mesh)
+base = torch.optim.AdamW(net.parameters(), lr=0.05, weight_decay=0.1, foreach=False)
+train(net, Spectra(base, 0.4, clip_schedule=ClipSchedule(3)), 0, 6)
+results["sharded Spectra"] = whole(net)
+
+# Saved by two, resumed by two; the test resumes it with one.
+net = Net()
+fully_shard(net, mesh=mesh)
+optimizer = make(SpectraAdamW, net)
+train(net, optimizer, 0, 2)
+saved, weights = get_optimizer_state_dict(net, optimizer, options=FULL), whole(net)
+again = Net()
+fully_shard(again, mesh=mesh)
+for p, value in zip(again.parameters(), weights):
+    p.data.copy_(dist.tensor.distribute_tensor(value, p.device_mesh, p.placements))
+later = make(SpectraAdamW, again)
+set_optimizer_state_dict(again, later, saved, options=FULL)
+train(again, later, 2, 6)
+results["resumed"] = whole(again)
+if dist.get_rank() == 0:
+    torch.save({"results": results, "state": saved, "weights": weights}, path)
+dist.destroy_process_group()
+"""
+
+
+def launched(folder, processes):
+    program, out = folder / "program.py", folder / f"{processes}.pt"
+    program.write_text(PROGRAM)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [sys.executable, *launch, str(program), str(out), str(processes)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return torch.load(out, weights_only=True)
+
+
+def assert_equal(one, other):
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(tmp_path):
+    two, one = (launched(tmp_path, processes)["results"] for processes in (2, 1))
+    for name in ("SpectraAdamW", "SpectraSignum", "SpectraAdEMAMix", "SpectraMARS"):
+        assert_equal(two[f"shared {name}"], one[f"shared {name}"])
+        assert_equal(two[f"sharded {name}"], one[f"sharded {name}"])
+        assert_equal(one[f"sharded {name}"], one[f"shared {name}"][:-1])
+    assert_equal(two["sharded Spectra"], one["sharded SpectraAdamW"])
+    assert_equal(two["resumed"], one["sharded SpectraAdamW"])
+    # Of the batches of 3, 1 and 3 matrices the first process clips 2, 1 and 2.
+    assert (one["work"], two["work"]) == (4 * 6 * 7, 4 * 6 * 5)
