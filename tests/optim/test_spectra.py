@@ -300,6 +300,16 @@ def test_a_run_resumed_in_the_warmup_is_bit_identical(kind):
     assert same(run(q, again, schedule, range(5, 12)), whole)
 
 
+def test_a_state_that_lacks_an_option_takes_the_optimizers_own():
+    for make in (lambda p: SpectraAdamW(p, clip=0.5), lambda p: Spectra(torch.optim.AdamW(p), 0.5)):
+        saved = make(parameters()).state_dict()
+        for name in ("vectors", "clip"):
+            del saved["param_groups"][0][name]
+        optimizer = make(parameters())
+        optimizer.load_state_dict(saved)
+        assert (optimizer.param_groups[0]["vectors"], optimizer.param_groups[0]["clip"]) == ("smooth", 0.5)
+
+
 def test_a_copied_optimizer_keeps_its_schedule():
     p = parameters()
     optimizer = SpectraAdamW(p, lr=0.01, clip=0.1, clip_schedule=ClipSchedule(total_steps=9, decay_fraction=1.0))

@@ -161,6 +161,9 @@ class Spectra(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where ``state_dict`` was called; the base optimizer's state is part of it."""
         super().load_state_dict(state_dict)
+        for group in self.param_groups:  # a state that an older version saved
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
         self.base.__setstate__({"state": self.state, "param_groups": self.param_groups})
         self.state, self.param_groups = self.base.state, self.base.param_groups
 

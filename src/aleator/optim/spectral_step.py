@@ -208,6 +208,12 @@ class SpectralOptimizer(Optimizer):
                 if name == "step" or dtype != parameter.dtype:
                     self.state[parameter][name] = value.to(parameter.device, dtype, copy=True)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # a state that an older version saved
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__(), clip_schedule=self.clip_schedule)
         return state
