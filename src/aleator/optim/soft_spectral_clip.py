@@ -224,11 +224,12 @@ def _inverse_root(v: Float[Tensor, "*batch m n"], steps: int) -> Float[Tensor, "
     bound = 1 + torch.minimum(row_sums, torch.linalg.vector_norm(gram, dim=(-2, -1)))
     bound = bound[..., None, None]
     y = _add_to_diagonal(gram / bound, 1 / bound[..., 0])
-    # The first step has Z = I and the last one needs no new Y: 3K − 3 products in all.
-    z = t = _add_to_diagonal(y * -0.5, 1.5)
+    # The first step has Z = I and the last one needs no new Y: 3K − 3 products in all. What is carried is −Y/2.
+    y = y * -0.5
+    z = t = _add_to_diagonal(y.clone(), 1.5)
     for _ in range(steps - 1):
         y = _symmetric_product(y, t)
-        t = _add_to_diagonal(_symmetric_product(z, y) * -0.5, 1.5)
+        t = _add_to_diagonal(_symmetric_product(z, y), 1.5)
         z = _symmetric_product(t, z)
     return z * bound.rsqrt()
 
