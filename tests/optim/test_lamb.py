@@ -437,7 +437,7 @@ def test_closures_hooks_and_absent_gradients():
         return loss
 
     expected = float(weights[0].detach().square().sum())
-    assert float(optimizer.step(closure)) == expected
+    assert float(optimizer.step(closure).detach()) == expected
     assert float(weights[0].detach().square().sum()) < expected
     assert seen == ["after"]
     assert torch.equal(weights[1], start)

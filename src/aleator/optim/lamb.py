@@ -16,23 +16,19 @@ Optimization for Deep Learning: Training BERT in 76 minutes", ICLR 2020, arXiv 1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.arguments import Bounds, check_bounds, check_fraction, check_not_negative
 from aleator.optim.sharded_norms import by_placement, local, local_gradient, norms
-from aleator.optim.tensorwise import Adapt, TensorwiseOptimizer, step_tensors, trust_ratios
+from aleator.optim.tensorwise import Adapt, TensorwiseOptimizer, portions, step_tensors, trust_ratios
 
 # torch's fused Adam, which computes m, v and their quotient in one pass, has kernels for these.
 FUSED_DEVICES = ("cpu", "cuda")
-
-# Elements that are stepped together on a CPU: weights, gradients, m, v and u in float32 are 2.5 MB of its cache.
-CPU_PORTION = 1 << 17
 
 
 class LayerState(NamedTuple):
@@ -241,7 +237,7 @@ class LAMB(TensorwiseOptimizer):
         if self.max_grad_norm is not None and layers:
             clipped = _clipped([state for _, _, state in layers], self.max_grad_norm)
             layers = [(group, adapted, state) for (group, adapted, _), state in zip(layers, clipped, strict=True)]
-        for portion in _portions(layers):
+        for portion in portions(layers):
             updates = [self._updates(group, state) for group, _, state in portion]
             lamb_step(portion, updates)
         return loss
@@ -330,27 +326,6 @@ def _clipped(states: list[LayerState], max_norm: float) -> list[LayerState]:
     ]
     factor = (torch.linalg.vector_norm(torch.stack(parts)) / max_norm).clamp(min=1)
     return [state._replace(grads=[grad / factor.to(grad.device) for grad in state.grads]) for state in states]
-
-
-def _portions(layers: Sequence[Layers]) -> Iterator[list[Layers]]:
-    """Cut layers into parts that are stepped one after the other.
-
-    On a CPU a small portion stays in its cache, and its updates take the memory of those before. On other devices, and
-    where norms are reduced over processes, everything at once needs the fewest launches and a single reduction.
-    """
-    whole = list(layers)
-    parameters = [parameter for _, _, state in whole for parameter in state.params]
-    if torch.compiler.is_compiling() or any(isinstance(p, DTensor) or p.device.type != "cpu" for p in parameters):
-        yield whole
-        return
-    for group, adapted, state in whole:
-        begin = elements = 0
-        for end, weight in enumerate(state.weights):
-            if end > begin and elements + weight.numel() > CPU_PORTION:
-                yield [(group, adapted, LayerState(*(column[begin:end] for column in state)))]
-                begin, elements = end, 0
-            elements += weight.numel()
-        yield [(group, adapted, LayerState(*(column[begin:] for column in state)))]
 
 
 def _one_minus_power(beta: float, step: Tensor, dtype: torch.dtype) -> Tensor:

@@ -25,7 +25,7 @@ from torch.optim.optimizer import ParamsT
 
 from aleator.optim.arguments import Bounds, check_bounds, check_fraction, check_not_negative
 from aleator.optim.sharded_norms import by_placement, local, local_gradient, norms
-from aleator.optim.tensorwise import Adapt, TensorwiseOptimizer, step_tensors, trust_ratios
+from aleator.optim.tensorwise import Adapt, TensorwiseOptimizer, portions, step_tensors, trust_ratios
 
 Form = Literal["original", "algorithm1"]
 
@@ -154,10 +154,9 @@ class LARS(TensorwiseOptimizer):
                 if state.params:
                     torch._foreach_add_(state.steps, 1)
                     layers.append((group, adapted, state))
-        if self.form == "original":
-            original_step(layers)
-        else:
-            algorithm1_step(layers)
+        take = original_step if self.form == "original" else algorithm1_step
+        for portion in portions(layers):
+            take(portion)
         return loss
 
     def _check(self, group: dict[str, Any]) -> None:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from aleator.optim.arguments import Bounds
@@ -25,6 +26,12 @@ from aleator.optim.rules import Rule
 from aleator.optim.sharded_norms import by_placement, norms, state_dtype
 
 Adapt = Literal["all", "decayed"] | Rule
+
+# A NamedTuple of lists of tensors.
+_State = TypeVar("_State", bound=tuple[list[Tensor], ...])
+
+# Elements that are stepped together on a CPU: weights, gradients, m, v and u in float32 are 5 MB of its cache.
+CPU_PORTION = 1 << 18
 
 
 def trust_ratio(
@@ -60,13 +67,10 @@ def trust_ratios(
     for placement, indices in by_placement(parameters).items():
         both = norms([weights[i] for i in indices] + [updates[i] for i in indices], placement)
         weight_norms, update_norms = both.chunk(2)
-        for phi in dict.fromkeys(phis[i] for i in indices):
-            chosen = [k for k, i in enumerate(indices) if phis[i] == phi]
-            every = len(chosen) == len(indices)
-            of = slice(None) if every else torch.tensor(chosen, device="cpu")
-            found = trust_ratio(weight_norms[of], update_norms[of], phi)
-            for k, ratio in zip(chosen, found.unbind(), strict=True):
-                ratios[indices[k]] = ratio
+        for phi in {phis[i] for i in indices}:
+            for i, ratio in zip(indices, trust_ratio(weight_norms, update_norms, phi).unbind(), strict=True):
+                if phis[i] == phi:
+                    ratios[i] = ratio
     return ratios
 
 
@@ -92,6 +96,33 @@ def step_tensors(
     else:
         torch._foreach_mul_(updates, ratios)
         torch._foreach_sub_(weights, updates, alpha=lr)
+
+
+def portions(
+    layers: Sequence[tuple[dict[str, Any], bool, _State]],
+) -> Iterator[list[tuple[dict[str, Any], bool, _State]]]:
+    """Cut layers into parts that are stepped one after the other.
+
+    On a CPU a small portion stays in its cache, and its updates take the memory of those before. On other devices, and
+    where norms are reduced over processes, everything at once needs the fewest launches and a single reduction.
+
+    Args:
+        layers: options of a group, whether its tensors here are adapted, and parallel lists of what belongs to them:
+            first the whole tensors, then this process's parts.
+    """
+    whole = list(layers)
+    parameters = [parameter for _, _, state in whole for parameter in state[0]]
+    if torch.compiler.is_compiling() or any(isinstance(p, DTensor) or p.device.type != "cpu" for p in parameters):
+        yield whole
+        return
+    for group, adapted, state in whole:
+        begin = elements = 0
+        for end, weight in enumerate(state[1]):
+            if end > begin and elements + weight.numel() > CPU_PORTION:
+                yield [(group, adapted, _cut(state, begin, end))]
+                begin, elements = end, 0
+            elements += weight.numel()
+        yield [(group, adapted, _cut(state, begin, len(state[1])))]
 
 
 class TensorwiseOptimizer(Optimizer):
@@ -218,6 +249,11 @@ class TensorwiseOptimizer(Optimizer):
                 "normalisation: adapt='decayed' with aleator.optim.without_decay(model.named_parameters())",
                 stacklevel=5,
             )
+
+
+def _cut(state: _State, begin: int, end: int) -> _State:
+    make: Callable[..., _State] = type(state)  # of a NamedTuple, which takes its fields one by one
+    return make(*(column[begin:end] for column in state))
 
 
 def _is_adapted(group: dict[str, Any], index: int) -> bool:
