@@ -21,7 +21,7 @@ ROUNDS = {32: 15, 64: 15, 128: 15, 256: 15, 512: 19}
 
 
 def _rescaled() -> tuple[str, ...]:
-    rates = {"lamb": 0.03, "lars": 0.01, "sgd": 0.16}
+    rates = {"lamb": 0.03, "lars": 0.03, "sgd": 0.16}
     return tuple(
         argument
         for name, lr in rates.items()
