@@ -46,6 +46,13 @@ METHODS = (
         paper="Okanovic et al. 2023, arXiv 2305.18424",
     ),
     Method(
+        name="lamb",
+        room="aleator.optim",
+        import_path="aleator.optim:LAMB",
+        summary="LAMB and LARS: steps as long as each layer's weights, for settings that move to larger batches",
+        paper="You et al. 2019, arXiv 1904.00962",
+    ),
+    Method(
         name="spectra",
         room="aleator.optim",
         import_path="aleator.optim:SpectraAdamW",
