@@ -1,6 +1,6 @@
 """The time of an optimizer step: SPECTRA-AdamW against `torch.optim.Muon`, and against the wrapper around AdamW.
 
-The parameters are the matrices of a few transformer blocks, with fused and with separate projections. Muon
+The parameters are the matrices of transformer blocks, with fused and with separate projections. Muon
 computes in bfloat16; for the comparison in float32, the default of SPECTRA, its cast is left out. One thread on a CPU;
 on a GPU where there is one.
 """
@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from aleator.optim import Spectra, SpectraAdamW
 from benchmarks.pairs import Pairs, interleave
 
-BLOCKS, WIDTH = (12, 768) if torch.cuda.is_available() else (2, 512)
+BLOCKS, WIDTH = (12, 768) if torch.cuda.is_available() else (1, 512)
 FUSED = [(3 * WIDTH, WIDTH), (WIDTH, WIDTH), (4 * WIDTH, WIDTH), (WIDTH, 4 * WIDTH)]
 SEPARATE = [*[(WIDTH, WIDTH)] * 4, *[(8 * WIDTH // 3, WIDTH)] * 2, (WIDTH, 8 * WIDTH // 3)]
 
@@ -33,12 +33,12 @@ def benchmark() -> list[dict[str, Any]]:
     ):
         ours = SpectraAdamW(_parameters(shapes), lr=1e-3, compute_dtype=dtype)
         peer = torch.optim.Muon(_parameters(shapes), lr=1e-3)
-        what = f"step in {str(dtype)[6:]}, {BLOCKS} blocks of width {WIDTH}, {name} projections"
+        what = f"step in {str(dtype)[6:]}, {BLOCKS} block(s) of width {WIDTH}, {name} projections"
         with nullcontext() if dtype == torch.bfloat16 else _WithoutCast():
             rows.append(_timed(ours, peer).row(f"SPECTRA-AdamW, {what}", "torch.optim.Muon", "≥ 0.8"))
     native = SpectraAdamW(_parameters(FUSED), lr=1e-3)
     wrapper = Spectra(torch.optim.AdamW(_parameters(FUSED), lr=1e-3, weight_decay=0.1))
-    what = f"step in float32, {BLOCKS} blocks of width {WIDTH}, fused projections"
+    what = f"step in float32, {BLOCKS} block(s) of width {WIDTH}, fused projections"
     rows.append(_timed(native, wrapper).row(f"SPECTRA-AdamW, {what}", "Spectra(torch.optim.AdamW)", "≥ 1.5"))
     return rows
 
