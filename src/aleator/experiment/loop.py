@@ -378,6 +378,9 @@ def _failures(except_for: tuple[type[Exception], ...] = ()) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
+    cores = os.cpu_count() or 1
+    if count > cores:
+        raise ValueError(f"threads must be at most {cores}, the cores of this machine, got {count}")
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
