@@ -88,10 +88,10 @@ def run(
     """
     options = options or RunOptions()
     with _threads(options.threads):
-        with _failures(except_for=(ValueError, OSError, ImportError)):
+        with failures(except_for=(ValueError, OSError, ImportError)):
             spec = registry.absolute(name)
             under_way = _Run(recipe, Path(out), options, spec, resume, size, command or sys.argv)
-        with _failures():
+        with failures():
             return under_way.finish()
 
 
@@ -367,7 +367,8 @@ def _leave_at_once() -> None:
 
 
 @contextlib.contextmanager
-def _failures(except_for: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def failures(except_for: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn every error but interruptions, `RunFailed` and ``except_for`` into a `RunFailed`."""
     try:
         yield
     except Exception as error:

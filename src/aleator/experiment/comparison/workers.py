@@ -130,6 +130,21 @@ def carry_out(job: Job) -> dict[str, Any]:
     )
 
 
+def build(job: Job) -> dict[str, Any]:
+    """Build the task of a job and nothing more: what is wrong with its options comes to light."""
+    from aleator.experiment.accelerators import make_accelerator
+    from aleator.experiment.loop import failures
+    from aleator.random import Streams
+
+    recipe, options = recipe_and_options(job)
+    with failures(except_for=(ValueError, OSError, ImportError)):
+        accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
+        streams = Streams(options.seed, accelerator.device)
+        with streams.scope("init"):
+            recipe.task(streams, accelerator)
+    return {}
+
+
 def outcome_of(work: Work, job: Job) -> Outcome:
     """Do the work with this process's output in the job's ``run.log``, and say how it ended."""
     from aleator.experiment.loop import RunFailed
