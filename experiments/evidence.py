@@ -42,14 +42,16 @@ def produce(method: str, scales: Sequence[Scale], only: Sequence[str] = ()) -> N
     """
     path = EVIDENCE / f"{method}.json"
     before = read_json(path)["claims"] if path.exists() else []
-    claims: list[dict[str, Any]] = []
-    for experiment in experiments_of(method):
-        kept = [claim for claim in before if claim["experiment"] == experiment.name]
+    experiments = experiments_of(method)
+    entries = {
+        experiment.name: [claim for claim in before if claim["experiment"] == experiment.name]
+        or [_not_run(experiment, index) for index in range(len(experiment.claims))]
+        for experiment in experiments
+    }
+    for experiment in experiments:
         if experiment.scale in scales and (not only or experiment.name in only):
-            claims += _run(method, experiment)
-        else:
-            claims += kept or [_not_run(experiment, index) for index in range(len(experiment.claims))]
-        write_json(path, {"method": method, "claims": claims})
+            entries[experiment.name] = _run(method, experiment)
+        write_json(path, {"method": method, "claims": [claim for claims in entries.values() for claim in claims]})
 
 
 def _run(method: str, experiment: Experiment) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ def test_sizes_are_compared_with_it(mine):
 
 def test_its_own_bad_options_are_one_line(mine, capsys):
     assert main(["run", "mine.py:MyRecipe", "--train-size", "500", "--out", "o"]) == 2
-    assert capsys.readouterr().err == "aleator: train_size must be between 1 and 400, got 500\n"
+    assert capsys.readouterr().err == "aleator: train_size must be between 1 and 398, got 500\n"
 
 
 def test_a_file_that_exists_is_left_alone(capsys):

@@ -95,7 +95,7 @@ def test_resume_of_another_recipe(capsys):
     assert run("--out", "o") == 0
     capsys.readouterr()
     assert main(["run", "classify", "--out", "o", "--resume"]) == 2
-    assert last_line(capsys) == f"aleator: o holds a run of recipe {TOY!r}, not of 'classify'"
+    assert last_line(capsys) == "aleator: o holds a run of recipe 'Toy', not of 'classify'"
 
 
 def test_bad_input_leaves_no_folder(capsys):

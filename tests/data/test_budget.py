@@ -2,6 +2,7 @@ import warnings
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,3 +77,13 @@ def test_a_schedule_of_another_length_is_warned_about():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plan.check(SimpleNamespace(total_steps=6))
+
+
+def test_check_reads_the_length_of_torchs_cosine_and_names_a_schedule_without_one():
+    plan = BudgetPlan(n=100, ratio=0.5, rounds=2, batch_size=10)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    plan.check(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10))
+    with pytest.warns(UserWarning, match="ends after 5 steps, the plan after 10"):
+        plan.check(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5))
+    with pytest.raises(TypeError, match="total_steps or T_max, got ExponentialLR"):
+        plan.check(torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5))

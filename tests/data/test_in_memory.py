@@ -89,3 +89,11 @@ def test_batches_come_from_the_tensors_device(device):
     for inputs, targets in InMemoryLoader(tensors, TARGETS.split(8)):
         assert inputs.device.type == targets.device.type == device
         assert inputs.shape[1:] == INPUTS.shape[1:]
+
+
+@pytest.mark.plain
+def test_one_tensor_and_single_indices_are_refused():
+    with pytest.raises(ValueError, match=r"got one of shape \(4,\); write \(x,\)"):
+        InMemoryLoader(torch.arange(4), [torch.tensor([0])])
+    with pytest.raises(ValueError, match=r"pass sampler\.batches\(batch_size\)"):
+        list(InMemoryLoader((torch.arange(4),), [0, 1]))

@@ -331,6 +331,13 @@ def test_bad_run_options_are_named(options, message):
 
 
 @pytest.mark.plain
+def test_more_threads_than_cores_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"threads must be at most \d+, the cores of this machine, got 100000"):
+        run(toy(), tmp_path / "run", RunOptions(threads=100_000), name=TOY)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.plain
 def test_unavailable_precision_is_explained(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

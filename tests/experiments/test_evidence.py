@@ -42,7 +42,7 @@ def test_verdicts_follow_from_the_figures(method):
 def test_every_committed_command_is_accepted(method, mirror, capsys):
     for experiment in evidence.experiments_of(method):
         assert main(["compare", *experiment.arguments, "--rounds", "0"]) == 2
-        assert "rounds must be positive, got 0" in capsys.readouterr().err
+        assert "rounds must be positive and finite, got 0" in capsys.readouterr().err
 
 
 def test_experiment_is_run_judged_and_kept(tmp_path, monkeypatch):

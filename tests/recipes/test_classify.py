@@ -247,10 +247,10 @@ def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
     [
         ({"ratio": 0}, r"ratio must be in \(0, 1\], got 0"),
         ({"ratio": 1.5}, r"ratio must be in \(0, 1\], got 1.5"),
-        ({"lr": -1}, "lr must be positive, got -1"),
+        ({"lr": -1}, "lr must be positive and finite, got -1"),
         ({"momentum": 1}, r"momentum must be in \[0, 1\), got 1"),
-        ({"batch_size": 0}, "batch_size must be positive, got 0"),
-        ({"weight_decay": -0.1}, "weight_decay must not be negative, got -0.1"),
+        ({"batch_size": 0}, "batch_size must be positive and finite, got 0"),
+        ({"weight_decay": -0.1}, "weight_decay must be finite and not negative, got -0.1"),
         ({"ratio": 0.01, "subset": "rs2"}, "batch_size .*32.*13|13.*32"),
         ({"train_size": 5000}, "train_size must be at most 1294 for digits, got 5000"),
         ({"test_size": 5000}, "test_size must be at most 360, got 5000"),

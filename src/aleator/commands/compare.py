@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from aleator.commands import flags, logs, recipes
 from aleator.commands.table import write_lines, write_table
 from aleator.commands.variants import tuned, variants
 from aleator.experiment import RunOptions, registry
+
+MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,19 @@ class Grid:
     tune: Annotated[str | None, tyro.conf.arg(metavar="FIELD=V1,V2,…")] = None
     """A field and its values. Each variant tries all and keeps the one that is best on validation."""
     target: float | None = None
-    """Report the steps and the time to this value of the headline on validation. Default: the baseline's mean."""
+    """Report the steps and the time to this value of the headline on validation; accuracies are between 0 and 1.
+    Default: the baseline's mean."""
 
     def __post_init__(self) -> None:
-        """Check the number of seeds.
+        """Check the numbers.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if there is no seed, or too many to plan, or the target is no number.
         """
+        if self.target is not None and not math.isfinite(self.target):
+            raise ValueError(f"target must be finite, got {self.target}")
+        if self.seeds > MOST_SEEDS:
+            raise ValueError(f"seeds must be at most {MOST_SEEDS}, got {self.seeds}")
         if self.seeds < 1:
             raise ValueError(f"seeds must be at least 1, got {self.seeds}")
 
@@ -138,20 +146,18 @@ def _show(out: Path) -> None:
     metric = comparison.headline.name if comparison.headline else ""  # which it is, a run that has finished says
     for size in comparison.sizes if metric else ():
         baseline = comparison.at(size)[0].label
-        against = {pair.b: pair for pair in comparison.pairs_at(size) if pair.a == baseline}
+        against = {pair.a: pair for pair in comparison.pairs_at(size) if pair.b == baseline}
         rows = []
         for variant in comparison.at(size):
             mean, pair = variant.summary.get(metric), against.get(variant.label)
             rows.append(
                 (
-                    variant.label,
+                    ", ".join([variant.label, *(f"{name}={value}" for name, value in variant.tuned.items())]),
                     str(len(variant.finished)),
                     measured(metric, mean.mean if mean else None),
                     interval(metric, mean.interval if mean else None),
-                    difference(metric, -pair.mean if pair else None),
-                    difference_interval(
-                        metric, (-pair.interval[1], -pair.interval[0]) if pair and pair.interval else None
-                    ),
+                    difference(metric, pair.mean if pair else None),
+                    difference_interval(metric, pair.interval if pair else None),
                 )
             )
         title = f"{comparison.recipe}, test {metric}" + (f", {size} training examples" if size is not None else "")

@@ -34,13 +34,17 @@ class MyRecipe:
     """Learning rate of AdamW."""
     ratio: float = 1.0
     """Draw a new random subset of this size, as a fraction of the training data, for every pass (RS2)."""
-    train_size: int = 400
-    """Training examples; `aleator compare --sizes 100 200 400` sets this field."""
+    train_size: int | None = None
+    """Training examples, all there are by default; `aleator compare --sizes 100 200 300` sets this field."""
+
+    def __post_init__(self) -> None:
+        """Bad options end here, with a line for the person who gave them."""
+        for name in ("epochs", "batch_size", "lr"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
     def task(self, streams: Streams, accelerator: Accelerator) -> "MyTask":
-        """Build what is trained. Bad options end here, with a line for the person who gave them."""
-        if not 0 < self.train_size <= 400:
-            raise ValueError(f"train_size must be between 1 and 400, got {self.train_size}")
+        """Build what is trained."""
         return MyTask(self, streams, accelerator)
 
 
@@ -58,8 +62,12 @@ class MyTask:
         x = torch.tensor(inputs, dtype=torch.float32, device=accelerator.device)
         y = torch.tensor(targets, device=accelerator.device)
         order = torch.randperm(len(x), generator=Streams(0).generator("split"))
-        train, validation, test = order[: options.train_size], order[400:480], order[480:]
-        x = (x - x[train].mean(0)) / x[train].std(0)
+        train, validation, test = order.tensor_split([int(0.7 * len(x)), int(0.85 * len(x))])
+        size = len(train) if options.train_size is None else options.train_size
+        if not 0 < size <= len(train):
+            raise ValueError(f"train_size must be between 1 and {len(train)}, got {size}")
+        train = train[:size]
+        x = (x - x[train].mean(0)) / x[train].std(0).clamp_min(1e-6)
         self.data = {
             "train": (x[train], y[train]),
             "validation": (x[validation], y[validation]),
@@ -74,6 +82,7 @@ class MyTask:
             num_replicas=accelerator.num_processes,
             rank=accelerator.process_index,
         )
+        self.batches = self.sampler.batches(options.batch_size)
         self.budget = Budget(options.epochs * max(1, len(train) // options.batch_size), unit="steps")
 
         # Your model. The loop has chosen the random stream "init" here, and another one for dropout in every step.
@@ -85,7 +94,7 @@ class MyTask:
     def train_batches(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield batches without end."""
         while True:
-            yield from InMemoryLoader(self.data["train"], self.sampler.batches(self.options.batch_size))
+            yield from InMemoryLoader(self.data["train"], self.batches)
 
     def train_step(self, batch: tuple[Tensor, ...]) -> StepResult:
         """Learn from one batch."""

@@ -117,11 +117,17 @@ class BudgetPlan:
 
         Args:
             schedule: an object with an attribute ``total_steps``, such as `aleator.optim.CosineToBudget` or torch's
-                ``OneCycleLR``.
+                ``OneCycleLR``, or ``T_max``, such as torch's ``CosineAnnealingLR``.
+
+        Raises:
+            TypeError: if it has neither.
         """
-        if schedule.total_steps != self.total_steps:
+        length = getattr(schedule, "total_steps", None) or getattr(schedule, "T_max", None)
+        if length is None:
+            raise TypeError(f"schedule must have an attribute total_steps or T_max, got {type(schedule).__name__}")
+        if length != self.total_steps:
             warnings.warn(
-                f"the schedule ends after {schedule.total_steps} steps, the plan after {self.total_steps}: a schedule "
+                f"the schedule ends after {length} steps, the plan after {self.total_steps}: a schedule "
                 "fitted to another budget loses most of what repeated random sampling gains",
                 stacklevel=2,
             )

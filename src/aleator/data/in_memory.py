@@ -9,6 +9,7 @@ Which examples form a batch is decided elsewhere: by any iterable of index batch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -24,7 +25,8 @@ class InMemoryLoader:
         transform: called as ``transform(*batch)`` on the tensors' device; its result is yielded in place of the batch.
 
     Raises:
-        ValueError: if there is no tensor, or they differ in their first dimension or their device.
+        ValueError: if there is no tensor, or they differ in their first dimension or their device; when iterated, if
+            a batch is not a row of indices.
 
     Example:
         >>> inputs, targets = torch.rand(100, 3), torch.arange(100)
@@ -39,6 +41,11 @@ class InMemoryLoader:
         batches: Iterable[Tensor | Sequence[int]],
         transform: Callable[..., tuple[Tensor, ...]] | None = None,
     ) -> None:
+        # What the type forbids happens all the same: a tensor would be taken for a sequence of its rows.
+        if isinstance(given := cast("object", tensors), Tensor):
+            raise ValueError(
+                f"tensors must be a sequence of tensors, got one of shape {tuple(given.shape)}; write (x,)"
+            )
         self.tensors = tuple(tensors)
         if not self.tensors:
             raise ValueError("tensors must hold at least one tensor, got none")
@@ -57,6 +64,11 @@ class InMemoryLoader:
         device = self.tensors[0].device
         for batch in self.batches:
             indices = torch.as_tensor(batch)
+            if indices.ndim != 1:
+                raise ValueError(
+                    f"batches must yield one row of indices at a time, got {indices.ndim} dimensions; from a sampler, "
+                    f"pass sampler.batches(batch_size)"
+                )
             if indices.device != device:
                 indices = indices.to(device, non_blocking=True)
             chosen = tuple(tensor.index_select(0, indices) for tensor in self.tensors)

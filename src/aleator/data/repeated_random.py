@@ -53,7 +53,8 @@ class RepeatedRandomSampler(Sampler[int]):
         loader = DataLoader(dataset, batch_size=128, sampler=sampler, drop_last=True, persistent_workers=True, …)
 
     Data in memory is served faster by `batches`. A pass that was iterated to its end is followed by the next round; one
-    that was broken off is started again. ``set_epoch`` selects a round.
+    that was broken off is started again, unless a loader's worker processes had asked for all of it ahead.
+    ``set_epoch`` selects a round.
 
     "With replacement" is meant *between* rounds. An example never occurs twice in a round, except in a round of
     ``tail="carry"`` that straddles two permutations (one in N/m rounds, when m does not divide N).

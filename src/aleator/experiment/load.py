@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
+from aleator.experiment import registry
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.experiment.identity import recipe_from
@@ -36,13 +38,17 @@ class LoadedRun:
     model: nn.Module
 
 
-def load_run(folder: Path | str) -> LoadedRun:
+def load_run(folder: Path | str, recipe: str | None = None) -> LoadedRun:
     """Return the trained model of a finished run, its options and its results.
 
     The weights come from ``model.safetensors``, which other programs can read as well.
 
     Args:
         folder: of a run.
+        recipe: where the recipe's class is now, ``path/to/file.py:Class``, if the file was moved since.
+
+    Warns:
+        UserWarning: if the recipe's file is not the one that the run was made with.
 
     Raises:
         FileNotFoundError: if there is no run, or it is not finished.
@@ -53,14 +59,19 @@ def load_run(folder: Path | str) -> LoadedRun:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"there is no finished run in {folder}: it has no {name}")
     config = read_json(folder / "config.json")
-    recipe = recipe_from(config["recipe"], config["options"])
+    spec = recipe or config["recipe"]
+    if registry.source_sha256(spec) != config["source_sha256"]:
+        warnings.warn(
+            f"{spec} has changed since the run in {folder} was made: the model may see other inputs now", stacklevel=2
+        )
+    built = recipe_from(spec, config["options"])
     accelerator = make_accelerator()
     streams = Streams(config["seed"], accelerator.device)
     with streams.scope("init"):
-        task: Task = recipe.task(streams, accelerator)
+        task: Task = built.task(streams, accelerator)
     model = getattr(task, "model", None)
     if not isinstance(model, nn.Module):
         raise ValueError(f"the task of recipe {config['recipe']!r} has no attribute model to load")
     model = unwrapped(model)
     model.load_state_dict(load_file(folder / "model.safetensors"))
-    return LoadedRun(config, read_json(folder / "result.json"), recipe, task, model.eval())
+    return LoadedRun(config, read_json(folder / "result.json"), built, task, model.eval())

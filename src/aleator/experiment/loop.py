@@ -88,10 +88,10 @@ def run(
     """
     options = options or RunOptions()
     with _threads(options.threads):
-        with _failures(except_for=(ValueError, OSError, ImportError)):
+        with failures(except_for=(ValueError, OSError, ImportError)):
             spec = registry.absolute(name)
             under_way = _Run(recipe, Path(out), options, spec, resume, size, command or sys.argv)
-        with _failures():
+        with failures():
             return under_way.finish()
 
 
@@ -367,7 +367,8 @@ def _leave_at_once() -> None:
 
 
 @contextlib.contextmanager
-def _failures(except_for: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def failures(except_for: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn every error but interruptions, `RunFailed` and ``except_for`` into a `RunFailed`."""
     try:
         yield
     except Exception as error:
@@ -378,6 +379,9 @@ def _failures(except_for: tuple[type[Exception], ...] = ()) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
+    cores = os.cpu_count() or 1
+    if count > cores:
+        raise ValueError(f"threads must be at most {cores}, the cores of this machine, got {count}")
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

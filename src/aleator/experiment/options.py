@@ -20,7 +20,7 @@ class RunOptions:
     evaluate_every: int | None = None
     """Evaluate on validation data after so much progress, in the budget's unit. Default: what the task suggests, else
     twenty times."""
-    log_every: int = 50
+    log_every: int = 10
     """Log training metrics every so many steps."""
     checkpoint_seconds: float = 60.0
     """Save a checkpoint when so many seconds have passed since the last one; 0 saves after every step."""

@@ -7,6 +7,7 @@ change.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from aleator.recipes.classify import Classify
 
 EVALUATION_BATCH = 1000
+
+_log = logging.getLogger("aleator.recipes")
 
 
 class ClassificationTask:
@@ -189,11 +192,13 @@ def _subset(
 
 def _lengths(num_train: int, options: Classify) -> tuple[int, int]:
     """Return the steps of the run and the steps that its schedule stretches over."""
-    on_subset = BudgetPlan(num_train, options.ratio, options.rounds, options.batch_size).total_steps
     on_all = BudgetPlan(num_train, 1.0, options.rounds, options.batch_size).total_steps
-    full = options.subset == "full" and options.schedule_length != "compressed"
-    own = on_all if full else on_subset
-    schedule = {"own": own, "full": on_all, "compressed": on_subset}[options.schedule_length]
+    own = on_all
+    if options.subset != "full" or options.schedule_length == "compressed":
+        own = BudgetPlan(num_train, options.ratio, options.rounds, options.batch_size).total_steps
+    elif options.ratio < 1:
+        _log.warning("ratio %g has no effect on subset full with its own or the full schedule", options.ratio)
+    schedule = on_all if options.schedule_length == "full" else own
     return (own if options.stop_at is None else min(own, options.stop_at)), schedule
 
 

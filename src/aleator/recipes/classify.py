@@ -6,6 +6,7 @@ branch where its part of the task is built there.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -98,15 +99,17 @@ class Classify:
         positive = ("batch_size", "rounds", "lr", "accumulate", "rescale")
         for name in (*positive, "train_size", "validation_size", "test_size", "stop_at", "max_grad_norm"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {value}")
         for name in ("weight_decay", "lr_min", "warmup"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
         if not 0 < self.ratio <= 1:
             raise ValueError(f"ratio must be in (0, 1], got {self.ratio}")
         if self.rescale != 1 and self.model != "mlp-without-bias":
             raise ValueError(f"rescale must be 1 with model {self.model}, got {self.rescale}")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}, got {self.accumulate}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
 

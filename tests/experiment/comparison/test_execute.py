@@ -60,9 +60,9 @@ def test_a_comparison_says_what_its_runs_say(tmp_path):
         assert tuple(summary["interval"]) == mean_interval(accuracies)
         assert variant["summary"].keys() == {"accuracy"}
     a, b = ([run["test"]["accuracy"] for run in variant["runs"]] for variant in (base, other))
-    expected = paired_difference(a, b)
+    expected = paired_difference(b, a)
     (pair,) = content["pairs"]
-    assert (pair["a"], pair["b"], pair["metric"], pair["n"]) == ("base", "other", "accuracy", 3)
+    assert (pair["a"], pair["b"], pair["metric"], pair["n"]) == ("other", "base", "accuracy", 3)
     assert pair["mean_difference"] == expected.mean
     assert tuple(pair["interval"]) == expected.interval
     assert (pair["p_value"], pair["smallest_detectable"]) == (expected.p_value, expected.smallest_detectable)
@@ -330,3 +330,10 @@ def test_the_summary_is_there_before_the_last_run_ends(tmp_path, monkeypatch):
     )
     carry_out(tmp_path, variants())
     assert written[:4] == [1, 2, 3, 4]
+
+
+def test_bad_input_of_a_late_variant_is_refused_before_anything_is_trained(tmp_path):
+    late = [*variants(lr=0.01), Variant("bad", dataclasses.replace(resolve(GRID)(), refuse=True), {"refuse": True})]
+    with pytest.raises(ValueError, match="variant 'bad'"):
+        carry_out(tmp_path / "out", late)
+    assert not (tmp_path / "out").exists()

@@ -120,6 +120,21 @@ def test_a_leftover_of_the_first_file_does_not_stop_a_run(tmp_path, crew):
     assert work(crew, [run], tmp_path)[0].status == "done"
 
 
+def test_a_process_that_cannot_be_started_is_a_failed_run_and_the_next_one_starts(tmp_path, crew, monkeypatch):
+    from multiprocessing.context import ForkServerProcess
+
+    def exhausted(self):
+        raise EOFError("unexpected EOF")  # what the fork server's end looks like from here
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ForkServerProcess, "start", exhausted)
+        crew.start("first", job_of(planned(), GRID, tmp_path, []), long_answer)
+    outcome = crew.wait(60)["first"]
+    assert (outcome.status, outcome.error) == ("failed", "its process could not be started: unexpected EOF")
+    crew.start("second", job_of(planned(), GRID, tmp_path, []), long_answer)
+    assert crew.wait(60)["second"].status == "done"
+
+
 def long_answer(job):
     return {"classes": ["x" * 1000] * 500}
 

@@ -2,7 +2,7 @@
 
     plan the runs; leave out those that are finished; carry out the rest, each in a process of its own; summarise
 
-The summary is rewritten whenever a run ends, so an interrupted comparison already has a report, and the same command
+The summary is rewritten whenever a run ends, so an interrupted comparison can be reported on, and the same command
 goes on where it stopped: finished runs are kept, unfinished ones continue from their checkpoints. A run that fails
 loses only itself. Bad input in any run stops the comparison, because it would be the same with every other seed.
 """
@@ -10,6 +10,7 @@ loses only itself. Bad input in any run stops the comparison, because it would b
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -29,7 +30,15 @@ from aleator.experiment.comparison.summary import (
     finished_results,
     summarise,
 )
-from aleator.experiment.comparison.workers import LocalWorkers, Outcome, Workers, carry_out, default_workers, job_of
+from aleator.experiment.comparison.workers import (
+    LocalWorkers,
+    Outcome,
+    Workers,
+    build,
+    carry_out,
+    default_workers,
+    job_of,
+)
 from aleator.experiment.files import read_json, write_json
 from aleator.experiment.options import RunOptions
 from aleator.experiment.signals import Interrupted, StopRequests
@@ -85,6 +94,8 @@ def compare(
     results = finished_results(planned, out)
     ended_badly: dict[str, Outcome] = {}
 
+    out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is found out here, and said once
+
     def write() -> None:
         content = summarise(variants, planned, results, ended_badly, out=out, name=name, target=target, command=command)
         write_json(out / "comparison.json", content)
@@ -94,6 +105,7 @@ def compare(
         if waiting:
             crew = _crew(workers, ray, options.threads, out)
             with contextlib.closing(crew):
+                _refuse_early(waiting, crew, _Books(name, out, command, results, ended_badly, write))
                 _carry_out_all(waiting, crew, _Books(name, out, command, results, ended_badly, write))
     finally:
         if results or ended_badly:
@@ -158,14 +170,18 @@ class _Books:
         """Write down how a run ended, and return it as text."""
         result = finished_result(self.out, run) if outcome.status == "done" else None
         if result is None:
+            if outcome.status == "done":
+                outcome = Outcome("failed", "its result is of another identity: did the library or the recipe change?")
             self.ended_badly[run.folder] = outcome
             self.write()
             return outcome.error or outcome.status if outcome.status == "interrupted" else f"failed: {outcome.error}"
         self.results[run.folder] = result
         self.write()
         headline = result["headline"]["name"]
-        value = result["test"].get(headline)
-        return f"test {headline} {value:.4g}" if value is not None else "done"
+        # The test metrics of a trial are nobody's business: the choice is made on validation.
+        split = "validation" if run.tuned else "test"
+        value = result[split].get(headline)
+        return f"{split} {headline} {value:.4g}" if value is not None else "done"
 
 
 def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) -> None:
@@ -198,6 +214,31 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
     if stop.received():
         done = f"{len(books.results)} of {total} runs"
         raise Interrupted(f"interrupted with {done} finished; the same command goes on from there")
+
+
+def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) -> None:
+    """Build the task of each variant once before anything is trained, so that bad input costs seconds and not hours.
+
+    Raises:
+        ValueError: if a variant cannot work; the line names it.
+    """
+    kinds = {(run.variant, run.size, json.dumps(run.tuned, default=str)): run for run in waiting}
+    queue = deque(kinds.values() if len(kinds) > 1 else ())  # a single one is its own check
+    building: dict[str, PlannedRun] = {}
+    with StopRequests(crew.kill, crew.kill) as stop:
+        while queue or building:
+            while queue and len(building) < crew.slots:
+                run = queue.popleft()
+                building[run.folder] = run
+                crew.start(run.folder, job_of(run, books.name, books.out, books.command), build)
+            for folder, outcome in crew.wait(_LOOK_EVERY).items():
+                run = building.pop(folder)
+                if outcome.status == "refused":
+                    crew.kill()
+                    _clear_unstarted(books.out, waiting)
+                    raise ValueError(f"variant {run.variant!r}: {outcome.error}")
+            if stop.received():
+                raise Interrupted("interrupted before anything was trained; the same command starts it")
 
 
 def _clear_unstarted(out: Path, waiting: Sequence[PlannedRun]) -> None:

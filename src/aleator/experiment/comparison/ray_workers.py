@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class RayWorkers:
     def __init__(self, address: str, *, threads: int, out: Path, slots: int | None = None) -> None:
         if slots is not None and slots < 1:
             raise ValueError(f"workers must be at least 1, got {slots}")
+        _check_reachable(address)
         self._ray, self._connected_here = _connected(address)
         self._running: dict[Any, str] = {}
         try:
@@ -152,3 +154,14 @@ def _read_token(path: str) -> str | None:
     with contextlib.suppress(OSError):
         return Path(path).read_text()
     return None
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address that nobody answers at: Ray itself would try for many minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"no Ray cluster answers at {address!r}: {error}") from None

@@ -261,7 +261,8 @@ def _pairs(
 ) -> list[dict[str, Any]]:
     pairs = []
     for size in sizes:
-        for first, second in itertools.combinations([entry for entry in entries if entry["size"] == size], 2):
+        # The later variant minus the earlier: the baseline is what is subtracted.
+        for second, first in itertools.combinations([entry for entry in entries if entry["size"] == size], 2):
             a, b = _by_seed(first["runs"], headline), _by_seed(second["runs"], headline)
             shared = [seed for seed in a if seed in b]
             if not shared:

@@ -130,6 +130,21 @@ def carry_out(job: Job) -> dict[str, Any]:
     )
 
 
+def build(job: Job) -> dict[str, Any]:
+    """Build the task of a job and nothing more: what is wrong with its options comes to light."""
+    from aleator.experiment.accelerators import make_accelerator
+    from aleator.experiment.loop import failures
+    from aleator.random import Streams
+
+    recipe, options = recipe_and_options(job)
+    with failures(except_for=(ValueError, OSError, ImportError)):
+        accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
+        streams = Streams(options.seed, accelerator.device)
+        with streams.scope("init"):
+            recipe.task(streams, accelerator)
+    return {}
+
+
 def outcome_of(work: Work, job: Job) -> Outcome:
     """Do the work with this process's output in the job's ``run.log``, and say how it ended."""
     from aleator.experiment.loop import RunFailed
@@ -165,6 +180,7 @@ class LocalWorkers:
             raise ValueError(f"workers must be at least 1, got {slots}")
         self.slots = slots
         self._running: dict[str, tuple[BaseProcess, Connection]] = {}
+        self._stillborn: dict[str, Outcome] = {}
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
@@ -174,13 +190,22 @@ class LocalWorkers:
         """Begin a job in a new process."""
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_child, args=(work, json.dumps(job), sender), name=key)
-        with _script_not_run_again():
-            process.start()
-        sender.close()
-        self._running[key] = (process, receiver)
+        try:
+            with _script_not_run_again():
+                process.start()
+        except (EOFError, OSError) as error:  # no memory or no more processes; the fork server may have died of it
+            self._stillborn[key] = Outcome("failed", f"its process could not be started: {_one_line(error)}")
+            receiver.close()
+        else:
+            self._running[key] = (process, receiver)
+        finally:
+            sender.close()
 
     def wait(self, seconds: float) -> dict[str, Outcome]:
         """Return the jobs that ended, by key; after so many seconds at the latest."""
+        if self._stillborn:
+            ended_at_once, self._stillborn = self._stillborn, {}
+            return ended_at_once
         # A process with a long answer ends when it was read, and one that was killed has none.
         heard: dict[Any, str] = {}
         for key, (process, receiver) in self._running.items():

@@ -153,7 +153,9 @@ def _reading(pair: Pair) -> str:
     """What the interval says about zero, or why there is none."""
     if pair.interval is not None:
         return pair.reading
-    return "no interval: one seed" if pair.n == 1 else "no interval: equal on every seed"
+    if pair.n == 1:
+        return "no interval: one seed"
+    return "equal on every seed" if pair.mean == 0 else "the same difference on every seed"
 
 
 def _curves(

@@ -174,12 +174,12 @@ def verdict(comparison: Comparison, size: int | None) -> str:
             f"With one seed per variant{seed} no interval is possible: {claim.replace(' mean', '')}, "
             "and another seed may order the variants differently."
         )
-    if summary.interval is not None:
+    if summary.interval is not None and len(equal) == 1:
         value_interval = interval(metric, summary.interval) + (f"{THIN}%" if is_accuracy(metric) else "")
         claim += f" (95{THIN}% interval {value_interval})"
     over = f"Over {count(summary.n, 'seed')}" if len(ns) == 1 else "Over the seeds that finished"
     if len(equal) > 1:
-        return f"{over}, {claim}; the paired differences say what else can be told apart."
+        return f"{over}, {claim}."
     return f"{over}, {claim}; {_against(comparison, headline, best, size)}."
 
 
