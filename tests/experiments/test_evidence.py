@@ -10,13 +10,16 @@ from aleator.experiment.files import read_json
 from experiments import evidence, tables
 from experiments.claims import Claim, Experiment
 
+# A method may come before its experiments; the README then says that it has no evidence yet.
+WITH_EXPERIMENTS = [method.name for method in METHODS if (evidence.ROOT / "experiments" / f"{method.name}.py").exists()]
+
 FIELDS = {
     *("claim", "baseline", "data", "seeds", "figures", "interval", "verdict", "scale"),
     *("wall_seconds", "machine", "versions", "commit", "command"),
 }
 
 
-@pytest.mark.parametrize("method", [method.name for method in METHODS])
+@pytest.mark.parametrize("method", WITH_EXPERIMENTS)
 def test_evidence_covers_every_committed_claim_with_its_command(method):
     written = read_json(evidence.EVIDENCE / f"{method}.json")["claims"]
     committed = [(e, claim) for e in evidence.experiments_of(method) for claim in e.claims]
@@ -25,7 +28,7 @@ def test_evidence_covers_every_committed_claim_with_its_command(method):
     assert all(row.keys() >= FIELDS for row in written)
 
 
-@pytest.mark.parametrize("method", [method.name for method in METHODS])
+@pytest.mark.parametrize("method", WITH_EXPERIMENTS)
 def test_verdicts_follow_from_the_figures(method):
     claims = {c.text: c for e in evidence.experiments_of(method) for c in e.claims}
     for row in read_json(evidence.EVIDENCE / f"{method}.json")["claims"]:
@@ -38,7 +41,7 @@ def test_verdicts_follow_from_the_figures(method):
         assert difference == pytest.approx(row["figures"][claim.a] - row["figures"][claim.b])
 
 
-@pytest.mark.parametrize("method", [method.name for method in METHODS])
+@pytest.mark.parametrize("method", WITH_EXPERIMENTS)
 def test_every_committed_command_is_accepted(method, mirror, capsys):
     for experiment in evidence.experiments_of(method):
         assert main(["compare", *experiment.arguments, "--rounds", "0"]) == 2
@@ -87,5 +90,5 @@ def test_stale_table_is_found_and_mended(tmp_path, monkeypatch):
 
 
 def test_unknown_method_is_named():
-    with pytest.raises(ValueError, match="method must be one of rs2, got 'rs3'"):
+    with pytest.raises(ValueError, match="method must be one of lamb, rs2, got 'rs3'"):
         evidence.experiments_of("rs3")

@@ -257,7 +257,7 @@ def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
         ({"validation_size": 5000}, "validation_size must be below the 1437 training examples, got 5000"),
         ({"data": "mnits"}, "mnist"),
         ({"rescale": 4}, "rescale must be 1 with model mlp, got 4"),
-        ({"rescale": -1}, "rescale must be positive, got -1"),
+        ({"rescale": -1}, "rescale must be positive and finite, got -1"),
         ({"schedule": "linear", "warmup": 5000}, r"warmup_steps must be in \[0, 2400\], total_steps, got 5000"),
     ],
 )
