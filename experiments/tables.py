@@ -50,8 +50,8 @@ def _filled(match: re.Match[str]) -> str:
 def _methods_table(_: str) -> str:
     rows = ["| method | room | what it does | evidence |", "|---|---|---|---|"]
     for method in METHODS:
-        # What is equal in every seed is the same computation, and its agreement no evidence.
-        verdicts = [claim["verdict"] for claim in _claims(method.name) if not _same_computation(claim)]
+        # What is identical in every seed is so by construction, and its agreement no evidence.
+        verdicts = [claim["verdict"] for claim in _claims(method.name) if not _identical(claim)]
         counts = {verdict: verdicts.count(verdict) for verdict in ("reproduced", "partly", "not", "not run")}
         said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "none yet"
         card = f"docs/methods/{method.name}.md"
@@ -67,14 +67,14 @@ def _evidence_table(method: str) -> str:
     commands: dict[str, str] = {}
     for claim in _claims(method):
         commands[claim["experiment"]] = claim["command"]
-        verdict = "same computation" if _same_computation(claim) else f"**{claim['verdict']}**"
+        verdict = "identical in every seed" if _identical(claim) else f"**{claim['verdict']}**"
         cells = (claim["claim"], claim["data"], claim["seeds"] or "–", _difference(claim), verdict)
         rows.append(f"| {' | '.join(map(str, cells))} |")
     described = [f"- `{name}`: `{command}`" for name, command in commands.items()]
     return "\n".join([*rows, "", "Commands:", "", *described])
 
 
-def _same_computation(claim: dict[str, Any]) -> bool:
+def _identical(claim: dict[str, Any]) -> bool:
     return bool(claim["constant"]) and next(iter(claim["figures"].values())) == 0
 
 
