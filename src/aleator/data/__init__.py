@@ -11,9 +11,10 @@ from aleator.data.files import FileStatus, fetch, verify
 
 if TYPE_CHECKING:
     from aleator.data.budget import BudgetPlan
-    from aleator.data.images import Examples, LabelledImages, load
+    from aleator.data.images import Examples, LabelledImages
     from aleator.data.in_memory import InMemoryLoader
     from aleator.data.repeated_random import RepeatedRandomSampler
+    from aleator.data.texts import TextCorpus, TextDomain, load, read_texts
 
 __all__ = [
     "CATALOG",
@@ -25,9 +26,12 @@ __all__ = [
     "LabelledImages",
     "RemoteFile",
     "RepeatedRandomSampler",
+    "TextCorpus",
+    "TextDomain",
     "fetch",
     "load",
     "lookup",
+    "read_texts",
     "verify",
 ]
 
@@ -38,7 +42,10 @@ _LATER = {
     "InMemoryLoader": "in_memory",
     "LabelledImages": "images",
     "RepeatedRandomSampler": "repeated_random",
-    "load": "images",
+    "TextCorpus": "texts",
+    "TextDomain": "texts",
+    "load": "texts",
+    "read_texts": "texts",
 }
 
 
