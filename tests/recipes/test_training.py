@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import itertools
 
 import pytest
 import torch
@@ -148,7 +149,7 @@ def test_every_option_of_every_recipe_says_what_it_does(name):
     helped = set()
     for base in recipe.__mro__[:-1]:
         lines = inspect.getsource(base).splitlines()
-        for line, below in zip(lines, lines[1:], strict=False):
+        for line, below in itertools.pairwise(lines):
             if below.startswith('    """'):
                 helped.add(line.partition(":")[0].strip())
     assert {field.name for field in dataclasses.fields(recipe)} <= helped
