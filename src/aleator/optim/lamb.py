@@ -16,35 +16,18 @@ Optimization for Deep Learning: Training BERT in 76 minutes", ICLR 2020, arXiv 1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.arguments import Bounds, check_bounds, check_fraction, check_not_negative
-from aleator.optim.sharded_norms import by_placement, local, local_gradient, norms
-from aleator.optim.tensorwise import Adapt, TensorwiseOptimizer, portions, step_tensors, trust_ratios
+from aleator.optim.sharded_norms import by_placement, norms
+from aleator.optim.trust_ratio import Adapt, Layers, TrustRatioOptimizer, portions, step_tensors, trust_ratios
 
 # torch's fused Adam, which computes m, v and their quotient in one pass, has kernels for these.
 FUSED_DEVICES = ("cpu", "cuda")
-
-
-class LayerState(NamedTuple):
-    """Parallel lists over parameter tensors: the whole tensors, and this process's parts of what belongs to them."""
-
-    params: list[Tensor]
-    weights: list[Tensor]
-    grads: list[Tensor]
-    exp_avgs: list[Tensor]
-    exp_avg_sqs: list[Tensor]
-    steps: list[Tensor]
-    ratios: list[Tensor]
-
-
-# The options of a group, whether its tensors here are adapted, and the tensors.
-Layers = tuple[dict[str, Any], bool, LayerState]
 
 
 def adam_update(
@@ -134,7 +117,7 @@ def adam_updates(
     return updates
 
 
-class LAMB(TensorwiseOptimizer):
+class LAMB(TrustRatioOptimizer):
     """LAMB as in the paper's Algorithm 2; the published variants are `nvlamb` and `v1_clamped`.
 
     A layer is a parameter tensor. One that joins late, or is unfrozen, counts its own steps. Under FSDP2 the norms are
@@ -170,6 +153,8 @@ class LAMB(TensorwiseOptimizer):
         >>> sorted(optimizer.trust_ratios())
         ['bias', 'weight']
     """
+
+    _averages = ("exp_avg", "exp_avg_sq")
 
     def __init__(
         self,
@@ -213,71 +198,29 @@ class LAMB(TensorwiseOptimizer):
         """The variant of the paper's first version: no bias correction, and ‖w‖ kept within [0, 10]."""
         return cls(params, lr, **{"bias_correction": False, "phi": (0.0, 10.0), **options})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # closures return numbers or tensors
-        """Take a step.
-
-        Args:
-            closure: computes the loss anew and returns it.
-
-        Raises:
-            RuntimeError: if a gradient is sparse.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        layers = []
-        for group in self.param_groups:
-            for adapted in (True, False):
-                state = LayerState([], [], [], [], [], [], [])
-                self._init_group(group, adapted, *state)
-                if state.params:
-                    layers.append((group, adapted, state))
+    def _take_step(self) -> None:
+        layers = self._layers()
         if self.max_grad_norm is not None and layers:
-            clipped = _clipped([state for _, _, state in layers], self.max_grad_norm)
-            layers = [(group, adapted, state) for (group, adapted, _), state in zip(layers, clipped, strict=True)]
+            layers = _clipped(layers, self.max_grad_norm)
         for portion in portions(layers):
-            updates = [self._updates(group, state) for group, _, state in portion]
-            lamb_step(portion, updates)
-        return loss
+            updates = [self._updates(part) for part in portion]
+            for part, us, ratios in zip(portion, updates, trust_ratios(portion, updates), strict=True):
+                step_tensors(part.weights, us, part.group["lr"], ratios)
 
     def _check(self, group: dict[str, Any]) -> None:
         check_not_negative(group, "lr", "eps", "weight_decay")
         check_fraction(group, "betas")
         check_bounds(group, "phi")
 
-    def _init_group(
-        self,
-        group: dict[str, Any],
-        adapted: bool,
-        params: list[Tensor],
-        weights: list[Tensor],
-        grads: list[Tensor],
-        exp_avgs: list[Tensor],
-        exp_avg_sqs: list[Tensor],
-        steps: list[Tensor],
-        ratios: list[Tensor],
-    ) -> None:
-        # torch.compile knows this method by its name: it runs it as it is and takes the lists for inputs.
-        for parameter in self._trained(group, adapted):
-            state = self._initial_state(parameter, "exp_avg", "exp_avg_sq")
-            params.append(parameter)
-            weights.append(local(parameter))
-            grads.append(local_gradient(parameter))
-            exp_avgs.append(local(state["exp_avg"]))
-            exp_avg_sqs.append(local(state["exp_avg_sq"]))
-            steps.append(state["step"])
-            ratios.append(state["trust_ratio"])
-
-    def _updates(self, group: dict[str, Any], state: LayerState) -> list[Tensor]:
-        options = {name: group[name] for name in ("betas", "eps", "weight_decay", "bias_correction", "grad_averaging")}
-        inputs = (state.weights, state.grads, state.exp_avgs, state.exp_avg_sqs, state.steps)
-        if not self._at_once(state):
+    def _updates(self, part: Layers) -> list[Tensor]:
+        names = ("betas", "eps", "weight_decay", "bias_correction", "grad_averaging")
+        options = {name: part.group[name] for name in names}
+        inputs = (part.weights, part.grads, *part.averages, part.steps)
+        if not self._at_once(part):
             return [adam_update(*each, **options) for each in zip(*inputs, strict=True)]
-        updates: list[Tensor] = [None] * len(state.params)  # type: ignore[list-item]  # all are filled below
+        updates: list[Tensor] = [None] * len(part.params)  # type: ignore[list-item]  # all are filled below
         together: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-        for index, weight in enumerate(state.weights):
+        for index, weight in enumerate(part.weights):
             together.setdefault((weight.device, weight.dtype), []).append(index)
         for indices in together.values():
             found = adam_updates(*([column[i] for i in indices] for column in inputs), **options)
@@ -285,47 +228,25 @@ class LAMB(TensorwiseOptimizer):
                 updates[i] = update
         return updates
 
-    def _at_once(self, state: LayerState) -> bool:
+    def _at_once(self, part: Layers) -> bool:
         if torch.compiler.is_compiling():
             return False
         if self.foreach is not None:
             return self.foreach
-        return all(weight.device.type in FUSED_DEVICES for weight in state.weights)
+        return all(weight.device.type in FUSED_DEVICES for weight in part.weights)
 
 
-def lamb_step(layers: Sequence[Layers], updates: list[list[Tensor]]) -> None:
-    """Apply the updates, those of adapted layers times their trust ratios, which are kept.
-
-    Args:
-        layers: for each list of updates the options of their group, whether they are adapted, and their tensors.
-        updates: u of every tensor. They are used up.
-    """
-    adapted = [(group, state, us) for (group, adapt, state), us in zip(layers, updates, strict=True) if adapt]
-    ratios = trust_ratios(
-        [parameter for _, state, _ in adapted for parameter in state.params],
-        [weight for _, state, _ in adapted for weight in state.weights],
-        [update for _, _, us in adapted for update in us],
-        [group["phi"] for group, state, _ in adapted for _ in state.params],
-    )
-    for (group, adapt, state), us in zip(layers, updates, strict=True):
-        own = None
-        if adapt:
-            own, ratios = ratios[: len(us)], ratios[len(us) :]
-            torch._foreach_copy_(state.ratios, own)
-        step_tensors(state.weights, us, group["lr"], own)
-
-
-def _clipped(states: list[LayerState], max_norm: float) -> list[LayerState]:
-    """Return the states with gradients g / max(1, ‖g‖/max_norm), ‖g‖ over all of them."""
-    parameters = [parameter for state in states for parameter in state.params]
-    grads = [grad for state in states for grad in state.grads]
+def _clipped(layers: list[Layers], max_norm: float) -> list[Layers]:
+    """Return the layers with gradients g / max(1, ‖g‖/max_norm), ‖g‖ over all of them."""
+    parameters = [parameter for part in layers for parameter in part.params]
+    grads = [grad for part in layers for grad in part.grads]
     device = grads[0].device
-    parts = [
+    norms_of_parts = [
         torch.linalg.vector_norm(norms([grads[i] for i in indices], placement)).to(device)
         for placement, indices in by_placement(parameters).items()
     ]
-    factor = (torch.linalg.vector_norm(torch.stack(parts)) / max_norm).clamp(min=1)
-    return [state._replace(grads=[grad / factor.to(grad.device) for grad in state.grads]) for state in states]
+    factor = (torch.linalg.vector_norm(torch.stack(norms_of_parts)) / max_norm).clamp(min=1)
+    return [part._replace(grads=[grad / factor.to(grad.device) for grad in part.grads]) for part in layers]
 
 
 def _one_minus_power(beta: float, step: Tensor, dtype: torch.dtype) -> Tensor:
