@@ -496,6 +496,13 @@ def test_bad_options_of_a_base_are_named(kind, options, message):
 
 
 @pytest.mark.plain
+@pytest.mark.parametrize("make", [SpectraAdamW, lambda p, **options: Spectra(torch.optim.AdamW(p), **options)])
+def test_an_option_that_does_not_exist_is_refused(make):
+    with pytest.raises(TypeError, match="options must be among apply_to, .*, got 'appply_to'"):
+        make(parameters(), appply_to="all")
+
+
+@pytest.mark.plain
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -15,106 +15,16 @@ Optimization for Deep Learning: Training BERT in 76 minutes", ICLR 2020, arXiv 1
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from aleator.optim.adam import adam_updates
 from aleator.optim.arguments import Bounds, check_bounds, check_fraction, check_not_negative
 from aleator.optim.sharded_norms import by_placement, norms
 from aleator.optim.trust_ratio import Adapt, Layers, TrustRatioOptimizer, portions, step_tensors, trust_ratios
-
-# torch's fused Adam, which computes m, v and their quotient in one pass, has kernels for these.
-FUSED_DEVICES = ("cpu", "cuda")
-
-
-def adam_update(
-    weight: Tensor,
-    grad: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    step: Tensor,
-    *,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    bias_correction: bool = True,
-    grad_averaging: bool = True,
-) -> Tensor:
-    """Return u = m̂/(√v̂ + ε) + λw for one tensor, and bring its m, v and t up to date in place.
-
-    Args:
-        weight: w.
-        grad: g.
-        exp_avg: m, of the precision that is computed in.
-        exp_avg_sq: v.
-        step: t before this step, 0-d.
-        betas: β₁ and β₂.
-        eps: ε.
-        weight_decay: λ.
-        bias_correction: False takes m̂ = m and v̂ = v.
-        grad_averaging: False takes m ← β₁ m + g, which makes the quotient 1/(1 − β₁) times larger.
-    """
-    step.add_(1)
-    grad = grad.to(exp_avg.dtype)
-    exp_avg.lerp_(grad, 1 - betas[0])
-    exp_avg_sq.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
-    mean, square = exp_avg, exp_avg_sq
-    if bias_correction:
-        mean = mean / _one_minus_power(betas[0], step, exp_avg.dtype)
-        square = square / _one_minus_power(betas[1], step, exp_avg.dtype)
-    update = mean / (square.sqrt() + eps)
-    if not grad_averaging:
-        update = update / (1 - betas[0])
-    return update.add_(weight.to(update.dtype), alpha=weight_decay)
-
-
-def adam_updates(
-    weights: list[Tensor],
-    grads: list[Tensor],
-    exp_avgs: list[Tensor],
-    exp_avg_sqs: list[Tensor],
-    steps: list[Tensor],
-    *,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    bias_correction: bool = True,
-    grad_averaging: bool = True,
-) -> list[Tensor]:
-    """Return what `adam_update` does, for many tensors of one device and precision, in a few launches.
-
-    torch's fused Adam steps a weight; here it steps a buffer that holds λw, with a learning rate of −1: what it leaves
-    in the buffer is u.
-    """
-    if weight_decay:
-        scaled = list(torch._foreach_mul(weights, weight_decay))
-    else:
-        scaled = [torch.zeros_like(exp_avg) for exp_avg in exp_avgs]
-    # The kernel walks through memory: all five have to be laid out alike.
-    updates = [_laid_out_as(like, tensor) for like, tensor in zip(exp_avgs, scaled, strict=True)]
-    aligned = [_laid_out_as(like, grad) for like, grad in zip(exp_avgs, grads, strict=True)]
-    torch._foreach_add_(steps, 1)
-    # At t = ∞ there is nothing left to correct.
-    counts = steps if bias_correction else [torch.full_like(step, math.inf) for step in steps]
-    torch._fused_adam_(
-        updates,
-        aligned,
-        exp_avgs,
-        exp_avg_sqs,
-        [],
-        counts,
-        lr=-1.0 if grad_averaging else -1 / (1 - betas[0]),
-        beta1=betas[0],
-        beta2=betas[1],
-        weight_decay=0.0,
-        eps=eps,
-        amsgrad=False,
-        maximize=False,
-    )
-    return updates
 
 
 class LAMB(TrustRatioOptimizer):
@@ -213,27 +123,24 @@ class LAMB(TrustRatioOptimizer):
         check_bounds(group, "phi")
 
     def _updates(self, part: Layers) -> list[Tensor]:
-        names = ("betas", "eps", "weight_decay", "bias_correction", "grad_averaging")
-        options = {name: part.group[name] for name in names}
-        inputs = (part.weights, part.grads, *part.averages, part.steps)
-        if not self._at_once(part):
-            return [adam_update(*each, **options) for each in zip(*inputs, strict=True)]
-        updates: list[Tensor] = [None] * len(part.params)  # type: ignore[list-item]  # all are filled below
-        together: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-        for index, weight in enumerate(part.weights):
-            together.setdefault((weight.device, weight.dtype), []).append(index)
-        for indices in together.values():
-            found = adam_updates(*([column[i] for i in indices] for column in inputs), **options)
-            for i, update in zip(indices, found, strict=True):
-                updates[i] = update
-        return updates
-
-    def _at_once(self, part: Layers) -> bool:
-        if torch.compiler.is_compiling():
-            return False
-        if self.foreach is not None:
-            return self.foreach
-        return all(weight.device.type in FUSED_DEVICES for weight in part.weights)
+        group, decay = part.group, part.group["weight_decay"]
+        exp_avgs, exp_avg_sqs = part.averages
+        addends = None
+        if decay:
+            weights = [weight.to(mean.dtype) for weight, mean in zip(part.weights, exp_avgs, strict=True)]
+            addends = list(torch._foreach_mul(weights, decay))
+        return adam_updates(
+            part.grads,
+            exp_avgs,
+            exp_avg_sqs,
+            part.steps,
+            betas=group["betas"],
+            eps=group["eps"],
+            addends=addends,
+            factor=1.0 if group["grad_averaging"] else 1 / (1 - group["betas"][0]),
+            bias_correction=group["bias_correction"],
+            fused=self.foreach,
+        )
 
 
 def _clipped(layers: list[Layers], max_norm: float) -> list[Layers]:
@@ -247,14 +154,3 @@ def _clipped(layers: list[Layers], max_norm: float) -> list[Layers]:
     ]
     factor = (torch.linalg.vector_norm(torch.stack(norms_of_parts)) / max_norm).clamp(min=1)
     return [part._replace(grads=[grad / factor.to(grad.device) for grad in part.grads]) for part in layers]
-
-
-def _one_minus_power(beta: float, step: Tensor, dtype: torch.dtype) -> Tensor:
-    # 1 − βᵗ loses digits in float32 where β is near 1.
-    return -torch.expm1(step.to(dtype) * (math.log(beta) if beta else -math.inf))
-
-
-def _laid_out_as(like: Tensor, tensor: Tensor) -> Tensor:
-    if tensor.dtype == like.dtype and tensor.stride() == like.stride():
-        return tensor
-    return torch.empty_like(like).copy_(tensor)
