@@ -107,6 +107,7 @@ train(again, later, 2, 6)
 results["resumed"] = whole(again)
 if dist.get_rank() == 0:
     torch.save({"results": results, "state": saved, "weights": weights}, path)
+dist.barrier()  # one that leaves while the other still sends may abort
 dist.destroy_process_group()
 """
 
