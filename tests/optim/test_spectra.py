@@ -329,6 +329,17 @@ def test_groups_have_their_own_options():
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
+def test_the_method_of_clipping_can_differ_between_groups():
+    steps = {"method": "newton_schulz", "ns_steps": 2}
+    p = parameters([(4, 6), (4, 6)])
+    give_gradients(p, 0)
+    optimizer = SpectraSignum([{"params": p[:1], "method": "svd"}, {"params": p[1:]}], lr=1.0, clip=0.5, **steps)
+    optimizer.step()
+    for old, new, options in zip(parameters([(4, 6), (4, 6)]), p, ({"method": "svd"}, steps), strict=True):
+        expected = 0.9 * old - soft_spectral_clip(new.grad.sign(), 0.5, **options)
+        torch.testing.assert_close(new.detach(), expected.detach(), rtol=0, atol=1e-12)
+
+
 def test_a_group_that_joins_shares_the_step_count_and_not_the_bias_correction():
     p = parameters([(4, 6), (4, 6)])
     optimizer = SpectraAdamW(p[:1], lr=0.01, clip_schedule=ClipSchedule(10))
@@ -466,6 +477,7 @@ def test_a_compiled_step_gives_the_same_numbers(kind):
         ({"clip": -2.0}, "clip must be positive, got -2.0"),
         ({"clip": math.nan}, "clip must be positive, got nan"),
         ({"ns_steps": 0}, "ns_steps must be at least 1, got 0"),
+        ({"method": "qr"}, "method must be one of 'scaled_newton_schulz', 'newton_schulz', 'svd', got 'qr'"),
         ({"apply_to": "2d"}, "apply_to must be one of 'all', 'matrices', 'none', got '2d'"),
         ({"scale": "mup"}, "scale must be one of 'muon', None, got 'mup'"),
         ({"vectors": "hard"}, "vectors must be one of .*, got 'hard'"),
@@ -498,7 +510,7 @@ def test_bad_options_of_a_base_are_named(kind, options, message):
 @pytest.mark.plain
 @pytest.mark.parametrize("make", [SpectraAdamW, lambda p, **options: Spectra(torch.optim.AdamW(p), **options)])
 def test_an_option_that_does_not_exist_is_refused(make):
-    with pytest.raises(TypeError, match="options must be among apply_to, .*, got 'appply_to'"):
+    with pytest.raises(TypeError, match=r"options must be among apply_to, .*, got 'appply_to'"):
         make(parameters(), appply_to="all")
 
 

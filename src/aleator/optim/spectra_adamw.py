@@ -42,8 +42,8 @@ class SpectraAdamW(SpectralOptimizer):
         clip_schedule: how ``clip`` moves; constant by default.
         process_group: processes with equal gradients (DDP) that share the clipping out among themselves. Sharded
             parameters (FSDP2) do so by themselves.
-        options: ``apply_to``, ``scale``, ``vectors``, ``higher_dims``, ``ns_steps`` and ``compute_dtype``, see
-            `SpectralOptions`.
+        options: ``apply_to``, ``scale``, ``vectors``, ``higher_dims``, ``method``, ``ns_steps`` and ``compute_dtype``,
+            see `SpectralOptions`.
 
     Raises:
         ValueError: if an option is out of range.

@@ -22,7 +22,7 @@ from aleator.optim.arguments import check_not_negative
 from aleator.optim.clip_schedule import ClipSchedule
 from aleator.optim.layerwise import LayerwiseOptimizer
 from aleator.optim.sharded_norms import local, local_gradient, state_dtype
-from aleator.optim.soft_spectral_clip import check_clipping, check_threshold
+from aleator.optim.soft_spectral_clip import NamedMethod, check_clipping, check_threshold
 from aleator.optim.spectral_step import (
     DEFAULT_OPTIONS,
     ApplyTo,
@@ -61,12 +61,13 @@ class SpectralOptimizer(LayerwiseOptimizer):
     def _check(self, group: dict[str, Any]) -> None:
         check_not_negative(group, "lr", "weight_decay")
         check_threshold("clip", group["clip"])
-        check_clipping("newton_schulz", group["ns_steps"], group["compute_dtype"])
+        check_clipping("svd", group["ns_steps"], group["compute_dtype"])
         for name, accepted in (
             ("apply_to", get_args(ApplyTo)),
             ("scale", ("muon", None)),
             ("vectors", get_args(Vectors)),
             ("higher_dims", get_args(HigherDims)),
+            ("method", get_args(NamedMethod)),  # a function could not be saved
         ):
             if group[name] not in accepted:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {group[name]!r}")

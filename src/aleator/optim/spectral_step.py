@@ -23,7 +23,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed.tensor import DTensor, Replicate
 
 from aleator.optim.sharded_norms import local
-from aleator.optim.soft_spectral_clip import clip_matrices, soft_norm_clip, soft_spectral_clip
+from aleator.optim.soft_spectral_clip import NamedMethod, clip_matrices, soft_norm_clip, soft_spectral_clip
 
 ApplyTo = Literal["all", "matrices", "none"]
 Scale = Literal["muon"] | None
@@ -41,7 +41,9 @@ class SpectralOptions(TypedDict, total=False):
         vectors: ``"smooth"``, or ``"official"`` for the authors' discontinuous form, see `soft_norm_clip`.
         higher_dims: ``"stack"``, the default, takes the last two of more dimensions as a matrix, as for stacks of
             experts; ``"flatten"`` takes the first against the rest, as for convolutions.
-        ns_steps: Newton–Schulz steps, 10; one more for every factor 1.5 of σ_max/c above 16.
+        method: ``"scaled_newton_schulz"``, the default, ``"newton_schulz"`` or ``"svd"``, see `soft_spectral_clip`.
+        ns_steps: Newton–Schulz steps; by default None, for 7 scaled or 10 plain ones. 7 scaled ones are enough while
+            σ_max/c is below 40; one more is for every factor 2.5.
         compute_dtype: of the clipping; by default float32 or the weights' own, if that is finer. ``torch.bfloat16`` is
             the authors' first choice and has an error of some percent.
     """
@@ -50,17 +52,19 @@ class SpectralOptions(TypedDict, total=False):
     scale: Scale
     vectors: Vectors
     higher_dims: HigherDims
-    ns_steps: int
+    method: NamedMethod
+    ns_steps: int | None
     compute_dtype: torch.dtype | None
 
 
-# The values of the authors' launch scripts, but for the precision.
+# The values of the authors' launch scripts, but for precision and iteration.
 DEFAULT_OPTIONS: SpectralOptions = {
     "apply_to": "all",
     "scale": "muon",
     "vectors": "smooth",
     "higher_dims": "stack",
-    "ns_steps": 10,
+    "method": "scaled_newton_schulz",
+    "ns_steps": None,
     "compute_dtype": None,
 }
 
@@ -114,7 +118,12 @@ def spectral_step_(
         group = process_group or _group_of([parameters[i] for i in matrices])
         clip: Callable[..., Tensor] = functools.partial(_clip_shared, group) if group else soft_spectral_clip
         results = clip_matrices(
-            stacks, threshold, ns_steps=chosen["ns_steps"], compute_dtype=chosen["compute_dtype"], clip=clip
+            stacks,
+            threshold,
+            method=chosen["method"],
+            ns_steps=chosen["ns_steps"],
+            compute_dtype=chosen["compute_dtype"],
+            clip=clip,
         )
         for i, result in zip(matrices, results, strict=True):
             applied[i] = _part(result.reshape(parameters[i].shape), parameters[i])
