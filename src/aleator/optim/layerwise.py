@@ -67,15 +67,18 @@ class LayerwiseOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where ``state_dict`` was called. Running means of half-precision weights stay in float32."""
         super().load_state_dict(state_dict)
-        # torch has cast them to the weights' own precision on the way.
+        # torch has cast them to the weights' own precision on the way, and shares step counts with the saved state.
         numbers = itertools.chain.from_iterable(group["params"] for group in state_dict["param_groups"])
         own = itertools.chain.from_iterable(group["params"] for group in self.param_groups)
         for number, parameter in zip(numbers, own, strict=True):
-            if state_dtype(parameter) != parameter.dtype:
-                for name, value in state_dict["state"].get(number, {}).items():
-                    if isinstance(value, Tensor):
-                        dtype = self._loaded_dtype(parameter, value)
-                        self.state[parameter][name] = value.to(parameter.device, dtype, copy=True)
+            for name, value in state_dict["state"].get(number, {}).items():
+                if not isinstance(value, Tensor):
+                    continue
+                if name == "step":
+                    self.state[parameter][name] = self.state[parameter][name].clone()
+                elif state_dtype(parameter) != parameter.dtype:
+                    dtype = self._loaded_dtype(parameter, value)
+                    self.state[parameter][name] = value.to(parameter.device, dtype, copy=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

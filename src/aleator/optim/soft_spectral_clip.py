@@ -38,12 +38,14 @@ Method = NamedMethod | Callable[[Tensor], Tensor]
 _DEFAULT_STEPS = {"scaled_newton_schulz": 7, "newton_schulz": 10}
 
 # Of a symmetric product only the panels on and above the diagonal are computed: 5/8 of the work with four panels. On
-# two cores that pays from about this many rows on. Accelerators get one batched product instead.
-_LEAST_ROWS_OF_PANELS = 256
+# a CPU that pays from about this many rows on. Accelerators get one batched product instead.
 _PANELS = 4
+_LEAST_ROWS_OF_PANELS = {torch.float64: 256, torch.float32: 256, torch.bfloat16: 768, torch.float16: 768}
 
-# Elements of a batch of equally shaped matrices that are clipped in one call: bounds the scratch memory.
+# Elements of a batch of equally shaped matrices that are clipped in one call: bounds the scratch memory, and on a CPU
+# spares large matrices the copy that brings them together.
 _CHUNK = 2**26
+_CHUNK_ON_CPU = 2**16
 
 
 def soft_spectral_clip(
@@ -91,7 +93,8 @@ def soft_spectral_clip(
     dtype = compute_dtype or torch.promote_types(update.dtype, torch.float32)
     matrices = update.to(dtype)
     tall = matrices.shape[-2] > matrices.shape[-1]
-    wide = matrices.mT if tall else matrices
+    wide: Tensor = matrices.mT if tall else matrices
+    clipped: Tensor
     c = threshold.to(dtype)[..., None, None] if isinstance(threshold, Tensor) else threshold
     if method == "svd":
         p, sigma, qh = torch.linalg.svd(wide, full_matrices=False)
@@ -102,10 +105,10 @@ def soft_spectral_clip(
         clipped = c * method(torch.cat([wide / c, identity], dim=-1))[..., : wide.shape[-1]]
     else:
         steps = _DEFAULT_STEPS[method] if ns_steps is None else ns_steps
-        root = _inverse_root(wide / c, steps, scaled=method == "scaled_newton_schulz")
+        root = _inverse_root(_symmetric_product(wide, wide.mT) / (c * c), steps, method == "scaled_newton_schulz")
         # The root is symmetric: what comes out lies in memory as what went in.
-        product: Tensor = matrices @ root if tall else root @ matrices
-        return product.to(update.dtype)
+        clipped = matrices @ root if tall else root @ matrices
+        return clipped.to(update.dtype)
     return (clipped.mT if tall else clipped).to(update.dtype)
 
 
@@ -138,7 +141,6 @@ def clip_matrices(
     method: Method = "scaled_newton_schulz",
     ns_steps: int | None = None,
     compute_dtype: torch.dtype | None = None,
-    clip: Callable[..., Tensor] = soft_spectral_clip,
 ) -> list[Tensor]:
     """Return H_c of every matrix of several stacks; equal shapes share one batched call.
 
@@ -148,7 +150,6 @@ def clip_matrices(
         method: see `soft_spectral_clip`.
         ns_steps: see `soft_spectral_clip`.
         compute_dtype: see `soft_spectral_clip`.
-        clip: what is called with every batch, in place of `soft_spectral_clip`.
     """
     batches: dict[tuple[object, ...], list[int]] = {}
     filled: dict[tuple[object, ...], int] = {}
@@ -156,13 +157,14 @@ def clip_matrices(
         kind = (stack.shape[1:], stack.dtype, stack.device)
         part = filled.get(kind, 0)
         filled[kind] = part + stack.numel()
-        batches.setdefault((*kind, part // _CHUNK), []).append(index)
+        chunk = _CHUNK_ON_CPU if stack.device.type == "cpu" else _CHUNK
+        batches.setdefault((*kind, part // chunk), []).append(index)
     results: list[Tensor] = list(matrices)
     for members in batches.values():
         together = torch.cat([matrices[i] for i in members]) if len(members) > 1 else matrices[members[0]]
         if together.numel() == 0:
             continue
-        clipped = clip(together, threshold, method=method, ns_steps=ns_steps, compute_dtype=compute_dtype)
+        clipped = soft_spectral_clip(together, threshold, method=method, ns_steps=ns_steps, compute_dtype=compute_dtype)
         for i, result in zip(members, torch.split(clipped, [len(matrices[i]) for i in members]), strict=True):
             results[i] = result
     return results
@@ -235,17 +237,16 @@ def check_clipping(method: Method, ns_steps: int | None, compute_dtype: torch.dt
         raise ValueError(f"compute_dtype must be a floating-point dtype, got {compute_dtype}")
 
 
-def _inverse_root(v: Float[Tensor, "*batch m n"], steps: int, *, scaled: bool) -> Float[Tensor, "*batch m m"]:
-    """Return (I + V Vᵀ)^(−1/2) after so many steps of the coupled iteration."""
-    gram = _symmetric_product(v, v.mT)
+def _inverse_root(gram: Float[Tensor, "*batch m m"], steps: int, scaled: bool) -> Float[Tensor, "*batch m m"]:
+    """Return (I + G)^(−1/2) of positive semidefinite G after so many steps of the coupled iteration."""
     # Gershgorin and Frobenius: whichever bounds the largest eigenvalue better, for each matrix by itself. This and the
     # scaling are numbers of at least float32, where a step is exact to the precision of its products.
     row_sums = gram.abs().sum(-1).amax(-1)
     largest = torch.minimum(row_sums, torch.linalg.vector_norm(gram, dim=(-2, -1)))
-    bound = 1 + largest[..., None, None].to(torch.promote_types(v.dtype, torch.float32))
+    bound = 1 + largest[..., None, None].to(torch.promote_types(gram.dtype, torch.float32))
     # Eigenvalues below the precision of Â are noise, of either sign: scaling for them would blow it up.
-    lowest = bound.rsqrt().clamp(min=math.sqrt(torch.finfo(v.dtype).eps))
-    y = _add_to_diagonal((gram / bound).to(v.dtype), 1 / bound)
+    lowest = bound.rsqrt().clamp(min=math.sqrt(torch.finfo(gram.dtype).eps))
+    y = _add_to_diagonal((gram / bound).to(gram.dtype), 1 / bound)
     z = torch.empty(0)
     for step in range(steps):
         last = step == steps - 1
@@ -257,7 +258,7 @@ def _inverse_root(v: Float[Tensor, "*batch m n"], steps: int, *, scaled: bool) -
         z = t if step == 0 else _symmetric_product(t, z)
         if not last:
             y = _symmetric_product(y, t)
-    return z * bound.rsqrt().to(v.dtype)
+    return z * bound.rsqrt().to(gram.dtype)
 
 
 def _add_to_diagonal(matrix: Float[Tensor, "*batch m m"], number: Float[Tensor, "*batch 1 1"]) -> Tensor:
@@ -269,7 +270,7 @@ def _add_to_diagonal(matrix: Float[Tensor, "*batch m m"], number: Float[Tensor, 
 def _symmetric_product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k m"]) -> Float[Tensor, "*batch m m"]:
     """Return A B, known to be symmetric: polynomials of one symmetric matrix commute."""
     m = a.shape[-2]
-    if a.device.type != "cpu" or m < _LEAST_ROWS_OF_PANELS:
+    if a.device.type != "cpu" or m < _LEAST_ROWS_OF_PANELS.get(a.dtype, math.inf):
         return a @ b
     product = a.new_empty(*a.shape[:-1], m)
     panel = math.ceil(m / _PANELS)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
 import torch
@@ -23,7 +23,8 @@ from torch.distributed import ProcessGroup
 from torch.distributed.tensor import DTensor, Replicate
 
 from aleator.optim.sharded_norms import local
-from aleator.optim.soft_spectral_clip import NamedMethod, clip_matrices, soft_norm_clip, soft_spectral_clip
+from aleator.optim.shared_clipping import clip_matrices_shared, processes_that_share
+from aleator.optim.soft_spectral_clip import NamedMethod, clip_matrices, soft_norm_clip
 
 ApplyTo = Literal["all", "matrices", "none"]
 Scale = Literal["muon"] | None
@@ -115,16 +116,10 @@ def spectral_step_(
     matrices = [i for i, p in enumerate(parameters) if p.ndim >= 2 and chosen["apply_to"] != "none"]
     if matrices:
         stacks = [as_stack(_whole(updates[i], parameters[i]), chosen["higher_dims"]) for i in matrices]
-        group = process_group or _group_of([parameters[i] for i in matrices])
-        clip: Callable[..., Tensor] = functools.partial(_clip_shared, group) if group else soft_spectral_clip
-        results = clip_matrices(
-            stacks,
-            threshold,
-            method=chosen["method"],
-            ns_steps=chosen["ns_steps"],
-            compute_dtype=chosen["compute_dtype"],
-            clip=clip,
-        )
+        group = process_group or processes_that_share([parameters[i] for i in matrices])
+        clip = functools.partial(clip_matrices_shared, group) if group else clip_matrices
+        method, ns_steps, compute_dtype = chosen["method"], chosen["ns_steps"], chosen["compute_dtype"]
+        results = clip(stacks, threshold, method=method, ns_steps=ns_steps, compute_dtype=compute_dtype)
         for i, result in zip(matrices, results, strict=True):
             applied[i] = _part(result.reshape(parameters[i].shape), parameters[i])
             factors[i] = scale_of(result.shape, chosen["scale"]) * lr
@@ -136,8 +131,13 @@ def spectral_step_(
     parts = [local(p) for p in parameters]
     weights = [part.to(u.dtype) for part, u in zip(parts, applied, strict=True)]  # the same tensors where dtypes agree
     torch._foreach_mul_(weights, 1 - lr * weight_decay)
-    torch._foreach_mul_(applied, factors)
-    torch._foreach_sub_(weights, applied)
+    if isinstance(lr, Tensor):
+        torch._foreach_mul_(applied, factors)
+        torch._foreach_sub_(weights, applied)
+    else:
+        for factor in set(factors):
+            members = [i for i, other in enumerate(factors) if other == factor]
+            torch._foreach_sub_([weights[i] for i in members], [applied[i] for i in members], alpha=factor)
     for part, weight in zip(parts, weights, strict=True):
         if part.dtype != weight.dtype:
             part.copy_(weight)
@@ -158,22 +158,3 @@ def _part(whole: Tensor, like: Tensor) -> Tensor:
     mesh = like.device_mesh
     everywhere = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
     return everywhere.redistribute(placements=like.placements).to_local()
-
-
-def _group_of(parameters: Sequence[Tensor]) -> ProcessGroup | None:
-    """Return the processes over which all parameters are sharded, where that is one and the same set."""
-    meshes = {p.device_mesh if isinstance(p, DTensor) else None for p in parameters}
-    mesh = meshes.pop()
-    return mesh.get_group() if not meshes and mesh is not None and mesh.ndim == 1 else None
-
-
-def _clip_shared(group: ProcessGroup, stack: Tensor, threshold: float | Tensor, **options: Any) -> Tensor:
-    """Clip an equal share of a stack of matrices that all processes hold, and exchange the results."""
-    share = math.ceil(len(stack) / group.size())
-    mine = stack[group.rank() * share :][:share]
-    result = stack.new_zeros(share, *stack.shape[1:])
-    if len(mine):
-        result[: len(mine)] = soft_spectral_clip(mine, threshold, **options)
-    everything = stack.new_empty(share * group.size(), *stack.shape[1:])
-    torch.distributed.all_gather_into_tensor(everything, result, group=group)
-    return everything[: len(stack)]
