@@ -13,7 +13,7 @@ import math
 from aleator.experiment import Headline
 from experiments.claims import BestOf, Claim, Experiment
 
-SEEDS = "5"
+SEEDS = "3"
 DATA = "Tiny Shakespeare, 90/5/5 %; transformer of 2 blocks of width 64, 300 steps of 16 windows of 64 bytes"
 
 # Learning rates by optimizer, and by threshold for SPECTRA.
@@ -26,6 +26,9 @@ CLIPPED_RATES: dict[str, dict[int, tuple[float, ...]]] = {
     "signum": {1: (0.01, 0.03, 0.1), 3: (0.003, 0.01, 0.03)},
 }
 BETAS = {"adamw": ",betas=[0.9,0.95]", "signum": ""}
+GPU_DATA = (
+    "WikiText-2; transformer of 6 blocks of width 320, 8 million parameters, 2000 steps of 128 windows of 256 bytes"
+)
 WEIGHT_NORM, SPECTRAL_NORM = Headline("weight_norm", "min"), Headline("spectral_norm", "min")
 
 
@@ -90,5 +93,21 @@ EXPERIMENTS = (
                 )
             ),
         ),
+    ),
+    Experiment(
+        "wikitext2",
+        GPU_DATA,
+        (
+            *("language", "--data", "wikitext2", "--width", "320", "--layers", "6", "--heads", "5", "--context", "256"),
+            *("--batch-size", "128", "--steps", "2000", "--precision", "bfloat16", "--seeds", "3"),
+            *("--variant", "adamw:optimizer=adamw,lr=0.002,betas=[0.9,0.95]"),
+            *("--variant", "spectra-adamw:optimizer=spectra-adamw,clip=3,lr=0.003,betas=[0.9,0.95]"),
+            *("--variant", "spectra-signum:optimizer=spectra-signum,clip=3,lr=0.003"),
+        ),
+        tuple(
+            Claim(f"{words} needs fewer bits a byte than AdamW at as many bytes", name, "adamw", "at least", 0.0)
+            for name, words in (("spectra-adamw", "SPECTRA-AdamW"), ("spectra-signum", "SPECTRA-Signum"))
+        ),
+        "gpu",
     ),
 )  # fmt: skip
