@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aleator.optim import (
+    LAMB,
     ClipSchedule,
     Spectra,
     SpectraAdamW,
@@ -635,6 +636,25 @@ def test_the_wrapper_resumes_bit_identically():
     later.load_state_dict(saved["schedule"])
     assert again.base.param_groups is again.param_groups
     assert same(run(q, again, later, range(4, 9)), whole)
+
+
+@pytest.mark.filterwarnings("ignore:.* have half precision")
+@pytest.mark.parametrize(
+    ("make", "dtype"),
+    [
+        (lambda p: LAMB(p, lr=0.01, weight_decay=0.0), torch.float32),
+        (lambda p: torch.optim.AdamW(p, lr=0.01), torch.bfloat16),
+    ],
+    ids=["LAMB", "AdamW"],
+)
+def test_a_loaded_state_of_half_precision_weights_has_the_precision_that_the_base_gave_it(make, dtype):
+    p = parameters([(4, 6)], torch.bfloat16)
+    optimizer = Spectra(make(p), 0.5)
+    train(optimizer, p, 2)
+    again = Spectra(make(q := [torch.nn.Parameter(p[0].detach().clone())]), 0.5)
+    again.load_state_dict(optimizer.state_dict())
+    assert again.state[q[0]]["exp_avg"].dtype == dtype
+    assert same(train(optimizer, p, 2, begin=2), train(again, q, 2, begin=2))
 
 
 def test_a_copied_wrapper_goes_on_by_itself():

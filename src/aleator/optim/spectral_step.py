@@ -44,7 +44,7 @@ class SpectralOptions(TypedDict, total=False):
             experts; ``"flatten"`` takes the first against the rest, as for convolutions.
         method: ``"scaled_newton_schulz"``, the default, ``"newton_schulz"`` or ``"svd"``, see `soft_spectral_clip`.
         ns_steps: Newton–Schulz steps; by default None, for 7 scaled or 10 plain ones. 7 scaled ones are enough while
-            σ_max/c is below 40; one more is for every factor 2.5.
+            σ_max/c is below 40; take one more for every factor 2.5.
         compute_dtype: of the clipping; by default float32 or the weights' own, if that is finer. ``torch.bfloat16`` is
             the authors' first choice and has an error of some percent.
     """
