@@ -277,7 +277,7 @@ def test_two_processes_compute_what_one_does(files, tmp_path):
 
 def test_tiny_shakespeare_is_the_default(mirror):
     built = task(Language(model="gru", width=8, eval_bytes=1000))
-    assert built.names == ["tinyshakespeare"]
+    assert built.names == ["shakespeare"]
     assert bytes(built.train[:13].tolist()) == b"First Citizen"
 
 
