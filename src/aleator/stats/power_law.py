@@ -245,7 +245,7 @@ def _best_exponent(
         left, right = np.where(falls, middle, left), np.where(falls, right, middle)
     refined = np.where(at_bound, at_best, np.exp((left + right) / 2))
     before, after = (np.sum(weights * _linear_fit(log_z, y, weights, b)[1] ** 2, axis=1) for b in (at_best, refined))
-    return np.where(after <= before, refined, at_best)
+    return np.asarray(np.where(after <= before, refined, at_best))
 
 
 def _profile(
