@@ -197,6 +197,7 @@ class LearningTrace:
         # Inside, higher is better: scores are multiplied by the sign.
         self._trends: list[PowerLaw | None] = []
         self._chain: list[PowerLaw] = []  # the anchored trends of ℘+1, ℘+2, …
+        self._refits: tuple[int, PowerLaws] | None = None  # of the last level that they were asked for
 
     def __len__(self) -> int:
         return len(self._x)
@@ -383,6 +384,11 @@ class LearningTrace:
         plain = self._trends[-1] if self.has_bands else None
         if plain is None:
             raise ValueError(f"a bootstrap needs a generator and 4 levels, or 3 with folds, got {len(self)} levels")
+        if self._refits is None or self._refits[0] != len(self):
+            self._refits = len(self), self._refitted(plain)
+        return self._refits[1]
+
+    def _refitted(self, plain: PowerLaw) -> PowerLaws:
         rng = np.random.default_rng([self._key or 0, len(self)])
         count, folds, scores = len(self), len(self._folds[0]), self._sign * self.scores
         if folds > 1:
@@ -433,7 +439,7 @@ class LearningTrace:
         self._key, self._x = state["key"], list(state["x"])
         self._folds = [list(folds) for folds in state["folds"]]
         self._trends = [t and PowerLaw(**{**t, "flags": tuple(t["flags"])}) for t in state["trends"]]
-        self._chain = []
+        self._chain, self._refits = [], None
 
     def _options(self) -> dict[str, Any]:
         names = ("nu", "slowdown", "lookahead", "anchor", "anchor_weight", "horizon", "higher_is_better", "bounded")
