@@ -150,6 +150,7 @@ def test_state_reports_layer_radius_and_largest_rise():
     assert state.radius == pytest.approx(np.max(np.abs(y - law.predict(x))[-6:]) + state.largest_rise, rel=1e-6)
 
 
+@pytest.mark.plain  # half a million small calls, whose checking would take a minute
 @pytest.mark.parametrize("folds", [1, 10])
 def test_bands_hold_the_score_at_the_horizon_about_as_often_as_they_say(folds):
     """300 curves of 20 levels with independent errors; nominally 95 %."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
@@ -54,6 +54,7 @@ def test_no_trust_region_start_finds_a_better_fit():
         assert sse <= theirs * (1 + 1e-9)
 
 
+@settings(max_examples=30)
 @given(factor=st.floats(1e-3, 1e6))
 def test_other_units_of_size_change_only_the_amplitude(factor):
     x, y = noisy_curves(1, 15, 0.003, seed=3)
@@ -62,6 +63,7 @@ def test_other_units_of_size_change_only_the_amplitude(factor):
     assert other.a == pytest.approx(one.a * factor**one.b, rel=1e-6)
 
 
+@settings(max_examples=30)
 @given(scale=st.floats(0.01, 100), shift=st.floats(-10, 10))
 def test_other_units_of_score_change_amplitude_and_asymptote(scale, shift):
     x, y = noisy_curves(1, 15, 0.003, seed=3)

@@ -20,7 +20,7 @@ _WARNINGS = {
     "not_increasing": "the scores do not get better with more data: there is no forecast to believe",
     "no_asymptote": "the curve looks logarithmic: its asymptote means nothing, and forecasts far ahead little",
     "flat": "all scores are equal",
-    "backbone_not_monotone": "the asymptote moved back after the prediction level, by up to",
+    "backbone_not_monotone": "the asymptote became more hopeful again after the prediction level, by up to",
 }
 
 
