@@ -79,7 +79,7 @@ class DomainMixture:
         self.probabilities(0)
 
     def probabilities(self, step: int) -> Array:
-        """Return p at a step. The array is the mixture's own and cannot be written to.
+        """Return p at a step.
 
         Raises:
             ValueError: if the step is negative, or a function gives a temperature or probabilities out of range.
@@ -88,11 +88,11 @@ class DomainMixture:
             raise ValueError(f"step must not be negative, got {step}")
         changes = self.schedule.changes(self.total_steps)
         if changes is None:
-            return self._computed(step)
+            return self.schedule.probabilities(self.sizes, step, self.total_steps)
         first = (0, *changes)[bisect_right(changes, step)]
         if first not in self._phases:
-            self._phases[first] = self._computed(first)
-        return self._phases[first]
+            self._phases[first] = self.schedule.probabilities(self.sizes, first, self.total_steps)
+        return self._phases[first].copy()
 
     def scalarization_weights(self, step: int) -> Array:
         """Return the loss weights w that, under proportional sampling, stand for the probabilities of a step."""
@@ -206,11 +206,6 @@ class DomainMixture:
     def _changed(self) -> None:
         self.revision += 1
         self._phases.clear()
-
-    def _computed(self, step: int) -> Array:
-        probabilities = self.schedule.probabilities(self.sizes, step, self.total_steps)
-        probabilities.setflags(write=False)
-        return probabilities
 
 
 def _as_schedule(temperature: Temperature) -> MixtureSchedule:
