@@ -101,11 +101,10 @@ def forecast_variance(
         square = torch.einsum("if,ifg,ig->", slopes, moments.covariance, slopes)
         differences[a, b] = (variance[a] - variance[b], float(square.clamp(min=0).sqrt()))
     least = min(SAMPLINGS, key=variance.__getitem__)
-    for other in SAMPLINGS:
-        less, error = differences[other, least]
-        if other != least and less <= errors * error + _ROUNDING * variance[other]:
-            return VarianceForecast(variance, differences, "undecided")
-    return VarianceForecast(variance, differences, least)
+    decided = all(
+        more > errors * error + _ROUNDING * variance[a] for (a, b), (more, error) in differences.items() if b == least
+    )
+    return VarianceForecast(variance, differences, least if decided else "undecided")
 
 
 def _coefficients(p: _Domains, w: _Domains, batch_size: int) -> dict[Sampling, tuple[Tensor, Tensor]]:
