@@ -26,7 +26,7 @@ SCHEDULES = {
     "auto": lambda: AutoCooldown(patience=1),
 }
 IN_EVERY_MODE = pytest.mark.parametrize(
-    ("allocation", "schedule"), list(itertools.product(["quota", "iid"], SCHEDULES)), ids="-".join
+    ("allocation", "schedule"), list(itertools.product(["quota", "iid"], SCHEDULES))
 )
 
 
@@ -255,16 +255,19 @@ def test_a_billion_examples_are_not_touched_one_by_one():
     assert peak < 10 * 2**20
 
 
+@pytest.mark.plain  # the memory is that of users, and the hook would check 10⁵ small calls
 def test_ten_thousand_domains_are_drawn_with_bounded_memory():
     sizes = {str(i): 1000 * (i % 100 + 1) for i in range(10_000)}
+    mixture = DomainMixture(sizes, 5.0, 10**6)
     tracemalloc.start()
-    sampler = MixtureSampler(sizes, DomainMixture(sizes, 5.0, 10**6), 1024 * 10)
-    batches = torch.stack([batch for batch in itertools.islice(sampler.batches(), 4)])
+    with pytest.warns(UserWarning, match="they take turns"):
+        sampler = MixtureSampler(sizes, mixture, 1024)
+    batches = torch.stack(list(itertools.islice(sampler.batches(), 3)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert batches.unique().numel() == batches.numel()  # 4 examples of a domain, none twice
+    assert batches.unique().numel() == 3 * 1024
     counts = sampler.domain_ids(batches.flatten()).bincount(minlength=10_000).numpy()
-    assert np.abs(counts - 4 * 10_240 * sampler.mixture.probabilities(0)).max() < 1 + np.log2(4) / 3 + 1e-6
+    assert np.abs(counts - 3 * 1024 * mixture.probabilities(0)).max() < 1 + np.log2(3) / 3
     assert peak < 100 * 2**20
 
 
