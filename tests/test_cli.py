@@ -39,7 +39,18 @@ def test_help_lists_every_verb(args, capsys):
 
 
 @pytest.mark.parametrize(
-    "args", [["run"], ["compare"], ["data"], ["list"], ["new"], ["report"], ["data", "fetch"], ["curve", "fit"]]
+    "args",
+    [
+        ["run"],
+        ["compare"],
+        ["data"],
+        ["list"],
+        ["new"],
+        ["report"],
+        ["data", "fetch"],
+        ["curve", "fit"],
+        ["mixture", "plan"],
+    ],
 )
 def test_every_verb_has_a_help(args, capsys):
     assert main([*args, "--help"]) == 0
@@ -63,7 +74,7 @@ def test_compare_takes_seeds_and_no_seed(capsys):
     [
         (
             ["rnu"],
-            "unknown command 'rnu'; did you mean 'run'? (commands: list, run, compare, report, data, curve, new)",
+            f"unknown command 'rnu'; did you mean 'run'? (commands: {', '.join(VERBS)})",
         ),
         (["list", "recipe"], "WHAT must be one of all, methods, recipes, data, got 'recipe'; did you mean 'recipes'?"),
         (["data"], "a verb is missing, write aleator data VERB (verbs: list, fetch, verify)"),
@@ -178,7 +189,7 @@ class Interrupt:
         if name == "torch":
             signal.raise_signal(signal.SIGINT)
 sys.meta_path.insert(0, Interrupt())
-from aleator.cli import main
+from aleator.cli import VERBS, main
 sys.exit(main(["run", "classify", "--out", {str(tmp_path / "out")!r}]))
 """
     answer = process("-c", code)

@@ -23,6 +23,7 @@ VERBS = {
     "report": ("report", "Write the report of a run or a comparison again."),
     "data": ("data_sets", "List, download and check data sets."),
     "curve": ("curve", "Forecast a learning curve from a table of scores."),
+    "mixture": ("mixture", "Plan a mixture of domains of different size."),
     "new": ("new", "Write a recipe of your own that runs as it is."),
 }
 
