@@ -8,7 +8,9 @@ import pytest
 
 import aleator
 from aleator.cli import VERBS, main
+from aleator.experiment.registry import names
 
+RECIPES = ", ".join(names())
 TOY = f"{Path(__file__).parent / 'experiment' / 'toy_recipe.py'}:Toy"
 
 
@@ -84,12 +86,12 @@ def test_compare_takes_seeds_and_no_seed(capsys):
         (["curve", "fti"], "unknown verb 'fti'; did you mean 'fit'? (verbs: fit)"),
         (
             ["run", "clasify"],
-            "unknown recipe 'clasify'; did you mean 'classify'? (recipes: classify, language; or path/to/file.py:Class)",
+            f"unknown recipe 'clasify'; did you mean 'classify'? (recipes: {RECIPES}; or path/to/file.py:Class)",
         ),
         (
             ["run", "--seed", "3"],
             "RECIPE is missing, write aleator run RECIPE [--FIELD VALUE …] "
-            "(recipes: classify, language; or path/to/file.py:Class)",
+            f"(recipes: {RECIPES}; or path/to/file.py:Class)",
         ),
         (["run", "nowhere.py:Mine"], "there is no recipe file 'nowhere.py'"),
         (["run", "classify", "--ratio", "0"], "ratio must be in (0, 1], got 0.0"),
