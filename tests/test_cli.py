@@ -8,7 +8,9 @@ import pytest
 
 import aleator
 from aleator.cli import VERBS, main
+from aleator.experiment import registry
 
+RECIPES = ", ".join(registry.names())
 TOY = f"{Path(__file__).parent / 'experiment' / 'toy_recipe.py'}:Toy"
 
 
@@ -66,12 +68,12 @@ def test_compare_takes_seeds_and_no_seed(capsys):
         (["data", "fetch"], "NAME is missing: it must be text"),
         (
             ["run", "clasify"],
-            "unknown recipe 'clasify'; did you mean 'classify'? (recipes: classify; or path/to/file.py:Class)",
+            f"unknown recipe 'clasify'; did you mean 'classify'? (recipes: {RECIPES}; or path/to/file.py:Class)",
         ),
         (
             ["run", "--seed", "3"],
             "RECIPE is missing, write aleator run RECIPE [--FIELD VALUE …] "
-            "(recipes: classify; or path/to/file.py:Class)",
+            f"(recipes: {RECIPES}; or path/to/file.py:Class)",
         ),
         (["run", "nowhere.py:Mine"], "there is no recipe file 'nowhere.py'"),
         (["run", "classify", "--ratio", "0"], "ratio must be in (0, 1], got 0.0"),

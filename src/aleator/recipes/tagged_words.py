@@ -93,7 +93,7 @@ class TaggedWords:
     @cached_property
     def starts(self) -> Int[np.ndarray, " sentences"]:
         """Place of every sentence's first word."""
-        return np.cumsum(self.lengths) - self.lengths
+        return np.asarray(np.cumsum(self.lengths) - self.lengths)
 
     def first(self, sentences: int) -> TaggedWords:
         """Return the first sentences."""

@@ -206,7 +206,7 @@ def _pooled(counts: Counts, ids: OfForms) -> Counts:
     """Give each form the sum of the counts of all forms with its id."""
     pooled = np.zeros((int(ids.max(initial=-1)) + 1, counts.shape[1]))
     np.add.at(pooled, ids, counts)
-    return pooled[ids]
+    return np.asarray(pooled[ids])
 
 
 def _known_or(counts: Counts, otherwise: OfForms) -> OfForms:
