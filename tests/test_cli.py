@@ -40,7 +40,9 @@ def test_help_lists_every_verb(args, capsys):
     assert all(verb in text for verb in VERBS)
 
 
-@pytest.mark.parametrize("args", [["run"], ["compare"], ["data"], ["list"], ["new"], ["report"], ["data", "fetch"]])
+@pytest.mark.parametrize(
+    "args", [["run"], ["compare"], ["data"], ["list"], ["new"], ["report"], ["data", "fetch"], ["curve", "fit"]]
+)
 def test_every_verb_has_a_help(args, capsys):
     assert main([*args, "--help"]) == 0
     assert f"usage: aleator {' '.join(args)}" in capsys.readouterr().out
@@ -61,11 +63,16 @@ def test_compare_takes_seeds_and_no_seed(capsys):
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        (["rnu"], "unknown command 'rnu'; did you mean 'run'? (commands: list, run, compare, report, data, new)"),
+        (
+            ["rnu"],
+            "unknown command 'rnu'; did you mean 'run'? (commands: list, run, compare, report, data, curve, new)",
+        ),
         (["list", "recipe"], "WHAT must be one of all, methods, recipes, data, got 'recipe'; did you mean 'recipes'?"),
         (["data"], "a verb is missing, write aleator data VERB (verbs: list, fetch, verify)"),
         (["data", "fetsh"], "unknown verb 'fetsh'; did you mean 'fetch'? (verbs: list, fetch, verify)"),
         (["data", "fetch"], "NAME is missing: it must be text"),
+        (["curve"], "a verb is missing, write aleator curve VERB (verbs: fit)"),
+        (["curve", "fti"], "unknown verb 'fti'; did you mean 'fit'? (verbs: fit)"),
         (
             ["run", "clasify"],
             f"unknown recipe 'clasify'; did you mean 'classify'? (recipes: {RECIPES}; or path/to/file.py:Class)",
@@ -138,6 +145,7 @@ def test_completion_knows_verbs_recipes_and_flags(shell, tmp_path, capsys):
         ["run", "classify", "--help"],
         ["compare", "classify", "--help"],
         ["run", "classify", "--lr", "x"],
+        ["curve", "fit", "--help"],
         ["--tyro-print-completion", "bash"],
     ],
     ids=" ".join,

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -111,9 +112,13 @@ def fit_family(x: ArrayLike, y: ArrayLike, family: str = "pow3") -> FamilyFit:
         per_axis = 400 if len(bounds) == 1 else 40
         axes = np.meshgrid(*(np.linspace(*ends, per_axis) for ends in bounds), indexing="ij")
         points = np.stack([axis.ravel() for axis in axes], axis=1)
-        start = points[int(np.argmin([linear(point)[0] for point in points]))]
+        start = points[np.argmin([linear(point)[0] for point in points])]
+
+        def error(point: Any) -> float:
+            return linear(point)[0]
+
         found = minimize(
-            lambda point: linear(point)[0],
+            error,
             start,
             method="Nelder-Mead",
             bounds=bounds,

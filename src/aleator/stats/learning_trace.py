@@ -26,26 +26,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from aleator.stats.backbone import Levels, backbone_levels
 from aleator.stats.intervals import Interval, _checked_level
 from aleator.stats.power_law import PerCurve, PowerLaw, PowerLaws, fit_power_law, fit_power_laws
 
 FIRST = 3  # a law has three parameters
 
 Anchor = Literal["none", "canonical", "fixed"]
-
-
-class Levels(NamedTuple):
-    """The levels of a backbone, numbered from 1; None where not decided.
-
-    Attributes:
-        working: ω, from which the backbone is calm.
-        prediction: ℘, the first level from ω on with a possible asymptote.
-        decision: the level at which ℘ could be known: the look-ahead has passed.
-    """
-
-    working: int | None
-    prediction: int | None
-    decision: int | None
 
 
 class SizeForTarget(NamedTuple):
@@ -67,7 +54,7 @@ class TraceState:
         working_level: ω, None while undecided.
         prediction_level: ℘, None while undecided.
         decision_level: the level at which ℘ was known.
-        layer: χ = |α − A(x)| of the plain trend, from ℘ on. Not a statistical guarantee.
+        layer: χ, the distance from the trend's value to α, of the plain trend, from ℘ on. Not a statistical guarantee.
         layer_at_horizon: the same with the trend's value at the horizon instead of α.
         radius: the largest residual of the last λ+1 observations, plus the largest rise of the backbone since ℘. The
             error at any larger size is at most layer + radius if the paper's hypotheses hold.
@@ -94,37 +81,6 @@ class TraceState:
     status: Literal["undecided", "converged"]
     warnings: tuple[str, ...]
     largest_rise: float
-
-
-def backbone_levels(
-    x: Float[np.ndarray, " levels"],
-    alpha: Float[np.ndarray, " levels"],
-    nu: float,
-    slowdown: int,
-    lookahead: int,
-    ceiling: float | None = 1.0,
-) -> Levels:
-    """Return the levels of a backbone (section 2.3 of our notes on the paper).
-
-    Args:
-        x: increasing sizes.
-        alpha: asymptotes, NaN where there is none, as at the first two levels.
-        nu: ν, the slope that counts as calm, in score per unit of x, for a slowdown of 1.
-        slowdown: ς; the threshold is ν^(1/ς).
-        lookahead: λ, for how many more slopes the backbone has to stay calm.
-        ceiling: the best possible score; None if there is none.
-    """
-    calm = np.abs(np.diff(alpha)) / np.diff(x) <= nu ** (1 / slowdown)
-    starts = [i for i in range(len(calm) - lookahead) if np.all(calm[i : i + lookahead + 1])]
-    if not starts:
-        return Levels(None, None, None)
-    working = starts[0] + 1
-    # An asymptote of exactly 1 comes out of the fit with an error of rounding.
-    possible = alpha[working - 1 :] <= (np.inf if ceiling is None else ceiling + 1e-9)
-    if not np.any(possible):
-        return Levels(working, None, None)
-    prediction = working + int(np.argmax(possible))
-    return Levels(working, prediction, max(working + lookahead + 1, prediction))
 
 
 class LearningTrace:
@@ -197,6 +153,7 @@ class LearningTrace:
         # Inside, higher is better: scores are multiplied by the sign.
         self._trends: list[PowerLaw | None] = []
         self._chain: list[PowerLaw] = []  # the anchored trends of ℘+1, ℘+2, …
+        self._refits: tuple[int, PowerLaws] | None = None  # of the last level that they were asked for
 
     def __len__(self) -> int:
         return len(self._x)
@@ -383,6 +340,11 @@ class LearningTrace:
         plain = self._trends[-1] if self.has_bands else None
         if plain is None:
             raise ValueError(f"a bootstrap needs a generator and 4 levels, or 3 with folds, got {len(self)} levels")
+        if self._refits is None or self._refits[0] != len(self):
+            self._refits = len(self), self._refitted(plain)
+        return self._refits[1]
+
+    def _refitted(self, plain: PowerLaw) -> PowerLaws:
         rng = np.random.default_rng([self._key or 0, len(self)])
         count, folds, scores = len(self), len(self._folds[0]), self._sign * self.scores
         if folds > 1:
@@ -433,7 +395,7 @@ class LearningTrace:
         self._key, self._x = state["key"], list(state["x"])
         self._folds = [list(folds) for folds in state["folds"]]
         self._trends = [t and PowerLaw(**{**t, "flags": tuple(t["flags"])}) for t in state["trends"]]
-        self._chain = []
+        self._chain, self._refits = [], None
 
     def _options(self) -> dict[str, Any]:
         names = ("nu", "slowdown", "lookahead", "anchor", "anchor_weight", "horizon", "higher_is_better", "bounded")

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 GRID = 400  # values of b
 # The bracket of the grid is 0.02 wide in log b for the default bounds; 40 halvings leave 2e-14.
 HALVINGS = 40
-CHUNK = 2**22  # numbers in the largest temporary array
+CHUNK = 2**18  # numbers in the largest temporary array, which then fits a cache
 
 Sizes = Float[np.ndarray, "..."]
 Curves = Float[np.ndarray, "curves levels"]
@@ -173,7 +173,7 @@ def fit_power_laws(
         log_z = np.pad(log_z, ((0, 0), (0, 1)), constant_values=1e3 / low)
         scores = np.pad(scores, ((0, 0), (0, 1)), constant_values=anchor)
         importance = np.pad(importance, ((0, 0), (0, 1)), constant_values=anchor_weight)
-    step = len(scores) if shared else max(1, CHUNK // (GRID * log_z.shape[1]))
+    step = max(1, CHUNK // (GRID * (1 if shared else log_z.shape[1])))
     b = np.concatenate(
         [
             _best_exponent(
@@ -187,14 +187,14 @@ def fit_power_laws(
     # 0.1 + 0.2 and 0.3 are the same score.
     flat = highest - lowest <= 2**-50 * np.maximum(np.abs(highest), np.abs(lowest))
     b = np.where(flat, low, b)
-    slope, residuals, decay = _linear_fit(log_z, scores, importance, b)
+    mean = _row_sums(importance, scores) / np.sum(importance, axis=1)
+    slope, residuals, decay = _linear_fit(log_z, scores - mean[:, None], importance, b)
     amplitude = np.where(flat, 0.0, -slope)
-    mean = _mean(scores, importance)
     return PowerLaws(
         a=amplitude * unit**b,
         b=b,
-        c=mean + amplitude * _mean(decay, importance),
-        sse=np.sum(importance * np.where(flat[:, None], scores - mean[:, None], residuals) ** 2, axis=1),
+        c=mean + amplitude * _row_sums(importance, decay) / np.sum(importance, axis=1),
+        sse=_row_sums(importance, np.where(flat[:, None], scores - mean[:, None], residuals) ** 2),
         not_increasing=~flat & (amplitude <= 0),
         no_asymptote=~flat & (amplitude > 0) & (b == low),
         flat=flat,
@@ -233,7 +233,8 @@ def _best_exponent(
     """Return the b with the least sum of squared errors of each curve."""
     grid = np.geomspace(*b_bounds, GRID)
     grid[[0, -1]] = b_bounds  # a bound that is the best is returned as it is
-    best = np.argmin(_profile(log_z, y, weights, grid), axis=1)
+    y = y - (_row_sums(weights, y) / np.sum(weights, axis=1))[:, None]
+    best = np.argmax(_explained(log_z, y, weights, grid), axis=1)
     at_best = grid[best]
     falls = _derivative(log_z, y, weights, at_best) < 0  # the minimum is to the right
     left = np.log(grid[np.where(falls, best, np.maximum(best - 1, 0))])
@@ -244,51 +245,56 @@ def _best_exponent(
         falls = _derivative(log_z, y, weights, np.exp(middle)) < 0
         left, right = np.where(falls, middle, left), np.where(falls, right, middle)
     refined = np.where(at_bound, at_best, np.exp((left + right) / 2))
-    before, after = (np.sum(weights * _linear_fit(log_z, y, weights, b)[1] ** 2, axis=1) for b in (at_best, refined))
-    return np.where(after <= before, refined, at_best)
+    before, after = (_row_sums(weights, _linear_fit(log_z, y, weights, b)[1] ** 2) for b in (at_best, refined))
+    return np.asarray(np.where(after <= before, refined, at_best))
 
 
-def _profile(
+def _explained(
     log_z: Float[np.ndarray, "rows levels"], y: Curves, weights: Curves, grid: Float[np.ndarray, " grid"]
 ) -> Float[np.ndarray, "curves grid"]:
-    """Return the least sum of squared errors of each curve at every b of the grid."""
+    """Return what the best line in z^(−b) takes off the sum of squares of each curve, for every b of the grid.
+
+    The weighted mean of y is zero, so this is its squared covariance with the basis over the variance of that.
+    """
     # z^(−b) − 1 instead of z^(−b): the intercept takes the difference, and small b lose no digits.
     basis = np.expm1(-log_z[:, :, None] * grid)
-    share = weights / np.sum(weights, axis=1, keepdims=True)
-    own = len(log_z) == len(y)
+    # Curves without weights and gaps have the same variances.
+    rows = weights[:1] if len(log_z) == 1 and np.all(weights == weights[0]) else weights
+    total = np.sum(rows, axis=1, keepdims=True)
     # Centred, at least about, so that the moments below do not cancel.
-    basis -= (share if own else share.mean(axis=0, keepdims=True))[:, None, :] @ basis
+    pilot = rows / total if len(log_z) == len(rows) else np.mean(rows / total, axis=0, keepdims=True)
+    basis -= pilot[:, None, :] @ basis
 
-    def moment(row_weights: Curves, values: Float[np.ndarray, "rows levels grid"]) -> Float[np.ndarray, "curves grid"]:
-        return np.asarray(row_weights @ values[0] if len(values) == 1 else (row_weights[:, None, :] @ values)[:, 0])
+    def moment(of: Curves, values: Float[np.ndarray, "rows levels grid"]) -> Float[np.ndarray, "curves grid"]:
+        return np.asarray(of @ values[0] if len(values) == 1 else (of[:, None, :] @ values)[:, 0])
 
-    centred = y - _mean(y, weights)[:, None]
-    mean = moment(share, basis)
-    together = moment(weights * centred, basis)
-    spread = moment(weights, basis**2) - np.sum(weights, axis=1, keepdims=True) * mean**2
-    total = np.sum(weights * centred**2, axis=1, keepdims=True)
-    return np.asarray(total - together**2 / np.maximum(spread, 1e-300))
+    variance = moment(rows, basis**2) - moment(rows, basis) ** 2 / total
+    return np.asarray(moment(weights * y, basis) ** 2 / np.maximum(variance, 1e-300))
 
 
 def _linear_fit(
     log_z: Float[np.ndarray, "rows levels"], y: Curves, weights: Curves, b: PerCurve
 ) -> tuple[PerCurve, Curves, Curves]:
-    """Fit y ≈ intercept + slope·z^(−b) by orthogonalisation; return slope, residuals and z^(−b)."""
+    """Fit y, whose weighted mean is zero, by slope·z^(−b) + intercept; return slope, residuals and z^(−b).
+
+    Centring the basis before the projection is the QR factorisation of (1, z^(−b)).
+    """
     basis = np.expm1(-b[:, None] * log_z)
-    centred = basis - _mean(basis, weights)[:, None]
-    scores = y - _mean(y, weights)[:, None]
-    slope = np.sum(weights * centred * scores, axis=1) / np.sum(weights * centred**2, axis=1)
-    return slope, scores - slope[:, None] * centred, basis + 1
+    centred = basis - (_row_sums(weights, basis) / np.sum(weights, axis=1))[:, None]
+    weighted = weights * centred
+    slope = _row_sums(weighted, y) / _row_sums(weighted, centred)
+    return slope, y - slope[:, None] * centred, basis + 1
 
 
 def _derivative(log_z: Float[np.ndarray, "rows levels"], y: Curves, weights: Curves, b: PerCurve) -> PerCurve:
     """Return half of dSSE/db. The linear parameters are at their optimum, so only the basis moves with b."""
     slope, residuals, decay = _linear_fit(log_z, y, weights, b)
-    return np.asarray(slope * np.sum(weights * residuals * log_z * decay, axis=1))
+    return np.asarray(slope * _row_sums(weights * residuals, log_z * decay))
 
 
-def _mean(values: Curves, weights: Curves) -> PerCurve:
-    return np.asarray(np.sum(weights * values, axis=1) / np.sum(weights, axis=1))
+def _row_sums(a: Curves, b: Curves) -> PerCurve:
+    """Return the sums of products of the rows."""
+    return np.asarray(np.einsum("ij,ij->i", a, b))
 
 
 def _size_for(a: Any, b: Any, c: Any, target: float) -> Any:
