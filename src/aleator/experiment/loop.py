@@ -134,6 +134,7 @@ class _Run:
             "identity": self.identity,
             "budget": {"total": self.task.budget.total, "unit": self.task.budget.unit},
             "headline": {"name": self.task.headline.name, "direction": self.task.headline.direction},
+            "full_size": getattr(self.task, "full_size", None),
             "source_sha256": registry.source_sha256(name),
             "command": command,
             "processes": self.accelerator.num_processes,

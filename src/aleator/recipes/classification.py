@@ -43,7 +43,7 @@ class ClassificationTask:
         self.accelerator = accelerator
         self.dtype = torch.float64 if options.precision == "float64" else torch.float32
         self.images = load(options.data)
-        splits = _splits(self.images, options, streams)
+        splits, self.full_size = _splits(self.images, options, streams)
         self.held_out = {name: _to(splits[name], accelerator.device) for name in ("validation", "test")}
 
         # Which examples a step sees, and how many steps there are.
@@ -139,14 +139,19 @@ class ClassificationTask:
         return self.images.normalise(inputs, self.dtype)
 
 
-def _splits(images: LabelledImages, options: Classify, streams: Streams) -> dict[str, Examples]:
-    """Cut validation out of training, the same for every seed, then draw the training examples of this seed."""
+def _splits(images: LabelledImages, options: Classify, streams: Streams) -> tuple[dict[str, Examples], int]:
+    """Cut validation out of training, the same for every seed, then draw the training examples of this seed.
+
+    Returns:
+        The splits, and how many training examples there are to draw from.
+    """
     available = len(images.train.targets)
     held_out = available // 10 if options.validation_size is None else options.validation_size
     if held_out >= available:
         raise ValueError(f"validation_size must be below the {available} training examples, got {held_out}")
     fixed = torch.randperm(available, generator=Streams(0).generator("classify", "validation", images.name))
     rest = fixed[held_out:].sort().values
+    full_size = len(rest)
     if options.train_size is not None:
         if options.train_size > len(rest):
             raise ValueError(f"train_size must be at most {len(rest)} for {images.name}, got {options.train_size}")
@@ -156,7 +161,8 @@ def _splits(images: LabelledImages, options: Classify, streams: Streams) -> dict
         if options.test_size > len(test.targets):
             raise ValueError(f"test_size must be at most {len(test.targets)}, got {options.test_size}")
         test = Examples(test.inputs[: options.test_size], test.targets[: options.test_size])
-    return {"train": _take(images.train, rest), "validation": _take(images.train, fixed[:held_out]), "test": test}
+    splits = {"train": _take(images.train, rest), "validation": _take(images.train, fixed[:held_out]), "test": test}
+    return splits, full_size
 
 
 def _subset(
