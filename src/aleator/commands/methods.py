@@ -59,6 +59,13 @@ METHODS = (
         summary="soft spectral clipping: bounds the singular values of every update of AdamW and its kin",
         paper="Jiang et al. 2026, arXiv 2603.14315",
     ),
+    Method(
+        name="learning-curves",
+        room="aleator.stats",
+        import_path="aleator.stats:LearningTrace",
+        summary="learning-curve forecasts: what accuracy more data will bring, and when a forecast may be trusted",
+        paper="Vilares Ferro et al. 2017, arXiv 2402.02515",
+    ),
 )
 
 
