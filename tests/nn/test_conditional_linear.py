@@ -132,7 +132,7 @@ def test_the_calibrated_threshold_opens_exactly_the_fraction(fraction):
     threshold = layer.calibrate_threshold([x[:30], (x[30:], None)], fraction)
     logits, _ = parts(layer, x)
     expected = torch.quantile(logits.flatten().double(), 1 - fraction)
-    assert float(threshold) == pytest.approx(float(expected), rel=1e-6)
+    assert float(threshold) == pytest.approx(expected.item(), rel=1e-6)
     layer.eval()(x)
     # 6400 gates: the share is a multiple of 1/6400, and ties have probability zero.
     assert float(layer.active_fraction) == pytest.approx(fraction, abs=1e-7)
