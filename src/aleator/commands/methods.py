@@ -59,6 +59,13 @@ METHODS = (
         summary="soft spectral clipping: bounds the singular values of every update of AdamW and its kin",
         paper="Jiang et al. 2026, arXiv 2603.14315",
     ),
+    Method(
+        name="stochastic-neurons",
+        room="aleator.nn",
+        import_path="aleator.nn:ConditionalLinear",
+        summary="random bits inside a model: gradients through them, and layers whose shut blocks are not computed",
+        paper="Bengio et al. 2013, arXiv 1308.3432",
+    ),
 )
 
 
