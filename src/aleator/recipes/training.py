@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from accelerate import Accelerator
@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
-from aleator.experiment.model_state import unwrapped
+from aleator.experiment.model_state import load_training_state, training_state, unwrapped
 from aleator.optim import (
     LAMB,
     LARS,
@@ -25,6 +25,54 @@ from aleator.optim import (
     without_decay,
 )
 from aleator.recipes.training_options import TrainingOptions
+
+
+class Sampler(Protocol):
+    """What says which examples a step sees, and has a position."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue there."""
+        ...
+
+
+class GradientTask:
+    """What tasks with one model, one optimizer and one sampler have in common: what training changes, and its return.
+
+    Attributes:
+        accelerator: of the run.
+        model: as `placed` returned it.
+        optimizer: of its parameters.
+        schedule: of the optimizer.
+        sampler: which examples a step sees.
+    """
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    sampler: Sampler
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, optimizer, schedule and the position in the data."""
+        scaler = self.accelerator.scaler
+        return {
+            **training_state(self.model, self.optimizer),
+            "schedule": self.schedule.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was called."""
+        load_training_state(self.model, self.optimizer, state)
+        self.schedule.load_state_dict(state["schedule"])
+        self.sampler.load_state_dict(state["sampler"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
 
 
 def placed(model: nn.Module, options: TrainingOptions, accelerator: Accelerator) -> nn.Module:
