@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import torch
@@ -87,23 +88,38 @@ def placed(model: nn.Module, options: TrainingOptions, accelerator: Accelerator)
     return cast("nn.Module", fully_shard(model, mesh=mesh))
 
 
-def make_optimizer(model: nn.Module, options: TrainingOptions, total_steps: int) -> Optimizer:
+def make_optimizer(
+    model: nn.Module,
+    options: TrainingOptions,
+    total_steps: int,
+    lr_ratio: Callable[[str], float] = lambda name: 1.0,
+) -> Optimizer:
     """Return the optimizer that the options name, for a placed model.
 
     Args:
         model: as `placed` returned it.
         options: of the recipe. What is None is left to the optimizer.
         total_steps: of the schedule; thresholds and slow means that have a schedule of their own follow it.
+        lr_ratio: called with a parameter's name, returns what the learning rate of the options is multiplied by.
     """
     name = options.optimizer
     settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay}
     settings |= {key: value for key in ("momentum", "betas") if (value := getattr(options, key)) is not None}
+    of_ratio: dict[float, list[tuple[str, nn.Parameter]]] = {}
+    for of_model, parameter in unwrapped(model).named_parameters():
+        of_ratio.setdefault(lr_ratio(of_model), []).append((of_model, parameter))
     if name in ("lamb", "lars"):
         # Biases and normalisation are neither decayed nor adapted, as is the practice.
-        groups = without_decay(unwrapped(model).named_parameters(), is_vector)
+        groups = [
+            {**group, "lr": options.lr * ratio}
+            for ratio, named in of_ratio.items()
+            for group in without_decay(named, is_vector)
+        ]
         settings["adapt"] = lambda name, parameter: not is_vector(name, parameter)
         return LAMB(groups, **settings) if name == "lamb" else LARS(groups, form="algorithm1", **settings)
-    parameters = list(model.parameters())
+    parameters = [
+        {"params": [parameter for _, parameter in named], "lr": options.lr * ratio} for ratio, named in of_ratio.items()
+    ]
     if name == "sgd":
         momentum = settings.setdefault("momentum", 0.9)
         return torch.optim.SGD(parameters, nesterov=momentum > 0, **settings)
