@@ -66,6 +66,13 @@ METHODS = (
         summary="learning-curve forecasts: what accuracy more data will bring, and when a forecast may be trusted",
         paper="Vilares Ferro et al. 2017, arXiv 2402.02515",
     ),
+    Method(
+        name="stochastic-neurons",
+        room="aleator.nn",
+        import_path="aleator.nn:ConditionalLinear",
+        summary="random bits inside a model: gradients through them, and layers whose shut blocks are not computed",
+        paper="Bengio et al. 2013, arXiv 1308.3432",
+    ),
 )
 
 

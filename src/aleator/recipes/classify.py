@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from aleator.recipes.image_options import ImageOptions
 from aleator.recipes.training_options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -19,20 +20,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Images:
+class _Images(ImageOptions):
     """What is learned; a base of its own so that these come before the training options in the help."""
 
-    # --- data
-    data: Literal["digits", "mnist", "fashion-mnist", "cifar10"] = "digits"
-    """The data set."""
-    train_size: int | None = None
-    """Use so many training examples, drawn anew for each seed; a smaller set is part of a larger one."""
-    validation_size: int | None = None
-    """Training examples set apart for validation, the same for every seed. Default: a tenth of the training data."""
-    test_size: int | None = None
-    """Use only the first so many test examples."""
-    inputs: Literal["standardised", "unit"] = "standardised"
-    """Pixels with mean 0 and deviation 1 over the training data, or between 0 and 1."""
     augment: Literal["none", "flip", "crop", "flip-crop"] = "none"
     """Random horizontal flips; random crops of the image padded by 4 zero pixels."""
 

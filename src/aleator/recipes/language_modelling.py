@@ -22,10 +22,9 @@ from torch.nn import functional as F
 
 from aleator.data import TextCorpus, load, read_texts
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
-from aleator.experiment.model_state import load_training_state, training_state
 from aleator.random import Streams
 from aleator.recipes.language_models import language_model, weight_norms
-from aleator.recipes.training import make_optimizer, make_schedule, placed
+from aleator.recipes.training import GradientTask, make_optimizer, make_schedule, placed
 from aleator.recipes.windows import ProportionalWindows
 
 if TYPE_CHECKING:
@@ -42,10 +41,11 @@ class HeldOut(NamedTuple):
     domains: Int64[Tensor, " n"]
 
 
-class LanguageTask:
+class LanguageTask(GradientTask):
     """A language model in training; see `aleator.experiment.Task`."""
 
     headline = Headline("bits_per_byte", "min")
+    sampler: ProportionalWindows
 
     def __init__(self, options: Language, streams: Streams, accelerator: Accelerator) -> None:
         self.options = options
@@ -132,24 +132,6 @@ class LanguageTask:
                 metrics[f"bits_per_byte/{name}"] = total / number / math.log(2)
         metrics["weight_norm"], metrics["spectral_norm"] = weight_norms(self.model)
         return metrics
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return weights, optimizer, schedule and the position in the data."""
-        scaler = self.accelerator.scaler
-        return {
-            **training_state(self.model, self.optimizer),
-            "schedule": self.schedule.state_dict(),
-            "sampler": self.sampler.state_dict(),
-            "scaler": scaler.state_dict() if scaler is not None else None,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was called."""
-        load_training_state(self.model, self.optimizer, state)
-        self.schedule.load_state_dict(state["schedule"])
-        self.sampler.load_state_dict(state["sampler"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def _loss(self, windows: Int64[Tensor, "batch length"]) -> Tensor:
         return self._nats(windows).mean()
