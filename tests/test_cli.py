@@ -38,7 +38,9 @@ def test_help_lists_every_verb(args, capsys):
     assert all(verb in text for verb in VERBS)
 
 
-@pytest.mark.parametrize("args", [["run"], ["compare"], ["data"], ["list"], ["new"], ["report"], ["data", "fetch"]])
+@pytest.mark.parametrize(
+    "args", [["run"], ["compare"], ["data"], ["list"], ["new"], ["report"], ["data", "fetch"], ["mixture", "plan"]]
+)
 def test_every_verb_has_a_help(args, capsys):
     assert main([*args, "--help"]) == 0
     assert f"usage: aleator {' '.join(args)}" in capsys.readouterr().out
@@ -59,7 +61,10 @@ def test_compare_takes_seeds_and_no_seed(capsys):
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        (["rnu"], "unknown command 'rnu'; did you mean 'run'? (commands: list, run, compare, report, data, new)"),
+        (
+            ["rnu"],
+            "unknown command 'rnu'; did you mean 'run'? (commands: list, run, compare, report, data, mixture, new)",
+        ),
         (["list", "recipe"], "WHAT must be one of all, methods, recipes, data, got 'recipe'; did you mean 'recipes'?"),
         (["data"], "a verb is missing, write aleator data VERB (verbs: list, fetch, verify)"),
         (["data", "fetsh"], "unknown verb 'fetsh'; did you mean 'fetch'? (verbs: list, fetch, verify)"),

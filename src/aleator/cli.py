@@ -22,6 +22,7 @@ VERBS = {
     "compare": ("compare", "Compare variants of a recipe over several seeds, with intervals and a report."),
     "report": ("report", "Write the report of a run or a comparison again."),
     "data": ("data_sets", "List, download and check data sets."),
+    "mixture": ("mixture", "Plan a mixture of domains of different size."),
     "new": ("new", "Write a recipe of your own that runs as it is."),
 }
 

@@ -1,7 +1,8 @@
 """Which examples a step sees, how many, and where they come from.
 
-`RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; ``load`` knows images,
-texts and treebanks by name, `read_texts` takes a user's own files, and `InMemoryLoader` hands out batches.
+`RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; `DomainMixture` says in
+what proportion domains are shown and `MixtureSampler` draws from them. ``load`` knows images, texts and treebanks by
+name, `read_texts` takes a user's own files, and `InMemoryLoader` hands out batches.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,47 +16,83 @@ if TYPE_CHECKING:
     from aleator.data.datasets import load
     from aleator.data.images import Examples, LabelledImages
     from aleator.data.in_memory import InMemoryLoader
+    from aleator.data.mixture import DomainMixture
+    from aleator.data.mixture_sampler import MixtureSampler
+    from aleator.data.mixture_schedules import (
+        AnnealedTemperature,
+        AutoCooldown,
+        Cooldown,
+        MixtureSchedule,
+        OrderMatters,
+        TemperatureSteps,
+        Unimax,
+    )
     from aleator.data.repeated_random import RepeatedRandomSampler
+    from aleator.data.temperature import scalarization_weights, temperature_probabilities, variance_factor
     from aleator.data.texts import ParallelCorpus, TextCorpus, TextDomain, read_texts
     from aleator.data.treebanks import TaggedSentence, Treebank
 
 __all__ = [
     "CATALOG",
+    "AnnealedTemperature",
+    "AutoCooldown",
     "BudgetPlan",
+    "Cooldown",
     "DatasetInfo",
+    "DomainMixture",
     "Examples",
     "FileStatus",
     "ImageFacts",
     "InMemoryLoader",
     "LabelledImages",
+    "MixtureSampler",
+    "MixtureSchedule",
+    "OrderMatters",
     "ParallelCorpus",
     "RemoteFile",
     "RepeatedRandomSampler",
     "TaggedSentence",
+    "TemperatureSteps",
     "TextCorpus",
     "TextDomain",
     "Treebank",
+    "Unimax",
     "fetch",
     "load",
     "lookup",
     "read_texts",
+    "scalarization_weights",
+    "temperature_probabilities",
+    "variance_factor",
     "verify",
 ]
 
-# What needs torch is imported when it is first asked for: data sets can be listed and fetched without it.
+# What needs torch, or numbers, is imported when it is first asked for: data sets can be listed and fetched without it.
 _LATER = {
+    "AnnealedTemperature": "mixture_schedules",
+    "AutoCooldown": "mixture_schedules",
     "BudgetPlan": "budget",
+    "Cooldown": "mixture_schedules",
+    "DomainMixture": "mixture",
     "Examples": "images",
     "InMemoryLoader": "in_memory",
     "LabelledImages": "images",
+    "MixtureSampler": "mixture_sampler",
+    "MixtureSchedule": "mixture_schedules",
+    "OrderMatters": "mixture_schedules",
     "ParallelCorpus": "texts",
     "RepeatedRandomSampler": "repeated_random",
     "TaggedSentence": "treebanks",
+    "TemperatureSteps": "mixture_schedules",
     "TextCorpus": "texts",
     "TextDomain": "texts",
     "Treebank": "treebanks",
+    "Unimax": "mixture_schedules",
     "load": "datasets",
     "read_texts": "texts",
+    "scalarization_weights": "temperature",
+    "temperature_probabilities": "temperature",
+    "variance_factor": "temperature",
 }
 
 
