@@ -71,7 +71,8 @@ def test_compare_takes_seeds_and_no_seed(capsys):
         (["data", "fetch"], "NAME is missing: it must be text"),
         (
             ["run", "clasify"],
-            "unknown recipe 'clasify'; did you mean 'classify'? (recipes: classify, language; or path/to/file.py:Class)",
+            "unknown recipe 'clasify'; did you mean 'classify'? "
+            "(recipes: classify, language; or path/to/file.py:Class)",
         ),
         (
             ["run", "--seed", "3"],
