@@ -47,9 +47,9 @@ def test_verdicts_follow_from_the_figures(method):
 
 @pytest.mark.parametrize("method", WITH_EXPERIMENTS)
 def test_every_committed_command_is_accepted(method, mirror, capsys):
-    length = {"classify": "rounds", "curve": "step", "language": "steps"}
+    length = {"classify": "rounds", "curve": "step", "gates": "rounds"}
     for experiment in evidence.experiments_of(method):
-        field = length[experiment.arguments[0]]
+        field = length.get(experiment.arguments[0], "steps")
         assert main(["compare", *experiment.arguments, f"--{field}", "0"]) == 2
         assert f"{field} must be positive and finite, got 0" in capsys.readouterr().err
 
@@ -96,5 +96,5 @@ def test_stale_table_is_found_and_mended(tmp_path, monkeypatch):
 
 
 def test_unknown_method_is_named():
-    with pytest.raises(ValueError, match="method must be one of lamb, learning-curves, rs2, spectra, got 'rs3'"):
+    with pytest.raises(ValueError, match=r"method must be one of .*lamb, .*, got 'rs3'"):
         evidence.experiments_of("rs3")
