@@ -60,6 +60,13 @@ METHODS = (
         paper="Jiang et al. 2026, arXiv 2603.14315",
     ),
     Method(
+        name="cooldown",
+        room="aleator.data",
+        import_path="aleator.data:Cooldown",
+        summary="mixtures of domains: small ones are sampled more often first, and in proportion to size afterwards",
+        paper="Li et al. 2024, arXiv 2410.04579",
+    ),
+    Method(
         name="learning-curves",
         room="aleator.stats",
         import_path="aleator.stats:LearningTrace",

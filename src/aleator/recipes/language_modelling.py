@@ -3,8 +3,9 @@
     bits per byte = −(1/N) Σ_i log₂ p(byte_i | the bytes before it in its window)
 
 Streams: ``init`` for the weights, ``data`` for the windows. Runs of one seed share them, so variants differ only in
-what they change. Held-out bytes are cut into windows of ``context`` that do not overlap, the same for every seed; the
-first bytes of a window are predicted from little, so a longer context has better figures.
+what they change; under two mixtures each domain's windows come in the same order, at their own pace. Held-out bytes are
+cut into windows of ``context`` that do not overlap, the same for every seed; the first bytes of a window are predicted
+from little, so a longer context has better figures.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
 from aleator.data import TextCorpus, load, read_texts
+from aleator.data.mixture_schedules import TemperatureSchedule
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
+from aleator.losses import scalarized_loss
 from aleator.random import Streams
 from aleator.recipes.language_models import language_model, weight_norms
+from aleator.recipes.mixtures import drawn_from, make_mixture
 from aleator.recipes.training import GradientTask, make_optimizer, make_schedule, placed
-from aleator.recipes.windows import ProportionalWindows
+from aleator.recipes.windows import TrainingWindows, Windows
 
 if TYPE_CHECKING:
     from aleator.recipes.language import Language
@@ -45,7 +49,7 @@ class LanguageTask(GradientTask):
     """A language model in training; see `aleator.experiment.Task`."""
 
     headline = Headline("bits_per_byte", "min")
-    sampler: ProportionalWindows
+    sampler: TrainingWindows
 
     def __init__(self, options: Language, streams: Streams, accelerator: Accelerator) -> None:
         self.options = options
@@ -53,23 +57,25 @@ class LanguageTask(GradientTask):
         self.dtype = torch.float64 if options.precision == "float64" else torch.float32
         self.budget = Budget(options.steps, "steps")
 
-        # Bytes: all training domains in one row, each beginning where the one before it ends.
         corpus = _corpus(options)
         device = accelerator.device
         self.names = [domain.name for domain in corpus.domains]
-        self.train = torch.cat([domain.train for domain in corpus.domains]).to(device)
-        lengths = [len(domain.train) for domain in corpus.domains]
-        self.begins = (torch.tensor(lengths).cumsum(0) - torch.tensor(lengths)).to(device)
         self.held_out = {
             "validation": _held_out({d.name: d.validation for d in corpus.domains}, "validation", options, device),
             "test": _held_out({d.name: d.test for d in corpus.domains}, "test", options, device),
         }
 
-        # Which windows a step sees.
-        self.sampler = ProportionalWindows(
-            [_windows(d.name, "training", len(d.train), options.context) for d in corpus.domains],
+        # In what proportion domains are to count, and which windows a step sees.
+        texts = _training_texts(corpus, options)
+        sizes = {name: len(text) for name, text in texts.items()}
+        self.mixture = make_mixture(options, sizes, options.steps, options.batch_size * options.context)
+        self.sampler = TrainingWindows(
+            texts,
+            drawn_from(self.mixture, options),
+            options.context,
             options.batch_size,
             generator=streams.generator("data"),
+            device=device,
             num_replicas=accelerator.num_processes,
             rank=accelerator.process_index,
         )
@@ -88,27 +94,36 @@ class LanguageTask(GradientTask):
             max_grad_norm=options.max_grad_norm,
         )
 
-    def train_batches(self) -> Iterator[Int64[Tensor, "batch length"]]:
-        """Yield this process's windows of every step, one byte longer than the context."""
-        inside = torch.arange(self.options.context + 1, device=self.train.device)
-        while True:
-            domains, starts = (indices.to(self.train.device) for indices in self.sampler.take())
-            yield self.train[(self.begins[domains] + starts)[:, None] + inside].long()
+    def train_batches(self) -> Iterator[Windows]:
+        """Yield this process's windows of every step."""
+        return iter(self.sampler)
 
-    def train_step(self, batch: Int64[Tensor, "batch length"]) -> StepResult:
+    def train_step(self, batch: Windows) -> StepResult:
         """Take one step on a batch of windows."""
         lr = torch.tensor(self.schedule.get_last_lr()[0])
+        weights = self._weights(batch)
+        pieces = min(self.options.accumulate, len(batch.bytes))
+        # Quotas come in the order of the domains, so pieces are taken in turns: each holds something of all.
+        cut = [(batch.bytes[i::pieces], batch.domains[i::pieces]) for i in range(pieces)]
         report = self.gradient_step(
-            [(len(piece), partial(self._loss, piece)) for piece in batch.chunk(self.options.accumulate)],
+            [(len(domains), partial(self._loss, windows, domains, weights)) for windows, domains in cut],
             total=self.options.batch_size,
         )
-        metrics = {"loss": report.loss, "bits_per_byte": report.loss / math.log(2), "lr": lr}
+        metrics = {"loss": report.loss, "lr": lr}
+        if weights is None:
+            metrics["bits_per_byte"] = report.loss / math.log(2)
+        if len(self.names) > 1 and isinstance(schedule := self.mixture.schedule, TemperatureSchedule):
+            metrics["temperature"] = torch.tensor(schedule.temperature(batch.step, self.options.steps))
         if report.gradient_norm is not None:
             metrics["gradient_norm"] = report.gradient_norm
         return StepResult(metrics, examples=self.options.batch_size, skipped=report.skipped)
 
     def evaluate(self, split: Split) -> dict[str, float]:
-        """Return bits per byte over the bytes of all domains, of each of several domains, and norms of the weights."""
+        """Return bits per byte over the bytes of all domains, and norms of the weights.
+
+        Of each of several domains also bits per byte, and how often its bytes were predicted in training. Bits of
+        validation are told to `AutoCooldown`.
+        """
         held_out, processes = self.held_out[split], self.accelerator.num_processes
         count, length = len(held_out.windows), self.options.context
         # Every process takes as many, for a sharded model gathers its weights in every pass; what is too much has no
@@ -128,13 +143,44 @@ class LanguageTask(GradientTask):
         nats_of, bytes_of = self.accelerator.reduce(sums, reduction="sum").tolist()
         metrics = {"bits_per_byte": sum(nats_of) / sum(bytes_of) / math.log(2)}
         if len(self.names) > 1:
-            for name, total, number in zip(self.names, nats_of, bytes_of, strict=True):
-                metrics[f"bits_per_byte/{name}"] = total / number / math.log(2)
+            each = zip(self.names, nats_of, bytes_of, strict=True)
+            bits = {name: total / number / math.log(2) for name, total, number in each}
+            metrics |= {f"bits_per_byte/{name}": value for name, value in bits.items()}
+            metrics |= {f"epochs/{name}": value for name, value in self.sampler.epochs.items()}
+            if split == "validation":
+                self.mixture.observe(self.sampler.step, bits)
         metrics["weight_norm"], metrics["spectral_norm"] = weight_norms(self.model)
         return metrics
 
-    def _loss(self, windows: Int64[Tensor, "batch length"]) -> Tensor:
-        return self._nats(windows).mean()
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, optimizer, schedule, and the positions in the data and the mixture."""
+        # Where losses are weighted, windows are drawn from another mixture than the one that observes.
+        return {**super().state_dict(), "mixture": self.mixture.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was called."""
+        super().load_state_dict(state)
+        self.mixture.load_state_dict(state["mixture"])
+
+    def _weights(self, batch: Windows) -> Float[Tensor, " domains"] | None:
+        """Return the weights of the domains in this step, so normalised that a batch's loss is divided by its size."""
+        if self.options.weighting == "sampling":
+            return None
+        weights = torch.from_numpy(self.mixture.scalarization_weights(batch.step)).to(batch.bytes.device, self.dtype)
+        if self.options.normalize != "weights":
+            return weights
+        # The sum is that of all pieces and processes, so that cutting a batch does not change the step.
+        total: Tensor = self.accelerator.reduce(weights[batch.domains].sum(), reduction="sum")
+        return weights * (self.options.batch_size / total)
+
+    def _loss(
+        self,
+        windows: Int64[Tensor, "batch length"],
+        domains: Int64[Tensor, " batch"],
+        weights: Float[Tensor, " domains"] | None,
+    ) -> Tensor:
+        nats = self._nats(windows)
+        return nats.mean() if weights is None else scalarized_loss(nats.mean(1), domains, weights)
 
     def _nats(self, windows: Int64[Tensor, "batch length"]) -> Tensor:
         """Return −ln p of every byte but the first, [batch, length − 1]."""
@@ -146,29 +192,49 @@ def _corpus(options: Language) -> TextCorpus:
     if options.files:
         corpus = read_texts(options.paths)
     else:
-        found: Any = load(options.data or "tinyshakespeare")
-        corpus = found if isinstance(found, TextCorpus) else found.corpus()  # a treebank has a text, too
+        found: list[Any] = [load(name) for name in options.data or ("tinyshakespeare",)]
+        corpora = [each if isinstance(each, TextCorpus) else each.corpus() for each in found]  # treebanks have a text
+        corpus = corpora[0]
+        if len(corpora) > 1:
+            name = " and ".join(each.name for each in corpora)
+            corpus = TextCorpus(name, tuple(domain for each in corpora for domain in each.domains))
     return corpus.only(options.domains) if options.domains else corpus
 
 
+def _training_texts(corpus: TextCorpus, options: Language) -> dict[str, Tensor]:
+    """Return the training bytes of every domain, cut as ``domain_bytes`` says.
+
+    Raises:
+        ValueError: if there is no such domain, or it has fewer bytes, or one has not enough for a window.
+    """
+    texts = {domain.name: domain.train for domain in corpus.domains}
+    for name, count in options.most_bytes.items():
+        if name not in texts:
+            raise ValueError(f"domain_bytes must name one of the domains {', '.join(texts)}, got {name!r}")
+        if count > len(texts[name]):
+            raise ValueError(f"domain_bytes must be at most {len(texts[name])} for {name!r}, got {count}")
+        texts[name] = texts[name][:count]
+    for name, text in texts.items():
+        _check_window(name, "training", len(text), options.context)
+    return texts
+
+
 def _held_out(texts: dict[str, Tensor], part: str, options: Language, device: torch.device) -> HeldOut:
-    """Cut the first bytes of every domain into windows; each begins with the last byte of the one before it."""
+    """Cut the first bytes of every domain into windows; each begins with the last byte of the one before it.
+
+    Raises:
+        ValueError: if a domain has not enough for a window.
+    """
     windows, domains = [], []
     for index, (name, text) in enumerate(texts.items()):
         text = text[: options.eval_bytes]
-        _windows(name, part, len(text), options.context)
+        _check_window(name, part, len(text), options.context)
         cut = text.unfold(0, options.context + 1, options.context)
         windows.append(cut)
         domains.append(torch.full((len(cut),), index))
     return HeldOut(torch.cat(windows).to(device), torch.cat(domains).to(device))
 
 
-def _windows(name: str, part: str, length: int, context: int) -> int:
-    """Return how many windows of one byte more than the context there are.
-
-    Raises:
-        ValueError: if there is none.
-    """
+def _check_window(name: str, part: str, length: int, context: int) -> None:
     if length <= context:
         raise ValueError(f"context must be below the {length} {part} bytes of domain {name!r}, got {context}")
-    return length - context
