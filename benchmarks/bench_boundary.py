@@ -51,7 +51,7 @@ def _dense(hidden: Tensor, boundaries: Tensor, null: Tensor) -> Tensor:
 
 def _step(made: Pass, hidden: Tensor, boundaries: Tensor, null: Tensor, weight: Tensor) -> None:
     hidden.grad = boundaries.grad = null.grad = None
-    made(hidden, boundaries, null).backward(weight)
+    made(hidden, boundaries, null).backward(weight)  # type: ignore[no-untyped-call]
 
 
 def _saved_bytes(made: Pass, hidden: Tensor, boundaries: Tensor, null: Tensor, _: Tensor) -> int:

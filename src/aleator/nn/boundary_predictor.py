@@ -1,10 +1,10 @@
 """A boundary predictor: a stochastic binary neuron at every position, which says where a segment ends.
 
-    z_t = MLP(h_t),    p_t = σ(z_t),    b_t = 1[z_t + logit u_t > 0],  u_t ~ U(0, 1)
+    z_t = MLP(h_t),    p_t = σ(z_t),    b_t = 1[u_t < p_t],  u_t ~ U(0, 1)
 
-so P(b_t = 1) = p_t. The gradient of b_t is that of an estimator; by default of the relaxed Bernoulli variable
-s_t = σ((z_t + logit u_t)/τ), straight through: ∂b_t/∂z_t := s_t(1 − s_t)/τ. Noise is drawn in evaluation too, unless
-asked otherwise: a predictor whose probabilities sum to the wanted rate may have no p_t above ½.
+A boundary is a stochastic binary unit, and its gradient that of a `GateEstimator`; by default that of the relaxed
+Bernoulli variable s_t = σ((z_t − logit u_t)/τ), straight through: ∂b_t/∂z_t := s_t(1 − s_t)/τ. Noise is drawn
+in evaluation too, unless asked otherwise: where the probabilities sum to the wanted rate, there may be none above ½.
 
 O. Ahia et al., "MAGNET: Improving the Multilingual Fairness of Language Models with Adaptive Gradient-Based
 Tokenization", NeurIPS 2024, arXiv 2407.08818.
@@ -13,24 +13,17 @@ Tokenization", NeurIPS 2024, arXiv 2407.08818.
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from aleator.nn.boundary_losses import check_rate
+from aleator.nn.gate_estimator import GateEstimator
+from aleator.nn.stochastic_binary import RelaxedBernoulliST
 
 EvalBoundaries = Literal["sample", "threshold", "rate"]
-
-
-class BoundaryEstimator(Protocol):
-    """Draws hard values, exactly 0 or 1, from logits, and gives them a gradient."""
-
-    def __call__(
-        self, logits: Tensor, *, generator: torch.Generator | None = None, noise: Tensor | None = None
-    ) -> Tensor:
-        """Return the hard values; ``noise`` are the uniform numbers u to use instead of drawing them."""
 
 
 class Boundaries(NamedTuple):
@@ -58,7 +51,7 @@ class BoundaryPredictor(nn.Module):
         temperature: τ of the default estimator, positive.
         init_rate: α in (0, 1): the last bias starts at logit α, so that training starts near the target. None leaves
             it at 0, as the authors do.
-        estimator: in place of the relaxed Bernoulli variable; see `BoundaryEstimator`.
+        estimator: in place of the relaxed Bernoulli variable, one whose gates are 0 or 1; it may be exchanged later.
         eval_boundaries: what happens in evaluation: ``"sample"``; ``"threshold"``, p > ½; or ``"rate"``, z above the
             threshold that `calibrate` found.
 
@@ -75,19 +68,18 @@ class BoundaryPredictor(nn.Module):
         *,
         temperature: float = 0.5,
         init_rate: float | None = None,
-        estimator: BoundaryEstimator | None = None,
+        estimator: GateEstimator | None = None,
         eval_boundaries: EvalBoundaries = "sample",
     ) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
         if eval_boundaries not in ("sample", "threshold", "rate"):
             raise ValueError(f'eval_boundaries must be "sample", "threshold" or "rate", got {eval_boundaries!r}')
         if init_rate is not None:
             check_rate("init_rate", init_rate)
-        self.temperature = temperature
+        if estimator is not None and not estimator.binary:
+            raise ValueError(f"estimator must give gates that are 0 or 1, got {estimator!r}")
         self.init_rate = init_rate
-        self.estimator = estimator if estimator is not None else self._relaxed_bernoulli
+        self.estimator = estimator if estimator is not None else RelaxedBernoulliST(temperature)
         self.eval_boundaries = eval_boundaries
         self.hidden = nn.Linear(d_model, d_hidden)
         self.output = nn.Linear(d_hidden, 1)
@@ -104,7 +96,7 @@ class BoundaryPredictor(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             wide = torch.promote_types(hidden.dtype, self.output.weight.dtype)
             z: Tensor = self.output(nn.functional.gelu(self.hidden(hidden.to(wide)))).squeeze(-1)
-            return z
+            return z.to(torch.promote_types(z.dtype, torch.float32))
 
     def forward(
         self,
@@ -130,7 +122,7 @@ class BoundaryPredictor(nn.Module):
                 raise ValueError(f"{name} must have shape {tuple(hidden.shape[:2])}, got {tuple(given.shape)}")
         logits = self.logits(hidden)
         with torch.autocast(hidden.device.type, enabled=False):
-            soft = logits.sigmoid()
+            soft = self.estimator.probability(logits)
             if self.training or self.eval_boundaries == "sample":
                 boundaries = self.estimator(logits, generator=generator, noise=noise)
             else:
@@ -167,12 +159,3 @@ class BoundaryPredictor(nn.Module):
         if bool(self.threshold.isnan()):
             raise RuntimeError('eval_boundaries="rate" needs a call of calibrate first')
         return self.threshold
-
-    def _relaxed_bernoulli(
-        self, logits: Tensor, *, generator: torch.Generator | None = None, noise: Tensor | None = None
-    ) -> Tensor:
-        if noise is None:
-            noise = torch.rand(logits.shape, generator=generator, dtype=logits.dtype, device=logits.device)
-        soft = ((logits + noise.to(logits.dtype).logit()) / self.temperature).sigmoid()
-        hard = (soft > 0.5).to(soft.dtype)
-        return hard - soft.detach() + soft  # exactly 0 or 1: 1 − s is exact for s ≥ ½
