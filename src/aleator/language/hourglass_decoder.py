@@ -6,7 +6,7 @@ one new token for the layers in the middle, so these run αL times for L bytes. 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from aleator.nn.segments import EPS
 _LONGEST_CHARACTER = 4  # bytes
 
 
+@runtime_checkable
 class Hourglass(Protocol):
     """What is needed of the model."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -36,6 +36,7 @@ class Measure(NamedTuple):
     predicted: Float[Tensor, " rows"]
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """Reads a text id by id."""
 

@@ -196,7 +196,7 @@ class MagnetLM(LanguageModel):
             raise ValueError(f"noise must have the shape of ids, {tuple(ids.shape)}, got {tuple(noise.shape)}")
         routes = self.scripts.rows_by_predictor(scripts, len(ids))
         hidden = self.read(ids)
-        if noise is None:
+        if noise is None and self._samples():
             # For the whole batch at once: what a row gets does not depend on the scripts of the others.
             noise = torch.rand(ids.shape, generator=generator, device=ids.device)
         allowed = self._allowed(ids, mask)
@@ -296,8 +296,7 @@ class MagnetLM(LanguageModel):
         """
         output = self(ids, scripts, mask, generator=generator)
         nats, predicted = next_byte_nats(output.logits, ids, mask)
-        sampled = self.training or self.config["eval_boundaries"] == "sample"
-        return Measure((output.soft if sampled else output.boundaries).sum(1), nats, predicted)
+        return Measure((output.soft if self._samples() else output.boundaries).sum(1), nats, predicted)
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[tuple[Any, ...]]) -> None:
@@ -362,6 +361,9 @@ class MagnetLM(LanguageModel):
             return mask
         ends = ends_character(ids)
         return ends if mask is None else ends & mask
+
+    def _samples(self) -> bool:
+        return self.training or self.config["eval_boundaries"] == "sample"
 
     def _slots(self, boundaries: Tensor) -> int:
         if self.capacity is not None:
