@@ -59,7 +59,10 @@ def test_compare_takes_seeds_and_no_seed(capsys):
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        (["rnu"], "unknown command 'rnu'; did you mean 'run'? (commands: list, run, compare, report, data, new)"),
+        (
+            ["rnu"],
+            "unknown command 'rnu'; did you mean 'run'? (commands: list, run, compare, report, data, language, new)",
+        ),
         (["list", "recipe"], "WHAT must be one of all, methods, recipes, data, got 'recipe'; did you mean 'recipes'?"),
         (["data"], "a verb is missing, write aleator data VERB (verbs: list, fetch, verify)"),
         (["data", "fetsh"], "unknown verb 'fetsh'; did you mean 'fetch'? (verbs: list, fetch, verify)"),

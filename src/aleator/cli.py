@@ -22,6 +22,7 @@ VERBS = {
     "compare": ("compare", "Compare variants of a recipe over several seeds, with intervals and a report."),
     "report": ("report", "Write the report of a run or a comparison again."),
     "data": ("data_sets", "List, download and check data sets."),
+    "language": ("language", "Say how evenly a language model treats languages."),
     "new": ("new", "Write a recipe of your own that runs as it is."),
 }
 
