@@ -62,13 +62,12 @@ class RelativeAttention(nn.Module):
             k, values = torch.cat([before[0], k], dim=2), torch.cat([before[1], values], dim=2)
         total = k.shape[2]
         r = self.position(distances).view(total, self.n_heads, self.d_head).permute(1, 2, 0)
-        by_content = (q + u.unsqueeze(1)) @ k.mT
-        by_distance = relative_shift((q + v.unsqueeze(1)) @ r)
+        by_distance = relative_shift((q + v.unsqueeze(1)) @ r) / math.sqrt(self.d_head)
         later = torch.ones(new, total, dtype=torch.bool, device=x.device).triu(total - new + 1)
-        scores = (by_content + by_distance) / math.sqrt(self.d_head)
-        weights = scores.masked_fill(later, -math.inf).softmax(-1)
-        weights = nn.functional.dropout(weights, self.dropout, self.training)
-        mixed = (weights.to(values.dtype) @ values).transpose(1, 2).reshape(batch, new, -1)
+        bias = by_distance.masked_fill(later, -math.inf)
+        dropout = self.dropout if self.training else 0.0
+        mixed = nn.functional.scaled_dot_product_attention(q + u.unsqueeze(1), k, values, bias, dropout)
+        mixed = mixed.transpose(1, 2).reshape(batch, new, -1)
         return self.output(mixed), (k, values)
 
 
