@@ -2,7 +2,11 @@
 
 from aleator.nn.boundary_losses import binomial_boundary_loss, hinge_boundary_loss
 from aleator.nn.boundary_predictor import Boundaries, BoundaryPredictor, EvalBoundaries
+from aleator.nn.conditional_linear import ConditionalLinear
+from aleator.nn.estimator_report import EstimatorReport, estimator_report
 from aleator.nn.gate_estimator import GateEstimator, StochasticUnits
+from aleator.nn.gated_linear import gated_linear
+from aleator.nn.gradient_audit import Audit, GradientAudit
 from aleator.nn.noisy_relu import NoisyReLU, noisy_relu
 from aleator.nn.score_function import (
     BernoulliReinforce,
@@ -16,6 +20,7 @@ from aleator.nn.score_function import (
     surrogate,
 )
 from aleator.nn.segments import segment_broadcast, segment_mean
+from aleator.nn.sparsity import SparsityController, sparsity_penalty
 from aleator.nn.stochastic_binary import (
     STS,
     BernoulliST,
@@ -29,22 +34,29 @@ from aleator.nn.stochastic_binary import (
 
 __all__ = [
     "STS",
+    "Audit",
     "BernoulliReinforce",
     "BernoulliST",
     "Boundaries",
     "BoundaryPredictor",
+    "ConditionalLinear",
+    "EstimatorReport",
     "EvalBoundaries",
     "GateEstimator",
+    "GradientAudit",
     "MinVarianceBaseline",
     "NoisyReLU",
     "ReinMaxBernoulli",
     "RelaxedBernoulliST",
+    "SparsityController",
     "StochasticUnits",
     "arm",
     "bernoulli_reinforce",
     "bernoulli_st",
     "binomial_boundary_loss",
     "disarm",
+    "estimator_report",
+    "gated_linear",
     "hinge_boundary_loss",
     "noisy_relu",
     "reinforce",
@@ -54,6 +66,7 @@ __all__ = [
     "score_loss",
     "segment_broadcast",
     "segment_mean",
+    "sparsity_penalty",
     "sts",
     "surrogate",
 ]
