@@ -163,6 +163,20 @@ def test_capacity_one_ignores_nothing_and_less_bounds_the_segments():
     assert lengths == [1 + math.ceil(2.4)]
 
 
+def test_with_a_capacity_no_step_reads_a_value_of_the_device():
+    # Tensors of the device "meta" have no values: whatever reads one fails.
+    ids, _ = batch(4)
+    mask = torch.ones_like(ids, dtype=torch.bool).to("meta")
+    for options in ({"utf8_safe": True}, {"boundary_loss": "hinge"}):
+        model = magnet(capacity=0.5, **options).to("meta")
+        loss, parts = model.loss(ids.to("meta"), MIXED, mask)
+        loss.backward()
+        assert parts.compression["indic"].device.type == "meta"
+        assert model.predictor("cyrl").hidden.weight.grad is not None
+    with pytest.raises(RuntimeError, match="meta"):
+        magnet().to("meta").loss(ids.to("meta"), MIXED)
+
+
 def test_every_predictor_gets_a_gradient_whatever_is_in_the_batch():
     model = magnet()
     ids, noise = batch(2)

@@ -59,6 +59,13 @@ METHODS = (
         summary="soft spectral clipping: bounds the singular values of every update of AdamW and its kin",
         paper="Jiang et al. 2026, arXiv 2603.14315",
     ),
+    Method(
+        name="magnet",
+        room="aleator.language",
+        import_path="aleator.language:MagnetLM",
+        summary="MAGNET: a byte-level language model that learns its segments, with a rate for each script",
+        paper="Ahia et al. 2024, arXiv 2407.08818",
+    ),
 )
 
 

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -27,53 +26,15 @@ from torch import Tensor, nn
 from aleator.language.bytes_vocabulary import ends_character
 from aleator.language.hourglass import Stack, initialise
 from aleator.language.hourglass_decoder import HourglassDecoder
+from aleator.language.hourglass_loss import BoundaryLoss, LossParts, MagnetOutput, hourglass_loss, on_device
 from aleator.language.language_model import LanguageModel, Measure, check_batch, check_sizes, next_byte_nats
 from aleator.language.routing import Routing, Scripts
 from aleator.nn import (
     BoundaryPredictor,
     EvalBoundaries,
-    binomial_boundary_loss,
-    hinge_boundary_loss,
     segment_broadcast,
     segment_mean,
 )
-
-BoundaryLoss = Literal["binomial", "hinge"]
-
-HINGE_DEVIATIONS = 3  # FLEXITOKENS: β = α − 3σ; here σ is the binomial standard deviation √(α(1 − α)/n) of a rate
-
-
-class MagnetOutput(NamedTuple):
-    """What the model computed, in the order of the input.
-
-    Attributes:
-        logits: at position t for byte t + 1.
-        boundaries: b, 0 or 1, with the estimator's gradient; 0 at padding.
-        soft: the probability of each boundary.
-    """
-
-    logits: Float[Tensor, "rows length vocab"]
-    boundaries: Float[Tensor, "rows length"]
-    soft: Float[Tensor, "rows length"]
-
-
-@dataclass(frozen=True)
-class LossParts:
-    """What the loss is made of, without gradients, as 0-d tensors that nobody has waited for.
-
-    Attributes:
-        lm: mean nats per predicted byte. Divided by ln 2 it is bits per byte.
-        boundary: mean boundary loss of the rows of each script in the batch.
-        rate: boundaries per position.
-        probability: mean probability of a boundary.
-        compression: positions per boundary; the number of positions where there is no boundary.
-    """
-
-    lm: Float[Tensor, ""]
-    boundary: dict[str, Float[Tensor, ""]]
-    rate: dict[str, Float[Tensor, ""]]
-    probability: dict[str, Float[Tensor, ""]]
-    compression: dict[str, Float[Tensor, ""]]
 
 
 class MagnetLM(LanguageModel):
@@ -202,14 +163,15 @@ class MagnetLM(LanguageModel):
         allowed = self._allowed(ids, mask)
         found, order = [], []
         for key, rows in routes.items():
-            at = None if len(routes) == 1 else _on(ids.device, rows)
+            at = None if len(routes) == 1 else on_device(ids.device, rows)
             inputs = [_rows(tensor, at) for tensor in (hidden, noise, allowed)]
             found.append(self.predictor(key)(inputs[0], noise=inputs[1], allowed=inputs[2]))
             order += rows
-        soft, boundaries = (
-            found[0][i] if len(found) == 1 else torch.cat([part[i] for part in found])[_on(ids.device, _inverse(order))]
-            for i in (1, 2)
-        )
+        soft = torch.cat([part.soft for part in found])
+        boundaries = torch.cat([part.boundaries for part in found])
+        if len(routes) > 1:
+            back = on_device(ids.device, _inverse(order))
+            soft, boundaries = soft.index_select(0, back), boundaries.index_select(0, back)
         null: Tensor = self.null
         if self.training:
             for key in self.predictors.keys() - routes.keys():
@@ -257,30 +219,7 @@ class MagnetLM(LanguageModel):
             mask: False at padding.
             boundary_weight: factor of the boundary loss, for example one that grows in the beginning.
         """
-        nats, predicted = next_byte_nats(output.logits, ids, mask)
-        lm = nats.sum() / predicted.sum().clamp(min=1)
-        boundaries = output.boundaries
-        rate = _on(ids.device, [self.scripts.rates[name] for name in scripts], boundaries.dtype)
-        positions = boundaries.new_full((len(ids),), ids.shape[1]) if mask is None else mask.sum(1).to(boundaries.dtype)
-        if self.boundary_loss == "binomial":
-            by_row = binomial_boundary_loss(boundaries, rate, mask)
-        else:
-            deviation = (rate * (1 - rate) / positions.clamp(min=1)).sqrt()
-            by_row = hinge_boundary_loss(boundaries, rate, (rate - HINGE_DEVIATIONS * deviation).clamp(min=0), mask)
-        routes = self.scripts.rows_by_predictor(scripts, len(ids))
-        weights = [0.0] * len(ids)
-        for rows in routes.values():
-            for row in rows:
-                weights[row] = 1 / (len(rows) * len(routes))
-        loss = lm + boundary_weight * (by_row * _on(ids.device, weights, by_row.dtype)).sum()
-
-        names = list(dict.fromkeys(scripts))
-        member = _on(ids.device, [[float(name == row) for row in scripts] for name in names], boundaries.dtype)
-        per_row = torch.stack([by_row, boundaries.sum(1), output.soft.sum(1), positions, torch.ones_like(positions)], 1)
-        losses, counts, expected, total, rows_ = (member @ per_row.detach()).unbind(1)
-        columns = (losses / rows_, counts / total, expected / total, total / counts.clamp(min=1))
-        named = [dict(zip(names, column.unbind(), strict=True)) for column in columns]
-        return loss, LossParts(lm.detach(), *named)
+        return hourglass_loss(output, ids, scripts, mask, self.scripts, self.boundary_loss, boundary_weight)
 
     @torch.no_grad()
     def measure(
@@ -386,12 +325,6 @@ class DynamicPoolingLM(MagnetLM):
         without = ("scripts", "languages", "routing")
         kept = {key: value for key, value in self.config.items() if key not in without}
         self.config = {**kept, "rate": rate, "names": list(names)}
-
-
-def _on(device: torch.device, values: Sequence[Any], dtype: torch.dtype | None = None) -> Tensor:
-    """Return numbers of the host on the device, without waiting for it."""
-    tensor = torch.tensor(values, dtype=dtype)
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _rows(tensor: Tensor | None, at: Tensor | None) -> Tensor | None:

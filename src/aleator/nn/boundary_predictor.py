@@ -12,6 +12,7 @@ Tokenization", NeurIPS 2024, arXiv 2407.08818.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Literal, NamedTuple
 
@@ -93,7 +94,7 @@ class BoundaryPredictor(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "batch length channels"]) -> Float[Tensor, "batch length"]:
         """Return z."""
-        with torch.autocast(hidden.device.type, enabled=False):
+        with _without_autocast(hidden.device.type):
             wide = torch.promote_types(hidden.dtype, self.output.weight.dtype)
             z: Tensor = self.output(nn.functional.gelu(self.hidden(hidden.to(wide)))).squeeze(-1)
             return z.to(torch.promote_types(z.dtype, torch.float32))
@@ -121,7 +122,7 @@ class BoundaryPredictor(nn.Module):
             if given is not None and given.shape != hidden.shape[:2]:
                 raise ValueError(f"{name} must have shape {tuple(hidden.shape[:2])}, got {tuple(given.shape)}")
         logits = self.logits(hidden)
-        with torch.autocast(hidden.device.type, enabled=False):
+        with _without_autocast(hidden.device.type):
             soft = self.estimator.probability(logits)
             if self.training or self.eval_boundaries == "sample":
                 boundaries = self.estimator(logits, generator=generator, noise=noise)
@@ -159,3 +160,9 @@ class BoundaryPredictor(nn.Module):
         if bool(self.threshold.isnan()):
             raise RuntimeError('eval_boundaries="rate" needs a call of calibrate first')
         return self.threshold
+
+
+def _without_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
