@@ -1,8 +1,9 @@
 """Aleator: stochastic training for PyTorch.
 
 The published methods that decide where randomness enters the training of a model, each an ordinary PyTorch object.
-``aleator.random`` says where random numbers come from, ``aleator.data`` which examples a step sees, ``aleator.optim``
-how a noisy gradient becomes a step; ``aleator compare`` says, with error bars, whether a method pays on your task.
+``aleator.random`` says where random numbers come from, ``aleator.data`` which examples a step sees, ``aleator.nn`` what
+is random inside the model, ``aleator.optim`` how a noisy gradient becomes a step; ``aleator compare`` says, with error
+bars, whether a method pays on your task.
 """
 
 from typing import TYPE_CHECKING, Any

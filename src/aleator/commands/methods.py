@@ -60,6 +60,13 @@ METHODS = (
         paper="Jiang et al. 2026, arXiv 2603.14315",
     ),
     Method(
+        name="stochastic-neurons",
+        room="aleator.nn",
+        import_path="aleator.nn:ConditionalLinear",
+        summary="random bits inside a model: gradients through them, and layers whose shut blocks are not computed",
+        paper="Bengio et al. 2013, arXiv 1308.3432",
+    ),
+    Method(
         name="magnet",
         room="aleator.language",
         import_path="aleator.language:MagnetLM",

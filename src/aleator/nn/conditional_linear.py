@@ -128,7 +128,7 @@ class ConditionalLinear(nn.Module):
             raise ValueError(f"penalty_weight must not be negative and must be finite, got {penalty_weight}")
         check_sparsity("sparsity", sparsity)
         estimator = _named(gate) if isinstance(gate, str) else gate
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        made: dict[str, Any] = {"device": torch.get_default_device() if device is None else device, "dtype": dtype}
         blocks = out_features // block
         rectified = isinstance(estimator, NoisyReLU)
         self.in_features, self.out_features, self.block, self.sparsity = in_features, out_features, block, sparsity
@@ -147,7 +147,7 @@ class ConditionalLinear(nn.Module):
         self.register_buffer("penalty_weight", torch.tensor(penalty_weight))
         self.register_buffer("active_fraction", torch.zeros(()), persistent=False)
         self._batch: _Batch | None = None
-        self.to(device)
+        self.to(made["device"])
         self.reset_parameters(generator)
 
     @torch.no_grad()
@@ -212,8 +212,8 @@ class ConditionalLinear(nn.Module):
         logits, gates, weight = self._trained()
         if self.controller is not None:
             return weight * gates.abs().sum()
-        probabilities = self.gate.estimator.probability(logits.float()).flatten(end_dim=-2)
-        return weight * sparsity_penalty(probabilities, self.sparsity)
+        full = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(end_dim=-2)
+        return weight * sparsity_penalty(self.gate.estimator.probability(full), self.sparsity)
 
     def score_loss(self, loss_per_example: Float[Tensor, "*batch"]) -> Float[Tensor, ""]:
         """Return the 0 that carries REINFORCE's gradient into the gater; without one unless the gate is ``"sbn"``.

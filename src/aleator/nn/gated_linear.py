@@ -125,7 +125,11 @@ class _GatedLinear(torch.autograd.Function):
             grad_gates[rows, of_block] = (of_pairs * z).sum(-1)
         of_z = of_pairs * opened
         grad_x = torch.zeros_like(x) if needs_x else None
-        grad_weight = torch.zeros_like(blocks) if needs_weight else None
+        grad_weight = torch.empty_like(blocks) if needs_weight else None
+        if grad_weight is not None:
+            for b, size in enumerate(sizes):
+                if not size:
+                    grad_weight[b].zero_()  # the others are written whole, which saves a pass over the weights
         for b, span in _spans(sizes):
             if grad_weight is not None:
                 torch.mm(of_z[span].t(), x.index_select(0, rows[span]), out=grad_weight[b])

@@ -46,6 +46,8 @@ def noisy_relu(
     full = in_full_precision(a)
     if isinstance(noise, Tensor):
         z = uniforms(full, None, noise)
+    elif std == 0:
+        z = torch.zeros_like(full)
     elif noise == "gaussian":
         z = std * torch.randn(full.shape, generator=generator, dtype=full.dtype, device=full.device)
     else:
