@@ -28,7 +28,7 @@ def benchmark() -> list[dict[str, Any]]:
     for length, target in targets.items():
         inputs = _inputs(length)
         what = f"pooling and upsampling, forward and backward, L = {length}"
-        timed = interleave(lambda i=inputs: _step(_ours, *i), lambda i=inputs: _step(_dense, *i), pairs=9, number=3)  # type: ignore[misc]
+        timed = interleave(lambda i=inputs: _step(_ours, *i), lambda i=inputs: _step(_dense, *i), pairs=15, number=5)  # type: ignore[misc]
         rows.append(timed.row(what, "dense", target))
     for length in targets:
         ours, dense = (float(_saved_bytes(made, *_inputs(length))) for made in (_ours, _dense))

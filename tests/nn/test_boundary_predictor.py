@@ -44,7 +44,7 @@ def test_gradient_is_that_of_the_relaxed_variable(temperature):
 def test_rate_starts_at_its_target():
     bp = predictor(init_rate=0.08)
     assert torch.sigmoid(bp.output.bias).item() == pytest.approx(0.08)
-    assert float(predictor().output.bias) == 0
+    assert predictor().output.bias.item() == 0
 
 
 def test_boundaries_under_autocast_are_those_of_float32():

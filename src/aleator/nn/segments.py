@@ -12,7 +12,7 @@ with G = ∂loss/∂g,
     δ_t = ⟨G_{c_t}, h_t − g_{c_t}⟩ / (n + 1e-9) in closed segments, else 0;    ∂loss/∂b_j = Σ_{t>j} δ_t
 
 The spreading gives the boundaries a gradient of relative size 1e-9 there, and none here. Segments are contiguous, so a
-sum over a segment is a sum of consecutive rows: no tensor of B×L×S, and the same bits every time on every device.
+sum over a segment is a sum of consecutive rows: no tensor of B×L×S, and no atomic additions in an order of their own.
 
 P. Nawrot et al., "Efficient Transformers with Dynamic Token Pooling", ACL 2023; O. Ahia et al., "MAGNET", NeurIPS 2024,
 arXiv 2407.08818.
