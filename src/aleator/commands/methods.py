@@ -80,6 +80,13 @@ METHODS = (
         summary="random bits inside a model: gradients through them, and layers whose shut blocks are not computed",
         paper="Bengio et al. 2013, arXiv 1308.3432",
     ),
+    Method(
+        name="magnet",
+        room="aleator.language",
+        import_path="aleator.language:MagnetLM",
+        summary="MAGNET: a byte-level language model that learns its segments, with a rate for each script",
+        paper="Ahia et al. 2024, arXiv 2407.08818",
+    ),
 )
 
 

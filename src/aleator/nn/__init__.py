@@ -1,5 +1,7 @@
-"""What is random inside the model: stochastic units, the gradients through them, and layers that they gate."""
+"""What is random inside the model: stochastic units, the gradients through them, and what they gate or part."""
 
+from aleator.nn.boundary_losses import binomial_boundary_loss, hinge_boundary_loss
+from aleator.nn.boundary_predictor import Boundaries, BoundaryPredictor, EvalBoundaries
 from aleator.nn.conditional_linear import ConditionalLinear
 from aleator.nn.estimator_report import EstimatorReport, estimator_report
 from aleator.nn.gate_estimator import GateEstimator, StochasticUnits
@@ -17,6 +19,7 @@ from aleator.nn.score_function import (
     score_loss,
     surrogate,
 )
+from aleator.nn.segments import segment_broadcast, segment_mean
 from aleator.nn.sparsity import SparsityController, sparsity_penalty
 from aleator.nn.stochastic_binary import (
     STS,
@@ -34,8 +37,11 @@ __all__ = [
     "Audit",
     "BernoulliReinforce",
     "BernoulliST",
+    "Boundaries",
+    "BoundaryPredictor",
     "ConditionalLinear",
     "EstimatorReport",
+    "EvalBoundaries",
     "GateEstimator",
     "GradientAudit",
     "MinVarianceBaseline",
@@ -47,15 +53,19 @@ __all__ = [
     "arm",
     "bernoulli_reinforce",
     "bernoulli_st",
+    "binomial_boundary_loss",
     "disarm",
     "estimator_report",
     "gated_linear",
+    "hinge_boundary_loss",
     "noisy_relu",
     "reinforce",
     "reinmax_bernoulli",
     "relaxed_bernoulli_st",
     "rloo",
     "score_loss",
+    "segment_broadcast",
+    "segment_mean",
     "sparsity_penalty",
     "sts",
     "surrogate",
