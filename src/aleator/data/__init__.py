@@ -5,11 +5,12 @@ what proportion domains are shown and `MixtureSampler` draws from them. ``load``
 name, `read_texts` takes a user's own files, and `InMemoryLoader` hands out batches.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aleator.data.catalog import CATALOG, lookup
 from aleator.data.entries import DatasetInfo, ImageFacts, RemoteFile
 from aleator.data.files import FileStatus, fetch, verify
+from aleator.later import later
 
 if TYPE_CHECKING:
     from aleator.data.budget import BudgetPlan
@@ -68,38 +69,32 @@ __all__ = [
 ]
 
 # What needs torch, or numbers, is imported when it is first asked for: data sets can be listed and fetched without it.
-_LATER = {
-    "AnnealedTemperature": "mixture_schedules",
-    "AutoCooldown": "mixture_schedules",
-    "BudgetPlan": "budget",
-    "Cooldown": "mixture_schedules",
-    "DomainMixture": "mixture",
-    "Examples": "images",
-    "InMemoryLoader": "in_memory",
-    "LabelledImages": "images",
-    "MixtureSampler": "mixture_sampler",
-    "MixtureSchedule": "mixture_schedules",
-    "OrderMatters": "mixture_schedules",
-    "ParallelCorpus": "texts",
-    "RepeatedRandomSampler": "repeated_random",
-    "TaggedSentence": "treebanks",
-    "TemperatureSteps": "mixture_schedules",
-    "TextCorpus": "texts",
-    "TextDomain": "texts",
-    "Treebank": "treebanks",
-    "Unimax": "mixture_schedules",
-    "load": "datasets",
-    "read_texts": "texts",
-    "scalarization_weights": "temperature",
-    "temperature_probabilities": "temperature",
-    "variance_factor": "temperature",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name that needs torch."""
-    if name in _LATER:
-        from importlib import import_module
-
-        return getattr(import_module(f"aleator.data.{_LATER[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = later(
+    __name__,
+    {
+        "AnnealedTemperature": "mixture_schedules",
+        "AutoCooldown": "mixture_schedules",
+        "BudgetPlan": "budget",
+        "Cooldown": "mixture_schedules",
+        "DomainMixture": "mixture",
+        "Examples": "images",
+        "InMemoryLoader": "in_memory",
+        "LabelledImages": "images",
+        "MixtureSampler": "mixture_sampler",
+        "MixtureSchedule": "mixture_schedules",
+        "OrderMatters": "mixture_schedules",
+        "ParallelCorpus": "texts",
+        "RepeatedRandomSampler": "repeated_random",
+        "TaggedSentence": "treebanks",
+        "TemperatureSteps": "mixture_schedules",
+        "TextCorpus": "texts",
+        "TextDomain": "texts",
+        "Treebank": "treebanks",
+        "Unimax": "mixture_schedules",
+        "load": "datasets",
+        "read_texts": "texts",
+        "scalarization_weights": "temperature",
+        "temperature_probabilities": "temperature",
+        "variance_factor": "temperature",
+    },
+)

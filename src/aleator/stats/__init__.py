@@ -4,8 +4,9 @@ scipy is imported when a function is called, and what needs numpy when it is fir
 package costs nothing.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from aleator.later import later
 from aleator.stats.intervals import clopper_pearson, mean_interval
 from aleator.stats.paired import PairedDifference, paired_difference
 
@@ -35,27 +36,21 @@ __all__ = [
     "paired_difference",
 ]
 
-_LATER = {
-    "CurveComparison": "curve_decisions",
-    "FamilyFit": "curve_families",
-    "LearningCurveStopping": "curve_decisions",
-    "LearningTrace": "learning_trace",
-    "PowerLaw": "power_law",
-    "PowerLaws": "power_law",
-    "SizeForTarget": "learning_trace",
-    "TraceState": "learning_trace",
-    "choose_family": "curve_families",
-    "compare_curves": "curve_decisions",
-    "fit_family": "curve_families",
-    "fit_power_law": "power_law",
-    "fit_power_laws": "power_law",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name that needs numpy."""
-    if name in _LATER:
-        from importlib import import_module
-
-        return getattr(import_module(f"aleator.stats.{_LATER[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = later(
+    __name__,
+    {
+        "CurveComparison": "curve_decisions",
+        "FamilyFit": "curve_families",
+        "LearningCurveStopping": "curve_decisions",
+        "LearningTrace": "learning_trace",
+        "PowerLaw": "power_law",
+        "PowerLaws": "power_law",
+        "SizeForTarget": "learning_trace",
+        "TraceState": "learning_trace",
+        "choose_family": "curve_families",
+        "compare_curves": "curve_decisions",
+        "fit_family": "curve_families",
+        "fit_power_law": "power_law",
+        "fit_power_laws": "power_law",
+    },
+)
