@@ -1,6 +1,8 @@
+import copy
 import io
 import itertools
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -410,6 +412,18 @@ def test_a_saved_run_continues_bit_equal():
     advance(resumed, again, twins, grads[4:])
     assert all(torch.equal(a, b) for a, b in zip(weights, twins, strict=True))
     assert resumed.trust_ratios() == optimizer.trust_ratios()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+def test_a_copy_goes_on_with_the_options_of_the_whole_optimizer(copied):
+    weights = parameters()
+    grads = gradients(weights, 4)
+    optimizer = LAMB(weights, lr=0.05, eps=1e-2, max_grad_norm=0.1, foreach=False)
+    train(optimizer, weights, grads[:2])
+    twin = copied(optimizer)
+    assert (twin.max_grad_norm, twin.foreach) == (0.1, False)
+    twins = train(twin, twin.param_groups[0]["params"], grads[2:])
+    assert all(torch.equal(a, b) for a, b in zip(train(optimizer, weights, grads[2:]), twins, strict=True))
 
 
 def test_a_state_saved_without_an_option_gets_its_default():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,8 +22,11 @@ from aleator.optim.sharded_norms import state_dtype
 class LayerwiseOptimizer(Optimizer):
     """Base of LAMB, LARS and the SPECTRA optimizers; not an optimizer by itself.
 
-    A subclass says what a group's options may be, `_check`, and what a step is, `_take_step`.
+    A subclass says what a group's options may be, `_check`, and what a step is, `_take_step`. Options that are no
+    group's are attributes named in ``_kept``.
     """
+
+    _kept: ClassVar[tuple[str, ...]] = ()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; what was not given is as for the other groups.
@@ -79,6 +82,10 @@ class LayerwiseOptimizer(Optimizer):
                 elif state_dtype(parameter) != parameter.dtype:
                     dtype = self._loaded_dtype(parameter, value)
                     self.state[parameter][name] = value.to(parameter.device, dtype, copy=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return state | {name: getattr(self, name) for name in self._kept}  # torch copies and pickles only its own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
