@@ -68,7 +68,14 @@ class LayerwiseOptimizer(Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was called. Running means of half-precision weights stay in float32."""
+        """Continue where ``state_dict`` was called. Running means of half-precision weights stay in float32.
+
+        An option that an older version did not save stays as it is, group by group.
+        """
+        saved = state_dict["param_groups"]
+        if len(saved) == len(self.param_groups):  # otherwise torch refuses it
+            groups = [{**own, **group} for own, group in zip(self.param_groups, saved, strict=True)]
+            state_dict = {**state_dict, "param_groups": groups}
         super().load_state_dict(state_dict)
         # torch has cast them to the weights' own precision on the way, and shares step counts with the saved state.
         numbers = itertools.chain.from_iterable(group["params"] for group in state_dict["param_groups"])
@@ -90,8 +97,7 @@ class LayerwiseOptimizer(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)  # a state that an older version saved
+            for name in self.defaults.keys() & group.keys():
                 if isinstance(group[name], list):  # a pair that went through torch's distributed checkpoint
                     group[name] = tuple(group[name])
 

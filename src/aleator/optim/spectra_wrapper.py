@@ -93,7 +93,8 @@ class Spectra(SpectralOptimizer):
         """Continue where ``state_dict`` was called; the base optimizer's state is part of it."""
         super().load_state_dict(state_dict)
         self.base.__setstate__({"state": self.state, "param_groups": self.param_groups})
-        self.state, self.param_groups = self.base.state, self.base.param_groups
+        # The same groups in two lists: one that joins is appended to each.
+        self.state, self.param_groups = self.base.state, list(self.base.param_groups)
 
     def _loaded_dtype(self, parameter: Tensor, saved: Tensor) -> torch.dtype:
         return saved.dtype  # the base knows best
