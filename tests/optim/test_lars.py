@@ -1,4 +1,6 @@
+import copy
 import io
+import pickle
 import warnings
 
 import numpy as np
@@ -233,6 +235,18 @@ def test_a_saved_run_continues_bit_equal(form):
     resumed.load_state_dict(saved["optimizer"])
     train(resumed, twins, grads[4:])
     assert all(torch.equal(a, b) for a, b in zip(weights, twins, strict=True))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_copy_goes_on_in_the_same_form(form, copied):
+    weights = parameters()
+    grads = gradients(weights, 4)
+    optimizer = LARS(weights, lr=0.05, form=form)
+    train(optimizer, weights, grads[:2])
+    twin = copied(optimizer)
+    twins = train(twin, twin.param_groups[0]["params"], grads[2:])
+    assert all(torch.equal(a, b) for a, b in zip(train(optimizer, weights, grads[2:]), twins, strict=True))
 
 
 def test_trust_ratios_are_the_rates_of_the_last_step():

@@ -225,6 +225,16 @@ def test_half_precision_weights_have_a_state_in_float32_that_survives_a_checkpoi
     assert same(train(optimizer, p, 3, begin=3), train(again, q, 3, begin=3))
 
 
+@pytest.mark.parametrize("higher_dims", ["stack", "flatten"])
+@pytest.mark.parametrize("kind", [*NATIVE, lambda p, **options: Spectra(torch.optim.AdamW(p), **options)])
+def test_empty_parameters_stay_as_they_are(kind, higher_dims):
+    shapes = [(0, 3), (3, 0), (2, 0, 3), (0,), (4, 6)]
+    p = parameters(shapes)
+    got = train(kind(p, higher_dims=higher_dims), p, 2)
+    assert [tuple(q.shape) for q in got] == shapes
+    assert not torch.equal(got[-1], parameters(shapes)[-1])
+
+
 # --- Thresholds -----------------------------------------------------------------------------------------------------
 
 
@@ -304,11 +314,13 @@ def test_a_run_resumed_in_the_warmup_is_bit_identical(kind):
 def test_a_state_that_lacks_an_option_takes_the_optimizers_own():
     for make in (lambda p: SpectraAdamW(p, clip=0.5), lambda p: Spectra(torch.optim.AdamW(p), 0.5)):
         saved = make(parameters()).state_dict()
-        for name in ("vectors", "clip"):
+        for name in ("vectors", "clip", "clip_step", "base_lr"):
             del saved["param_groups"][0][name]
-        optimizer = make(parameters())
+        optimizer = make(p := parameters())
         optimizer.load_state_dict(saved)
-        assert (optimizer.param_groups[0]["vectors"], optimizer.param_groups[0]["clip"]) == ("smooth", 0.5)
+        train(optimizer, p, 1)
+        group = optimizer.param_groups[0]
+        assert [group[name] for name in ("vectors", "clip", "clip_step", "base_lr")] == ["smooth", 0.5, 1, 1e-3]
 
 
 def test_a_copied_optimizer_keeps_its_schedule():
@@ -508,7 +520,7 @@ def test_a_step_compiled_to_machine_code_gives_the_same_numbers():
         ({"scale": "mup"}, "scale must be one of 'muon', None, got 'mup'"),
         ({"vectors": "hard"}, "vectors must be one of .*, got 'hard'"),
         ({"higher_dims": "conv"}, "higher_dims must be one of .*, got 'conv'"),
-        ({"compute_dtype": torch.int8}, "compute_dtype must be a floating-point dtype, got torch.int8"),
+        ({"compute_dtype": torch.int8}, "compute_dtype must be one of .*, got torch.int8"),
     ],
 )
 def test_bad_options_are_named(kind, options, message):
@@ -634,7 +646,7 @@ def test_the_wrapper_resumes_bit_identically():
         to.data.copy_(value.data)
     again.load_state_dict(saved["optimizer"])
     later.load_state_dict(saved["schedule"])
-    assert again.base.param_groups is again.param_groups
+    assert all(one is other for one, other in zip(again.base.param_groups, again.param_groups, strict=True))
     assert same(run(q, again, later, range(4, 9)), whole)
 
 
@@ -693,6 +705,19 @@ def test_a_group_that_joins_the_wrapper_joins_the_base():
     with pytest.raises(ValueError, match="clip must be positive, got -1"):
         optimizer.add_param_group({"params": [torch.zeros(2, requires_grad=True)], "clip": -1.0})
     assert len(optimizer.base.param_groups) == len(optimizer.param_groups) == 2
+
+
+def test_a_group_can_join_the_wrapper_after_a_state_was_loaded():
+    p = parameters([(4, 6), (3, 3)])
+    optimizer = Spectra(torch.optim.AdamW(p[:1], lr=0.1), 0.2)
+    train(optimizer, p[:1], 1)
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.add_param_group({"params": p[1:]})
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1, 1]
+    assert all(one is other for one, other in zip(optimizer.base.param_groups, optimizer.param_groups, strict=True))
+    before = p[1].detach().clone()
+    train(optimizer, p, 1, begin=1)
+    assert not torch.equal(p[1], before)
 
 
 def test_a_rate_of_zero_moves_nothing():

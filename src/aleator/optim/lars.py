@@ -93,6 +93,7 @@ class LARS(TrustRatioOptimizer):
     """
 
     _averages = ("momentum_buffer",)
+    _kept = ("form",)
 
     def __init__(
         self,

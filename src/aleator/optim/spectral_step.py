@@ -80,7 +80,7 @@ def as_stack(tensor: Float[Tensor, "*shape"], higher_dims: HigherDims) -> Float[
     """
     if higher_dims == "flatten":
         return tensor.flatten(1).unsqueeze(0)
-    return tensor.reshape(-1, *tensor.shape[-2:])
+    return tensor.reshape(math.prod(tensor.shape[:-2]), *tensor.shape[-2:])
 
 
 def scale_of(shape: torch.Size, scale: Scale) -> float:
