@@ -91,7 +91,7 @@ def test_every_local_link_of_a_page_leads_somewhere(page):
 
 
 @pytest.mark.parametrize(
-    "package", ["aleator", *(f"aleator.{p}" for p in ("random", "data", "optim", "stats", "experiment"))]
+    "package", ["aleator", *(f"aleator.{p}" for p in ("random", "data", "nn", "optim", "stats", "experiment"))]
 )
 def test_the_reference_lists_every_public_name_of_a_package(package):
     page = (DOCS / "api" / f"{package.rpartition('.')[2]}.md").read_text()

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 from aleator.data import BudgetPlan, Examples, InMemoryLoader, LabelledImages, RepeatedRandomSampler, load
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.experiment.model_state import load_training_state, training_state, unwrapped
+from aleator.nn import TrActPreconditioner, apply_tract
 from aleator.optim import LAMB, LARS, CosineToBudget, LinearEpochWarmupPoly, is_vector, without_decay
 from aleator.random import Streams
 from aleator.recipes.image_models import image_model, rescale
@@ -58,6 +59,9 @@ class ClassificationTask:
         model = image_model(options.model, _shape(self.train.inputs), len(self.images.classes)).to(self.dtype)
         if options.rescale != 1:
             rescale(model, options.rescale)
+        if options.first_layer == "tract":
+            whole = options.accumulate == 1 and accelerator.num_processes == 1
+            apply_tract(model, lam=options.tract_lam, reduce="local" if whole else "global")
         self.model = _placed(model, options, accelerator)
         self.augmentation = streams.generator("augmentation", rank=accelerator.process_index, device=accelerator.device)
 
@@ -70,6 +74,7 @@ class ClassificationTask:
             self.optimizer,
             schedule=self.schedule,
             max_grad_norm=options.max_grad_norm,
+            before_clip=[TrActPreconditioner(self.model).step] if options.first_layer == "tract" else [],
         )
 
     def train_batches(self) -> Iterator[tuple[Tensor, ...]]:

@@ -50,12 +50,18 @@ class Classify:
     """Draw subsets with the classes in proportion."""
 
     # --- the model
-    model: Literal["mlp", "mlp-without-bias", "mlp-normalised", "cnn", "resnet18"] = "mlp"
+    model: Literal["mlp", "mlp-without-bias", "mlp-normalised", "cnn", "resnet18", "vit", "vit-tiny"] = "mlp"
     """Fully connected (256, 256), (128, 128, 128) without biases, or (128, 128, 128, 128) with layer normalisation;
-    two convolutions; ResNet-18 for small images."""
+    two convolutions; ResNet-18 for small images; vision transformers on patches of 4 × 4, with 7 layers of width 384 or
+    4 of width 96."""
     rescale: float = 1.0
     """Multiply the weights of the first, third, … layer of mlp-without-bias by this, and divide those of the others:
     the function stays the same."""
+
+    first_layer: Literal["plain", "tract"] = "plain"
+    """Whether the first layer's weight has its ordinary gradient or TrAct's."""
+    tract_lam: float = 0.1
+    """λ of TrAct; smaller is bolder."""
 
     # --- how a gradient becomes a step
     optimizer: Literal["sgd", "adamw", "lamb", "lars"] = "sgd"
@@ -96,7 +102,7 @@ class Classify:
         Raises:
             ValueError: naming the option, the value got and the values accepted.
         """
-        positive = ("batch_size", "rounds", "lr", "accumulate", "rescale")
+        positive = ("batch_size", "rounds", "lr", "accumulate", "rescale", "tract_lam")
         for name in (*positive, "train_size", "validation_size", "test_size", "stop_at", "max_grad_norm"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
