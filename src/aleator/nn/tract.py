@@ -333,7 +333,7 @@ def _replaced(model: Model, old: nn.Module, new: nn.Module) -> Model:
     if model is old:
         return cast("Model", new)
     for parent in model.modules():
-        for name, child in parent.named_children():
+        for name, child in list(parent._modules.items()):  # named_children leaves out second names
             if child is old:
                 setattr(parent, name, new)
     return model
