@@ -5,9 +5,9 @@ The peer is no dependency of ours. It is read from a folder of its own, so that 
     pip install --no-deps --target /tmp/peers torch_tract
     ALEATOR_PEERS=/tmp/peers make bench NAME=tract
 
-A step is forward pass, backward pass and SGD with momentum on random images of CIFAR's size. Plain, ours and theirs take
-turns; the ratio of overheads is (theirs − plain) / (ours − plain) of each turn. One thread on a CPU; on a GPU, where
-there is one, ResNet-18 is timed too.
+A step is forward pass, backward pass and SGD with momentum on random images of CIFAR's size. Plain, ours and theirs
+take turns; the ratio of overheads is (theirs − plain) / (ours − plain) of each turn. On a CPU it is one thread, and the
+seconds are the processor's, which other processes disturb less; on a GPU, where there is one, ResNet-18 is timed too.
 
 Peak memory is that of a fresh process for forward and backward pass of a 7 × 7 stem with stride 2, beyond what the
 process held before.
@@ -19,8 +19,10 @@ import multiprocessing
 import os
 import resource
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import distributions
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.benchmark import Timer
+from torch.utils.benchmark.utils.timer import timer as default_timer
 
 from aleator.nn import apply_tract
 from aleator.random import Streams
@@ -36,7 +39,7 @@ from benchmarks.pairs import Pairs
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MODELS = {"cnn": 64, "three-convolutions": 64, "vit-tiny": 64} | ({"resnet18": 128} if DEVICE == "cuda" else {})
-TURNS, STEPS = 15, 3
+TURNS, STEPS = 21, 5
 STEM_BATCH = 32
 
 
@@ -86,7 +89,7 @@ def _model(name: str) -> Any:
     widths = [3, 16, 32, 64]
     blocks = [
         nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2))
-        for a, b in zip(widths, widths[1:], strict=False)
+        for a, b in pairwise(widths)
     ]
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(64 * 16, 10))
 
@@ -109,7 +112,8 @@ def _step(name: str, batch: int, layer: str) -> Callable[[], None]:
 
 
 def _in_turn(functions: list[Callable[[], None]]) -> list[list[float]]:
-    timers = [Timer("f()", globals={"f": function}, num_threads=1) for function in functions]
+    clock = default_timer if DEVICE == "cuda" else time.process_time
+    timers = [Timer("f()", globals={"f": function}, num_threads=1, timer=clock) for function in functions]
     for timer in timers:
         timer.timeit(STEPS)
     seconds: list[list[float]] = [[] for _ in timers]

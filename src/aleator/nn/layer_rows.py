@@ -1,9 +1,15 @@
 """The rows x that a linear layer or a convolution multiplies with its weights, and the sum of their products xᵀx.
 
 A convolution is a linear layer on windows of its padded input: a row for every image and output position, of length
-n = C/g · k₁ · k₂ …, in each of g groups. Written out (`rows`), the rows of a 7 × 7 stem are larger than its output.
-Their products are therefore summed chunk by chunk (`gram`). A window is a strided view, so a chunk costs one copy, also
-where stride and kernel are equal and the rows are the input in another order.
+n = C/g · k₁ · k₂ …, in each of g groups. Written out (`rows`), the rows of a 7 × 7 stem are larger than its output,
+and neighbouring windows share most of what they hold. So `gram` takes windows in all dimensions but the last. There,
+entry j of the window at output position o is column t = o·stride + j·dilation of the input, and with a_t for what the
+shorter windows hold of column t
+
+    (xᵀx)_{j, j'} = Σ_o a_t a_{t + δ}ᵀ,    δ = (j' − j)·dilation
+
+so one product for each column and each of k distances gives the k² blocks, as sums over columns. It is exact, with any
+stride and padding, and done for a few images at a time.
 """
 
 from __future__ import annotations
@@ -19,8 +25,8 @@ from torch.nn.modules.conv import _ConvNd
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
-# Entries of a chunk. On a CPU it should stay in the cache; elsewhere few large launches are better, up to a share of
-# the layer's output.
+# Entries that are written out at a time. On a CPU they should stay in the cache; elsewhere few large launches are
+# better, up to a share of the layer's output.
 CPU_CHUNK = 2**18
 LEAST_CHUNK, SHARE_OF_OUTPUT = 2**20, 1 / 16
 
@@ -30,68 +36,95 @@ def gram(layer: Layer, x: Tensor, dtype: torch.dtype) -> tuple[Float[Tensor, "gr
     if isinstance(layer, nn.Linear):
         flat = x.reshape(-1, layer.in_features).to(dtype)
         return (flat.mT @ flat)[None], len(flat)
-    total, count = None, 0
-    for part in _chunks(layer, x, dtype):
-        total = part @ part.mT if total is None else torch.baddbmm(total, part, part.mT)
-        count += part.shape[-1]
-    if total is None:
-        n = layer.weight[0].numel()
-        total = torch.zeros(layer.groups, n, n, dtype=dtype, device=x.device)
-    return total, count
+    k, dilation, stride = layer.kernel_size[-1], layer.dilation[-1], layer.stride[-1]
+    groups, length = layer.groups, math.prod(layer.kernel_size[:-1]) * layer.in_channels // layer.groups
+    total = torch.zeros(groups, length, k, length, k, dtype=dtype, device=x.device)
+    count = count_rows(layer, x)
+    if count:
+        products = _products(layer, x, dtype)
+        last = stride * (output_size(layer, x)[-1] - 1) + 1
+        for i in range(k):
+            for j in range(k - i):
+                block = products[i][j * dilation : j * dilation + last : stride].sum(0)
+                total[:, :, j, :, j + i] = block
+                total[:, :, j + i, :, j] = block.mT
+    return total.reshape(groups, length * k, length * k), count
 
 
 def rows(layer: Layer, x: Tensor, dtype: torch.dtype) -> Float[Tensor, "groups rows n"]:
     """Return the rows of each group, written out."""
     if isinstance(layer, nn.Linear):
         return x.reshape(1, -1, layer.in_features).to(dtype)
-    return torch.cat(list(_chunks(layer, x, dtype)), dim=-1).mT
+    d = len(layer.kernel_size)
+    windows = _windows(layer, _batched(layer, x).to(dtype), d)
+    # From (image, channel, position …, place in the window …) to (image, position …, channel, place in the window …).
+    by_row = windows.movedim(1, d + 1).reshape(-1, layer.groups, layer.weight[0].numel())
+    return by_row.movedim(1, 0)
 
 
 def count_rows(layer: Layer, x: Tensor) -> int:
     """Return N, the number of rows."""
     if isinstance(layer, nn.Linear):
         return x.numel() // layer.in_features
-    images = x.shape[0] if x.ndim == layer.weight.ndim else 1
-    return images * math.prod(output_size(layer, x))
+    return len(_batched(layer, x)) * math.prod(output_size(layer, x))
 
 
 def output_size(layer: _ConvNd, x: Tensor) -> list[int]:
     """Return the positions of a convolution's output along each dimension of space."""
     d = len(layer.kernel_size)
-    sizes = []
-    for axis, size in enumerate(x.shape[-d:]):
-        before, after = _padding(layer)[axis]
-        span = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
-        sizes.append((size + before + after - span) // layer.stride[axis] + 1)
-    return sizes
+    sizes = zip(x.shape[-d:], _padding(layer), layer.dilation, layer.kernel_size, layer.stride, strict=True)
+    return [(size + sum(pad) - dilation * (k - 1) - 1) // stride + 1 for size, pad, dilation, k, stride in sizes]
 
 
-def _chunks(layer: _ConvNd, x: Tensor, dtype: torch.dtype) -> Iterator[Float[Tensor, "groups n part"]]:
-    """Yield the rows as columns, so many at a time."""
+def _products(layer: _ConvNd, x: Tensor, dtype: torch.dtype) -> list[Float[Tensor, "columns groups length length"]]:
+    """Return, for each distance of two entries in the last dimension of a window, a_t a_{t + δ}ᵀ for every column t."""
+    products: list[Tensor] = []
+    for part in _columns(layer, x, dtype):
+        for i in range(layer.kernel_size[-1]):
+            delta = i * layer.dilation[-1]
+            product = part[: len(part) - delta] @ part[delta:].mT
+            if len(products) == i:
+                products.append(product)
+            else:
+                products[i] += product
+    return products
+
+
+def _columns(layer: _ConvNd, x: Tensor, dtype: torch.dtype) -> Iterator[Float[Tensor, "columns groups length part"]]:
+    """Yield a_t for all columns t of a few images at a time, or of a few positions of one image."""
     d = len(layer.kernel_size)
-    if x.ndim == d + 1:
-        x = x[None]
-    kernel, g = layer.kernel_size, layer.groups
+    x = _batched(layer, x)
     size = output_size(layer, x)
     limit = CPU_CHUNK
     if x.device.type != "cpu":
         limit = max(LEAST_CHUNK, int(len(x) * math.prod(size) * layer.out_channels * SHARE_OF_OUTPUT))
-    per_slice = math.prod(size[1:]) * layer.in_channels * math.prod(kernel)
-    images = max(1, limit // (per_slice * size[0]))
-    slices = max(1, limit // (per_slice * images))
-    pads = [amount for pair in reversed(_padding(layer)) for amount in pair]
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    per_position = layer.in_channels * math.prod(layer.kernel_size[:-1]) * (x.shape[-1] + sum(_padding(layer)[-1]))
+    per_image = per_position * math.prod(size[:-1])
+    images = max(1, limit // per_image)
+    positions = max(1, limit // (per_image // size[0])) if d > 1 else 1
     for some in torch.split(x, images):
-        windows = some.to(dtype)
-        if any(pads):
-            windows = F.pad(windows, pads, mode=mode)
-        for axis in range(d):
-            span = layer.dilation[axis] * (kernel[axis] - 1) + 1
-            windows = windows.unfold(2 + axis, span, layer.stride[axis])[..., :: layer.dilation[axis]]
-        # From (image, channel, position …, place in the window …) to (group, channel and place, image and position).
-        order = [1, *range(2 + d, 2 + 2 * d), 0, *range(2, 2 + d)]
-        for part in torch.split(windows, slices, dim=2):
-            yield part.permute(order).reshape(g, layer.in_channels // g * math.prod(kernel), -1)
+        windows = _windows(layer, some.to(dtype), d - 1)
+        # From (image, channel, position …, column, place in the window …) to (column, channel, place …, image and
+        # position …).
+        order = [1 + d, 1, *range(2 + d, 1 + 2 * d), 0, *range(2, 1 + d)]
+        for part in torch.split(windows, positions, dim=2) if d > 1 else [windows]:
+            moved = part.permute(order)
+            yield moved.reshape(len(moved), layer.groups, -1, math.prod(moved.shape[d + 1 :]))
+
+
+def _windows(layer: _ConvNd, x: Tensor, dimensions: int) -> Tensor:
+    """Return views of the windows of the padded input in the first dimensions of space: their places come last."""
+    pads = [amount for pair in reversed(_padding(layer)) for amount in pair]
+    if any(pads):
+        x = F.pad(x, pads, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
+    for axis in range(dimensions):
+        span = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
+        x = x.unfold(2 + axis, span, layer.stride[axis])[..., :: layer.dilation[axis]]
+    return x
+
+
+def _batched(layer: _ConvNd, x: Tensor) -> Tensor:
+    return x if x.ndim == layer.weight.ndim else x[None]
 
 
 def _padding(layer: _ConvNd) -> list[tuple[int, int]]:
