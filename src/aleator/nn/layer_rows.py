@@ -9,13 +9,14 @@ shorter windows hold of column t
     (xᵀx)_{j, j'} = Σ_o a_t a_{t + δ}ᵀ,    δ = (j' − j)·dilation
 
 so one product for each column and each of k distances gives the k² blocks, as sums over columns. It is exact, with any
-stride and padding, and done for a few images at a time.
+stride and padding, and done for a few images at a time. Windows that do not overlap, as of patches, are written out.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -36,10 +37,19 @@ def gram(layer: Layer, x: Tensor, dtype: torch.dtype) -> tuple[Float[Tensor, "gr
     if isinstance(layer, nn.Linear):
         flat = x.reshape(-1, layer.in_features).to(dtype)
         return (flat.mT @ flat)[None], len(flat)
+    count, groups = count_rows(layer, x), layer.groups
+    if all(stride >= span for stride, span in zip(layer.stride, _spans(layer), strict=True)):
+        x = _batched(layer, x)
+        images = max(1, _entries_at_a_time(layer, x) // max(1, x.numel() // max(1, len(x))))
+        n = layer.weight[0].numel()
+        total = torch.zeros(groups, n, n, dtype=dtype, device=x.device)
+        for some in torch.split(x, images):
+            part = rows(layer, some, dtype)
+            total.baddbmm_(part.mT, part)
+        return total, count
     k, dilation, stride = layer.kernel_size[-1], layer.dilation[-1], layer.stride[-1]
-    groups, length = layer.groups, math.prod(layer.kernel_size[:-1]) * layer.in_channels // layer.groups
+    length = math.prod(layer.kernel_size[:-1]) * layer.in_channels // groups
     total = torch.zeros(groups, length, k, length, k, dtype=dtype, device=x.device)
-    count = count_rows(layer, x)
     if count:
         products = _products(layer, x, dtype)
         last = stride * (output_size(layer, x)[-1] - 1) + 1
@@ -72,8 +82,8 @@ def count_rows(layer: Layer, x: Tensor) -> int:
 def output_size(layer: _ConvNd, x: Tensor) -> list[int]:
     """Return the positions of a convolution's output along each dimension of space."""
     d = len(layer.kernel_size)
-    sizes = zip(x.shape[-d:], _padding(layer), layer.dilation, layer.kernel_size, layer.stride, strict=True)
-    return [(size + sum(pad) - dilation * (k - 1) - 1) // stride + 1 for size, pad, dilation, k, stride in sizes]
+    sizes = zip(x.shape[-d:], _padding(layer), _spans(layer), layer.stride, strict=True)
+    return [(size + sum(pad) - span) // stride + 1 for size, pad, span, stride in sizes]
 
 
 def _products(layer: _ConvNd, x: Tensor, dtype: torch.dtype) -> list[Float[Tensor, "columns groups length length"]]:
@@ -95,9 +105,7 @@ def _columns(layer: _ConvNd, x: Tensor, dtype: torch.dtype) -> Iterator[Float[Te
     d = len(layer.kernel_size)
     x = _batched(layer, x)
     size = output_size(layer, x)
-    limit = CPU_CHUNK
-    if x.device.type != "cpu":
-        limit = max(LEAST_CHUNK, int(len(x) * math.prod(size) * layer.out_channels * SHARE_OF_OUTPUT))
+    limit = _entries_at_a_time(layer, x)
     per_position = layer.in_channels * math.prod(layer.kernel_size[:-1]) * (x.shape[-1] + sum(_padding(layer)[-1]))
     per_image = per_position * math.prod(size[:-1])
     images = max(1, limit // per_image)
@@ -118,9 +126,19 @@ def _windows(layer: _ConvNd, x: Tensor, dimensions: int) -> Tensor:
     if any(pads):
         x = F.pad(x, pads, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
     for axis in range(dimensions):
-        span = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
-        x = x.unfold(2 + axis, span, layer.stride[axis])[..., :: layer.dilation[axis]]
+        x = x.unfold(2 + axis, _spans(layer)[axis], layer.stride[axis])[..., :: layer.dilation[axis]]
     return x
+
+
+def _entries_at_a_time(layer: _ConvNd, x: Tensor) -> int:
+    if x.device.type == "cpu":
+        return CPU_CHUNK
+    return max(LEAST_CHUNK, int(count_rows(cast("Layer", layer), x) * layer.out_channels * SHARE_OF_OUTPUT))
+
+
+def _spans(layer: _ConvNd) -> list[int]:
+    """Return from where to where a window reaches in each dimension, gaps included."""
+    return [dilation * (k - 1) + 1 for dilation, k in zip(layer.dilation, layer.kernel_size, strict=True)]
 
 
 def _batched(layer: _ConvNd, x: Tensor) -> Tensor:
