@@ -6,7 +6,8 @@ import hashlib
 import pytest
 
 from aleator.commands.data import fetch_data, list_data, verify_data
-from aleator.data.catalog import CATALOG, RemoteFile, lookup
+from aleator.data.catalog import CATALOG, lookup
+from aleator.data.entries import RemoteFile
 
 
 @pytest.fixture

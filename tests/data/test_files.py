@@ -8,10 +8,12 @@ import threading
 
 import pytest
 
-from aleator.data.catalog import CATALOG, RemoteFile, lookup
+from aleator.data.catalog import CATALOG, lookup
+from aleator.data.datasets import load
+from aleator.data.entries import RemoteFile
 from aleator.data.files import fetch, files_at, find_root, verify
-from aleator.data.images import load
 
+TEXT = "Écoutez !\n".encode() * 20
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
@@ -21,6 +23,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests.append(self.path)
         answers = {
             "/good": (CONTENT, len(CONTENT)),
+            "/text": (TEXT, len(TEXT)),
             "/altered": (b"!" + CONTENT[1:], len(CONTENT)),
             "/short": (CONTENT[:-100], len(CONTENT) - 100),
             "/broken": (CONTENT[:-100], len(CONTENT)),  # the connection closes before what was announced
@@ -154,6 +157,17 @@ def test_load_downloads_into_the_cache_and_nowhere_else(server, tmp_path, monkey
     with pytest.raises(FileNotFoundError, match="downloads it there"):
         load("served", tmp_path)
     assert server.requests == []
+
+
+def test_published_text_is_downloaded_and_read(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / project)
+    url = f"http://127.0.0.1:{server.server_port}/text"
+    file = RemoteFile("input.txt", (url,), hashlib.sha256(TEXT).hexdigest(), len(TEXT))
+    info = dataclasses.replace(lookup("tinyshakespeare"), name="served", files=(file,), mirror_files=())
+    monkeypatch.setitem(CATALOG, "served", info)
+    (domain,) = load("served").domains
+    assert (domain.text("train") + domain.text("validation") + domain.text("test")).encode() == TEXT
+    assert server.requests == ["/text"]
 
 
 def test_root_is_the_argument_then_the_environment_then_the_cache(tmp_path, monkeypatch):

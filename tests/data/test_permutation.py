@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from aleator.data.permutation import FeistelPermutation, shuffled
+from aleator.data.permutation import FeistelPermutation, fixed_order, shuffled
 
 KEYS = st.integers(0, 2**63 - 1)
 
@@ -155,3 +155,10 @@ def test_impossible_lengths_are_refused():
 def test_a_negative_step_is_refused():
     with pytest.raises(ValueError, match="step must be positive, got -1"):
         FeistelPermutation(10, key=0)[::-1]
+
+
+def test_fixed_order_is_a_permutation_that_never_changes_and_differs_by_name():
+    # Recorded when it was written. A change here changes the splits of data sets.
+    assert fixed_order(10, "a", "split") == [1, 0, 2, 9, 6, 7, 8, 3, 5, 4]
+    assert sorted(fixed_order(3071, "a")) == list(range(3071))
+    assert fixed_order(3071, "a") != fixed_order(3071, "b")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from aleator.data.readers import read_cifar_archive, read_cifar_npz, read_idx
+from aleator.data.readers import decode_text, read_cifar_archive, read_cifar_npz, read_idx, read_text
 
 IDX_CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
 BATCHES = [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]
@@ -249,3 +249,24 @@ def test_damaged_archive_is_refused(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=r"c\.tar\.gz is not a whole tar\.gz file"):
         read_cifar_archive(path)
+
+
+@given(st.text())
+def test_text_is_read_back_as_it_was_written_plain_or_gzipped(tmp_path_factory, text):
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "a.txt").write_bytes(text.encode())
+    write_gzip(folder / "a.txt.gz", text.encode())
+    assert read_text(folder / "a.txt") == read_text(folder / "a.txt.gz") == text
+
+
+def test_what_is_not_utf_8_is_refused_with_the_byte():
+    with pytest.raises(ValueError, match=r"^here must be UTF-8, got 0xe9 at byte 3: invalid continuation byte$"):
+        decode_text("caf\xe9 au lait".encode("latin-1"), "here")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b"no gzip"])
+def test_damaged_gzip_text_is_refused(tmp_path, damage):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(damage(gzip.compress(b"a text")))
+    with pytest.raises(ValueError, match=r"a\.txt\.gz is not a whole gzip file"):
+        read_text(path)

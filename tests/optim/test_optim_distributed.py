@@ -105,6 +105,7 @@ for name, maker in makers.items():
         if not dist.is_initialized() or dist.get_rank() == 0:
             torch.save(resumed, out / f"{name}-{processes}-resumed.pt")
 if processes > 1:
+    dist.barrier()  # one that leaves while the other still sends may abort
     dist.destroy_process_group()
 rank = os.environ.get("RANK", "0")
 (out / f"found-{processes}-{rank}.json").write_text(json.dumps(found))

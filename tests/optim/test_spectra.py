@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aleator.optim import (
+    LAMB,
     ClipSchedule,
     Spectra,
     SpectraAdamW,
@@ -329,6 +330,17 @@ def test_groups_have_their_own_options():
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
+def test_the_method_of_clipping_can_differ_between_groups():
+    steps = {"method": "newton_schulz", "ns_steps": 2}
+    p = parameters([(4, 6), (4, 6)])
+    give_gradients(p, 0)
+    optimizer = SpectraSignum([{"params": p[:1], "method": "svd"}, {"params": p[1:]}], lr=1.0, clip=0.5, **steps)
+    optimizer.step()
+    for old, new, options in zip(parameters([(4, 6), (4, 6)]), p, ({"method": "svd"}, steps), strict=True):
+        expected = 0.9 * old - soft_spectral_clip(new.grad.sign(), 0.5, **options)
+        torch.testing.assert_close(new.detach(), expected.detach(), rtol=0, atol=1e-12)
+
+
 def test_a_group_that_joins_shares_the_step_count_and_not_the_bias_correction():
     p = parameters([(4, 6), (4, 6)])
     optimizer = SpectraAdamW(p[:1], lr=0.01, clip_schedule=ClipSchedule(10))
@@ -372,22 +384,31 @@ def test_hooks_and_schedulers_see_every_step():
     assert optimizer.param_groups[0]["lr"] == 0.05
 
 
-def test_a_step_that_the_scaler_skips_changes_nothing():
-    p = parameters([(4, 6)], torch.float32)
-    optimizer = SpectraAdamW(p, lr=0.1, clip_schedule=ClipSchedule(5))
+@pytest.mark.parametrize("kind", [*NATIVE, lambda p, lr, **options: Spectra(torch.optim.AdamW(p, lr=lr), **options)])
+def test_a_step_that_the_scaler_skips_changes_nothing(kind):
+    p = parameters(dtype=torch.float32)
+    optimizer = kind(p, lr=0.1, clip=0.5, clip_schedule=ClipSchedule(5))
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
-    scaler.scale(p[0].sum()).backward()
-    p[0].grad[0, 0] = math.inf
-    before = p[0].detach().clone()
-    scaler.step(optimizer)
-    scaler.update()
-    assert torch.equal(p[0], before)
-    assert optimizer.param_groups[0]["clip_step"] == 0
-    optimizer.zero_grad()
-    scaler.scale(p[0].sum()).backward()
-    scaler.step(optimizer)
-    assert optimizer.param_groups[0]["clip_step"] == 1
-    assert not torch.equal(p[0], before)
+
+    def step(number, infinite):
+        give_gradients(p, number, scaler.get_scale())
+        if infinite:
+            p[-2].grad[0, 0, 0] = math.inf
+        scaler.scale(torch.ones(()))
+        scaler.step(optimizer)
+        scaler.update()
+        return copy.deepcopy({"weights": [q.detach() for q in p], "optimizer": optimizer.state_dict()})
+
+    for number in range(2):
+        before = step(number, infinite=False)
+    after = step(2, infinite=True)
+    assert same(before["weights"], after["weights"])
+    assert before["optimizer"]["param_groups"] == after["optimizer"]["param_groups"]
+    for index, state in before["optimizer"]["state"].items():
+        assert same(state.values(), after["optimizer"]["state"][index].values())
+    later = step(3, infinite=False)
+    assert later["optimizer"]["param_groups"][0]["clip_step"] == 3
+    assert not any(torch.equal(a, b) for a, b in zip(after["weights"], later["weights"], strict=True))
 
 
 def test_parameters_without_a_gradient_are_left_alone():
@@ -456,6 +477,22 @@ def test_a_compiled_step_gives_the_same_numbers(kind):
 
 
 @pytest.mark.plain
+@pytest.mark.slow
+def test_a_step_compiled_to_machine_code_gives_the_same_numbers():
+    one, other = (parameters([(4, 6), (5,)], torch.float32) for _ in range(2))
+    # Few steps of Newton–Schulz, because compiling takes its time for every one.
+    eager, lazy = (SpectraAdamW(p, lr=torch.tensor(0.01), clip=0.5, ns_steps=3) for p in (one, other))
+    step = torch.compile(lazy.step, backend="inductor")
+    for k in range(3):
+        give_gradients(one, k)
+        give_gradients(other, k)
+        eager.step()
+        step()
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.plain
 @pytest.mark.parametrize("kind", NATIVE)
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -466,6 +503,7 @@ def test_a_compiled_step_gives_the_same_numbers(kind):
         ({"clip": -2.0}, "clip must be positive, got -2.0"),
         ({"clip": math.nan}, "clip must be positive, got nan"),
         ({"ns_steps": 0}, "ns_steps must be at least 1, got 0"),
+        ({"method": "qr"}, "method must be one of 'scaled_newton_schulz', 'newton_schulz', 'svd', got 'qr'"),
         ({"apply_to": "2d"}, "apply_to must be one of 'all', 'matrices', 'none', got '2d'"),
         ({"scale": "mup"}, "scale must be one of 'muon', None, got 'mup'"),
         ({"vectors": "hard"}, "vectors must be one of .*, got 'hard'"),
@@ -493,6 +531,13 @@ def test_bad_options_are_named(kind, options, message):
 def test_bad_options_of_a_base_are_named(kind, options, message):
     with pytest.raises(ValueError, match=message):
         kind(parameters(), **options)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("make", [SpectraAdamW, lambda p, **options: Spectra(torch.optim.AdamW(p), **options)])
+def test_an_option_that_does_not_exist_is_refused(make):
+    with pytest.raises(TypeError, match=r"options must be among apply_to, .*, got 'appply_to'"):
+        make(parameters(), appply_to="all")
 
 
 @pytest.mark.plain
@@ -591,6 +636,25 @@ def test_the_wrapper_resumes_bit_identically():
     later.load_state_dict(saved["schedule"])
     assert again.base.param_groups is again.param_groups
     assert same(run(q, again, later, range(4, 9)), whole)
+
+
+@pytest.mark.filterwarnings("ignore:.* have half precision")
+@pytest.mark.parametrize(
+    ("make", "dtype"),
+    [
+        (lambda p: LAMB(p, lr=0.01, weight_decay=0.0), torch.float32),
+        (lambda p: torch.optim.AdamW(p, lr=0.01), torch.bfloat16),
+    ],
+    ids=["LAMB", "AdamW"],
+)
+def test_a_loaded_state_of_half_precision_weights_has_the_precision_that_the_base_gave_it(make, dtype):
+    p = parameters([(4, 6)], torch.bfloat16)
+    optimizer = Spectra(make(p), 0.5)
+    train(optimizer, p, 2)
+    again = Spectra(make(q := [torch.nn.Parameter(p[0].detach().clone())]), 0.5)
+    again.load_state_dict(optimizer.state_dict())
+    assert again.state[q[0]]["exp_avg"].dtype == dtype
+    assert same(train(optimizer, p, 2, begin=2), train(again, q, 2, begin=2))
 
 
 def test_a_copied_wrapper_goes_on_by_itself():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from aleator.data.catalog import DatasetInfo
+    from aleator.data.entries import DatasetInfo
 
 
 def list_data() -> int:
@@ -28,7 +28,7 @@ def list_data() -> int:
     rows = [
         (info.name, info.title, _megabytes(info.size), _presence(info, root), info.licence) for info in CATALOG.values()
     ]
-    _print_table(Console(), ("name", "training + test examples", "download", "here", "licence"), rows)
+    _print_table(Console(), ("name", "content", "download", "here", "licence"), rows)
     return 0
 
 

@@ -1,19 +1,23 @@
 """Which examples a step sees, how many, and where they come from.
 
-`RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; ``load`` knows data
-sets by name and `InMemoryLoader` hands out batches of them.
+`RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; ``load`` knows images,
+texts and treebanks by name, `read_texts` takes a user's own files, and `InMemoryLoader` hands out batches.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from aleator.data.catalog import CATALOG, DatasetInfo, RemoteFile, lookup
+from aleator.data.catalog import CATALOG, lookup
+from aleator.data.entries import DatasetInfo, ImageFacts, RemoteFile
 from aleator.data.files import FileStatus, fetch, verify
 
 if TYPE_CHECKING:
     from aleator.data.budget import BudgetPlan
-    from aleator.data.images import Examples, LabelledImages, load
+    from aleator.data.datasets import load
+    from aleator.data.images import Examples, LabelledImages
     from aleator.data.in_memory import InMemoryLoader
     from aleator.data.repeated_random import RepeatedRandomSampler
+    from aleator.data.texts import ParallelCorpus, TextCorpus, TextDomain, read_texts
+    from aleator.data.treebanks import TaggedSentence, Treebank
 
 __all__ = [
     "CATALOG",
@@ -21,13 +25,20 @@ __all__ = [
     "DatasetInfo",
     "Examples",
     "FileStatus",
+    "ImageFacts",
     "InMemoryLoader",
     "LabelledImages",
+    "ParallelCorpus",
     "RemoteFile",
     "RepeatedRandomSampler",
+    "TaggedSentence",
+    "TextCorpus",
+    "TextDomain",
+    "Treebank",
     "fetch",
     "load",
     "lookup",
+    "read_texts",
     "verify",
 ]
 
@@ -37,8 +48,14 @@ _LATER = {
     "Examples": "images",
     "InMemoryLoader": "in_memory",
     "LabelledImages": "images",
+    "ParallelCorpus": "texts",
     "RepeatedRandomSampler": "repeated_random",
-    "load": "images",
+    "TaggedSentence": "treebanks",
+    "TextCorpus": "texts",
+    "TextDomain": "texts",
+    "Treebank": "treebanks",
+    "load": "datasets",
+    "read_texts": "texts",
 }
 
 

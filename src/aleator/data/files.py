@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from aleator.data.catalog import CATALOG, DatasetInfo, RemoteFile, lookup
+from aleator.data.catalog import CATALOG, lookup
+from aleator.data.entries import DatasetInfo, RemoteFile
+
+_LOG = logging.getLogger("aleator.data")
 
 #: Called as ``progress(file name, bytes so far, bytes in all)`` while a file is downloaded.
 Progress = Callable[[str, int, int], None]
@@ -134,6 +138,40 @@ def _download(file: RemoteFile, folder: Path, progress: Progress | None) -> Path
             except (RequestException, ValueError) as error:  # ValueError: the checksum is wrong, pooch names both
                 problems.append(f"{url}: {error}")
     raise ConnectionError(f"no address gave {folder / file.name}: " + "; ".join(problems))
+
+
+def checked_files(info: DatasetInfo, root: str | os.PathLike[str] | None = None) -> dict[str, Path]:
+    """Return where the files of a data set lie, by name, after their checksums were compared.
+
+    Only into the cache are missing files downloaded.
+
+    Raises:
+        ValueError: if a file is truncated or altered.
+        FileNotFoundError: if the folder or one of the files is not there and could not be downloaded.
+    """
+    base = existing_root(root)
+    folder = base.path / info.name
+    files = files_at(info, base.path)
+    absent = [folder / file.name for file in files if not (folder / file.name).is_file()]
+    if absent and base.is_cache:
+        _LOG.info("%s: downloading %.1f MB to %s", info.name, info.size / 1e6, folder)
+        try:
+            fetch(info.name, base.path)
+        except ConnectionError as error:
+            raise FileNotFoundError(
+                f"{absent[0]} is missing and could not be downloaded; run 'aleator data fetch {info.name}' "
+                f"where there is a network, or set ALEATOR_DATA to a folder that holds {info.name}/ ({error})"
+            ) from error
+        files = info.files
+    elif absent:
+        raise FileNotFoundError(
+            f"{absent[0]} does not exist; 'aleator data fetch {info.name} --root {base.path}' downloads it there"
+        )
+    for file in files:
+        path = folder / file.name
+        if (found := sha256(path)) != file.sha256:
+            raise ValueError(f"{path} is truncated or altered: expected SHA-256 {file.sha256}, found {found}")
+    return {file.name: folder / file.name for file in files}
 
 
 def verify(name: str | None = None, root: str | os.PathLike[str] | None = None) -> list[FileStatus]:

@@ -1,19 +1,15 @@
-"""Data sets by name, as tensors in memory: ``load("mnist").train.inputs``.
+"""Labelled images as tensors in memory: ``load("mnist").train.inputs``.
 
 Inputs stay the bytes they are in the files; `LabelledImages.normalise` turns a batch of them into numbers
 
     (x / max_value - mean) / std
 
-when it is used, so that a data set takes a quarter of the memory of its float32 form. Every file's SHA-256 is checked
-at each load, before it is parsed.
+when it is used, so that a data set takes a quarter of the memory of its float32 form.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +21,9 @@ from jaxtyping import Float, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aleator.data.catalog import DatasetInfo, lookup
-from aleator.data.files import existing_root, fetch, files_at, sha256
+from aleator.data.entries import DatasetInfo
+from aleator.data.permutation import fixed_order
 from aleator.data.readers import LabelledArrays, read_cifar_archive, read_cifar_npz, read_idx
-from aleator.random import derive_key
-
-_LOG = logging.getLogger("aleator.data")
 
 _DIGITS_TEST = 360  # of 1,797: a fifth
 
@@ -87,80 +80,36 @@ class LabelledImages:
         return out.to(dtype)
 
 
-def load(name: str, root: str | os.PathLike[str] | None = None) -> LabelledImages:
-    """Load a data set by name.
-
-    Args:
-        name: ``"digits"``, ``"mnist"``, ``"fashion-mnist"`` or ``"cifar10"``. ``"digits"`` comes with scikit-learn and
-            needs no files: its 1,797 images are split into 1,437 for training and 360 for testing by one permutation
-            that never changes.
-        root: a folder with one folder per data set; by default the one that the environment variable ``ALEATOR_DATA``
-            names. Without either, the user's cache folder, into which missing files are downloaded.
-
-    Returns:
-        The training and the test part as tensors in memory.
+def labelled_images(info: DatasetInfo, paths: dict[str, Path], notes: tuple[str, ...]) -> LabelledImages:
+    """Return the images that the files of a catalogue entry hold; the files' checksums were compared before.
 
     Raises:
-        ValueError: if no data set has this name, or a file is truncated, altered or not of its format.
-        FileNotFoundError: if the folder or one of the files is not there and could not be downloaded.
+        ValueError: if a file is not of its format, or a label is not one of the set's classes.
     """
-    info = lookup(name)
-    paths = _checked_files(info, root) if info.files else {}
+    facts = info.images
+    assert facts is not None  # an entry of this kind has them
     train, test = _READERS[info.reader](paths)
-    notes = info.notes
-    if info.mirror_lacks and set(paths) == {file.name for file in info.mirror_files}:
-        notes = (*notes, f"This is part of the set: {info.mirror_lacks}.")
-        _LOG.warning("%s: %s", info.name, info.mirror_lacks)
     return LabelledImages(
         name=info.name,
-        train=_examples(info, "training", train),
-        test=_examples(info, "test", test),
-        classes=info.classes,
-        mean=info.mean,
-        std=info.std,
-        max_value=info.max_value,
+        train=_examples(info.name, "training", train, len(facts.classes)),
+        test=_examples(info.name, "test", test, len(facts.classes)),
+        classes=facts.classes,
+        mean=facts.mean,
+        std=facts.std,
+        max_value=facts.max_value,
         notes=notes,
     )
 
 
-def _checked_files(info: DatasetInfo, root: str | os.PathLike[str] | None) -> dict[str, Path]:
-    base = existing_root(root)
-    folder = base.path / info.name
-    files = files_at(info, base.path)
-    absent = [folder / file.name for file in files if not (folder / file.name).is_file()]
-    if absent and base.is_cache:
-        _LOG.info("%s: downloading %.1f MB to %s", info.name, info.size / 1e6, folder)
-        try:
-            fetch(info.name, base.path)
-        except ConnectionError as error:
-            raise FileNotFoundError(
-                f"{absent[0]} is missing and could not be downloaded; run 'aleator data fetch {info.name}' "
-                f"where there is a network, or set ALEATOR_DATA to a folder that holds {info.name}/ ({error})"
-            ) from error
-        files = info.files
-    elif absent:
-        raise FileNotFoundError(
-            f"{absent[0]} does not exist; 'aleator data fetch {info.name} --root {base.path}' downloads it there"
-        )
-    for file in files:
-        path = folder / file.name
-        if (found := sha256(path)) != file.sha256:
-            raise ValueError(f"{path} is truncated or altered: expected SHA-256 {file.sha256}, found {found}")
-    return {file.name: folder / file.name for file in files}
-
-
-def _examples(info: DatasetInfo, part: str, arrays: LabelledArrays) -> Examples:
-    if arrays.labels.size and not 0 <= arrays.labels.min() <= arrays.labels.max() < len(info.classes):
-        raise ValueError(f"{info.name}: the {part} labels must be from 0 to {len(info.classes) - 1}")
+def _examples(name: str, part: str, arrays: LabelledArrays, classes: int) -> Examples:
+    if arrays.labels.size and not 0 <= arrays.labels.min() <= arrays.labels.max() < classes:
+        raise ValueError(f"{name}: the {part} labels must be from 0 to {classes - 1}")
     return Examples(torch.from_numpy(arrays.images), torch.from_numpy(arrays.labels))
 
 
 def _read_digits(paths: dict[str, Path]) -> tuple[LabelledArrays, LabelledArrays]:
     images, labels = _sklearn_digits()
-    # The permutation is the order of the hashes of (key, index): no library's generator has a say in it, so that the
-    # split is the same for every version of everything. The order is random, so its first n are a fair subset.
-    key = derive_key(0, "aleator.data", "digits", "split")
-    order = sorted(range(len(labels)), key=lambda index: hashlib.sha256(f"{key}/{index}".encode()).digest())
+    order = fixed_order(len(labels), "aleator.data", "digits", "split")
     train, test = order[:-_DIGITS_TEST], order[-_DIGITS_TEST:]
     return LabelledArrays(images[train], labels[train]), LabelledArrays(images[test], labels[test])
 

@@ -14,6 +14,7 @@ J. Black and P. Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002 (g
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 from jaxtyping import Int, Int64
 from torch import Tensor
 
-from aleator.random import Streams
+from aleator.random import Name, Streams, derive_key
 
 # Positions evaluated at a time: the scratch is a megabyte and stays in cache, the cost of a NumPy call is spread.
 _CHUNK = 2**16
@@ -49,6 +50,16 @@ def shuffled(n: int, key: int, cycle: int) -> Int[Tensor, " n"]:
     """
     dtype = torch.int32 if n <= 2**31 else torch.int64
     return torch.randperm(n, generator=Streams(key).generator("shuffled", cycle), dtype=dtype)
+
+
+def fixed_order(n: int, *names: Name) -> list[int]:
+    """Return the one random order of range(n) that belongs to (seed 0, names), for splits that may never change.
+
+    It is the order of the SHA-256 of (key, index): no library's generator has a say in it, so that it is the same for
+    every version of everything.
+    """
+    key = derive_key(0, *names)
+    return sorted(range(n), key=lambda index: hashlib.sha256(f"{key}/{index}".encode()).digest())
 
 
 class FeistelPermutation:

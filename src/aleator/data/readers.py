@@ -1,4 +1,4 @@
-"""Readers of the original file formats: idx (MNIST), and CIFAR-10 as published and as arrays in an npz file.
+"""Readers of the original file formats: text, idx (MNIST), CIFAR-10 as published and as arrays in an npz file.
 
 An idx file is a big-endian header, the bytes ``0 0 type rank`` and then one 32-bit size per dimension, followed by the
 values. CIFAR-10 as published is a gzipped tar of Python 2 pickles. A pickle is a program, so it is never given to a
@@ -34,6 +34,34 @@ class LabelledArrays(NamedTuple):
 
     images: UInt8[np.ndarray, "n channel height width"]
     labels: Int64[np.ndarray, " n"]
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text, gzipped if its name ends in ``.gz``; line ends stay as they are.
+
+    Raises:
+        ValueError: if the file is not UTF-8, or not a whole gzip file.
+    """
+    if path.suffix != ".gz":
+        return decode_text(path.read_bytes(), path)
+    try:
+        with gzip.open(path) as stream:
+            return decode_text(stream.read(), path)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is not a whole gzip file: {error}") from None
+
+
+def decode_text(content: bytes, source: object) -> str:
+    """Return the text that UTF-8 bytes from ``source`` stand for.
+
+    Raises:
+        ValueError: if they are not UTF-8; the message says where.
+    """
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        raise ValueError(f"{source} must be UTF-8, got 0x{byte:02x} at byte {error.start}: {error.reason}") from None
 
 
 def read_idx(path: Path) -> NDArray[Any]:

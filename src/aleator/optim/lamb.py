@@ -15,126 +15,19 @@ Optimization for Deep Learning: Training BERT in 76 minutes", ICLR 2020, arXiv 1
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from aleator.optim.adam import adam_updates
 from aleator.optim.arguments import Bounds, check_bounds, check_fraction, check_not_negative
-from aleator.optim.sharded_norms import by_placement, local, local_gradient, norms
-from aleator.optim.tensorwise import Adapt, TensorwiseOptimizer, portions, step_tensors, trust_ratios
-
-# torch's fused Adam, which computes m, v and their quotient in one pass, has kernels for these.
-FUSED_DEVICES = ("cpu", "cuda")
+from aleator.optim.sharded_norms import by_placement, norms
+from aleator.optim.trust_ratio import Adapt, Layers, TrustRatioOptimizer, portions, step_tensors, trust_ratios
 
 
-class LayerState(NamedTuple):
-    """Parallel lists over parameter tensors: the whole tensors, and this process's parts of what belongs to them."""
-
-    params: list[Tensor]
-    weights: list[Tensor]
-    grads: list[Tensor]
-    exp_avgs: list[Tensor]
-    exp_avg_sqs: list[Tensor]
-    steps: list[Tensor]
-    ratios: list[Tensor]
-
-
-# The options of a group, whether its tensors here are adapted, and the tensors.
-Layers = tuple[dict[str, Any], bool, LayerState]
-
-
-def adam_update(
-    weight: Tensor,
-    grad: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    step: Tensor,
-    *,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    bias_correction: bool = True,
-    grad_averaging: bool = True,
-) -> Tensor:
-    """Return u = m̂/(√v̂ + ε) + λw for one tensor, and bring its m, v and t up to date in place.
-
-    Args:
-        weight: w.
-        grad: g.
-        exp_avg: m, of the precision that is computed in.
-        exp_avg_sq: v.
-        step: t before this step, 0-d.
-        betas: β₁ and β₂.
-        eps: ε.
-        weight_decay: λ.
-        bias_correction: False takes m̂ = m and v̂ = v.
-        grad_averaging: False takes m ← β₁ m + g, which makes the quotient 1/(1 − β₁) times larger.
-    """
-    step.add_(1)
-    grad = grad.to(exp_avg.dtype)
-    exp_avg.lerp_(grad, 1 - betas[0])
-    exp_avg_sq.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
-    mean, square = exp_avg, exp_avg_sq
-    if bias_correction:
-        mean = mean / _one_minus_power(betas[0], step, exp_avg.dtype)
-        square = square / _one_minus_power(betas[1], step, exp_avg.dtype)
-    update = mean / (square.sqrt() + eps)
-    if not grad_averaging:
-        update = update / (1 - betas[0])
-    return update.add_(weight.to(update.dtype), alpha=weight_decay)
-
-
-def adam_updates(
-    weights: list[Tensor],
-    grads: list[Tensor],
-    exp_avgs: list[Tensor],
-    exp_avg_sqs: list[Tensor],
-    steps: list[Tensor],
-    *,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    bias_correction: bool = True,
-    grad_averaging: bool = True,
-) -> list[Tensor]:
-    """Return what `adam_update` does, for many tensors of one device and precision, in a few launches.
-
-    torch's fused Adam steps a weight; here it steps a buffer that holds λw, with a learning rate of −1: what it leaves
-    in the buffer is u.
-    """
-    if weight_decay:
-        scaled = list(torch._foreach_mul(weights, weight_decay))
-    else:
-        scaled = [torch.zeros_like(exp_avg) for exp_avg in exp_avgs]
-    # The kernel walks through memory: all five have to be laid out alike.
-    updates = [_laid_out_as(like, tensor) for like, tensor in zip(exp_avgs, scaled, strict=True)]
-    aligned = [_laid_out_as(like, grad) for like, grad in zip(exp_avgs, grads, strict=True)]
-    torch._foreach_add_(steps, 1)
-    # At t = ∞ there is nothing left to correct.
-    counts = steps if bias_correction else [torch.full_like(step, math.inf) for step in steps]
-    torch._fused_adam_(
-        updates,
-        aligned,
-        exp_avgs,
-        exp_avg_sqs,
-        [],
-        counts,
-        lr=-1.0 if grad_averaging else -1 / (1 - betas[0]),
-        beta1=betas[0],
-        beta2=betas[1],
-        weight_decay=0.0,
-        eps=eps,
-        amsgrad=False,
-        maximize=False,
-    )
-    return updates
-
-
-class LAMB(TensorwiseOptimizer):
+class LAMB(TrustRatioOptimizer):
     """LAMB as in the paper's Algorithm 2; the published variants are `nvlamb` and `v1_clamped`.
 
     A layer is a parameter tensor. One that joins late, or is unfrozen, counts its own steps. Under FSDP2 the norms are
@@ -170,6 +63,8 @@ class LAMB(TensorwiseOptimizer):
         >>> sorted(optimizer.trust_ratios())
         ['bias', 'weight']
     """
+
+    _averages = ("exp_avg", "exp_avg_sq")
 
     def __init__(
         self,
@@ -213,127 +108,49 @@ class LAMB(TensorwiseOptimizer):
         """The variant of the paper's first version: no bias correction, and ‖w‖ kept within [0, 10]."""
         return cls(params, lr, **{"bias_correction": False, "phi": (0.0, 10.0), **options})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # closures return numbers or tensors
-        """Take a step.
-
-        Args:
-            closure: computes the loss anew and returns it.
-
-        Raises:
-            RuntimeError: if a gradient is sparse.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        layers = []
-        for group in self.param_groups:
-            for adapted in (True, False):
-                state = LayerState([], [], [], [], [], [], [])
-                self._init_group(group, adapted, *state)
-                if state.params:
-                    layers.append((group, adapted, state))
+    def _take_step(self) -> None:
+        layers = self._layers()
         if self.max_grad_norm is not None and layers:
-            clipped = _clipped([state for _, _, state in layers], self.max_grad_norm)
-            layers = [(group, adapted, state) for (group, adapted, _), state in zip(layers, clipped, strict=True)]
+            layers = _clipped(layers, self.max_grad_norm)
         for portion in portions(layers):
-            updates = [self._updates(group, state) for group, _, state in portion]
-            lamb_step(portion, updates)
-        return loss
+            updates = [self._updates(part) for part in portion]
+            for part, us, ratios in zip(portion, updates, trust_ratios(portion, updates), strict=True):
+                step_tensors(part.weights, us, part.group["lr"], ratios)
 
     def _check(self, group: dict[str, Any]) -> None:
         check_not_negative(group, "lr", "eps", "weight_decay")
         check_fraction(group, "betas")
         check_bounds(group, "phi")
 
-    def _init_group(
-        self,
-        group: dict[str, Any],
-        adapted: bool,
-        params: list[Tensor],
-        weights: list[Tensor],
-        grads: list[Tensor],
-        exp_avgs: list[Tensor],
-        exp_avg_sqs: list[Tensor],
-        steps: list[Tensor],
-        ratios: list[Tensor],
-    ) -> None:
-        # torch.compile knows this method by its name: it runs it as it is and takes the lists for inputs.
-        for parameter in self._trained(group, adapted):
-            state = self._initial_state(parameter, "exp_avg", "exp_avg_sq")
-            params.append(parameter)
-            weights.append(local(parameter))
-            grads.append(local_gradient(parameter))
-            exp_avgs.append(local(state["exp_avg"]))
-            exp_avg_sqs.append(local(state["exp_avg_sq"]))
-            steps.append(state["step"])
-            ratios.append(state["trust_ratio"])
-
-    def _updates(self, group: dict[str, Any], state: LayerState) -> list[Tensor]:
-        options = {name: group[name] for name in ("betas", "eps", "weight_decay", "bias_correction", "grad_averaging")}
-        inputs = (state.weights, state.grads, state.exp_avgs, state.exp_avg_sqs, state.steps)
-        if not self._at_once(state):
-            return [adam_update(*each, **options) for each in zip(*inputs, strict=True)]
-        updates: list[Tensor] = [None] * len(state.params)  # type: ignore[list-item]  # all are filled below
-        together: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-        for index, weight in enumerate(state.weights):
-            together.setdefault((weight.device, weight.dtype), []).append(index)
-        for indices in together.values():
-            found = adam_updates(*([column[i] for i in indices] for column in inputs), **options)
-            for i, update in zip(indices, found, strict=True):
-                updates[i] = update
-        return updates
-
-    def _at_once(self, state: LayerState) -> bool:
-        if torch.compiler.is_compiling():
-            return False
-        if self.foreach is not None:
-            return self.foreach
-        return all(weight.device.type in FUSED_DEVICES for weight in state.weights)
+    def _updates(self, part: Layers) -> list[Tensor]:
+        group, decay = part.group, part.group["weight_decay"]
+        exp_avgs, exp_avg_sqs = part.averages
+        addends = None
+        if decay:
+            weights = [weight.to(mean.dtype) for weight, mean in zip(part.weights, exp_avgs, strict=True)]
+            addends = list(torch._foreach_mul(weights, decay))
+        return adam_updates(
+            part.grads,
+            exp_avgs,
+            exp_avg_sqs,
+            part.steps,
+            betas=group["betas"],
+            eps=group["eps"],
+            addends=addends,
+            factor=1.0 if group["grad_averaging"] else 1 / (1 - group["betas"][0]),
+            bias_correction=group["bias_correction"],
+            fused=self.foreach,
+        )
 
 
-def lamb_step(layers: Sequence[Layers], updates: list[list[Tensor]]) -> None:
-    """Apply the updates, those of adapted layers times their trust ratios, which are kept.
-
-    Args:
-        layers: for each list of updates the options of their group, whether they are adapted, and their tensors.
-        updates: u of every tensor. They are used up.
-    """
-    adapted = [(group, state, us) for (group, adapt, state), us in zip(layers, updates, strict=True) if adapt]
-    ratios = trust_ratios(
-        [parameter for _, state, _ in adapted for parameter in state.params],
-        [weight for _, state, _ in adapted for weight in state.weights],
-        [update for _, _, us in adapted for update in us],
-        [group["phi"] for group, state, _ in adapted for _ in state.params],
-    )
-    for (group, adapt, state), us in zip(layers, updates, strict=True):
-        own = None
-        if adapt:
-            own, ratios = ratios[: len(us)], ratios[len(us) :]
-            torch._foreach_copy_(state.ratios, own)
-        step_tensors(state.weights, us, group["lr"], own)
-
-
-def _clipped(states: list[LayerState], max_norm: float) -> list[LayerState]:
-    """Return the states with gradients g / max(1, ‖g‖/max_norm), ‖g‖ over all of them."""
-    parameters = [parameter for state in states for parameter in state.params]
-    grads = [grad for state in states for grad in state.grads]
+def _clipped(layers: list[Layers], max_norm: float) -> list[Layers]:
+    """Return the layers with gradients g / max(1, ‖g‖/max_norm), ‖g‖ over all of them."""
+    parameters = [parameter for part in layers for parameter in part.params]
+    grads = [grad for part in layers for grad in part.grads]
     device = grads[0].device
-    parts = [
+    norms_of_parts = [
         torch.linalg.vector_norm(norms([grads[i] for i in indices], placement)).to(device)
         for placement, indices in by_placement(parameters).items()
     ]
-    factor = (torch.linalg.vector_norm(torch.stack(parts)) / max_norm).clamp(min=1)
-    return [state._replace(grads=[grad / factor.to(grad.device) for grad in state.grads]) for state in states]
-
-
-def _one_minus_power(beta: float, step: Tensor, dtype: torch.dtype) -> Tensor:
-    # 1 − βᵗ loses digits in float32 where β is near 1.
-    return -torch.expm1(step.to(dtype) * (math.log(beta) if beta else -math.inf))
-
-
-def _laid_out_as(like: Tensor, tensor: Tensor) -> Tensor:
-    if tensor.dtype == like.dtype and tensor.stride() == like.stride():
-        return tensor
-    return torch.empty_like(like).copy_(tensor)
+    factor = (torch.linalg.vector_norm(torch.stack(norms_of_parts)) / max_norm).clamp(min=1)
+    return [part._replace(grads=[grad / factor.to(grad.device) for grad in part.grads]) for part in layers]

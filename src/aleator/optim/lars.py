@@ -15,8 +15,7 @@ norm below it, is zero, the factor is 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -24,25 +23,18 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.arguments import Bounds, check_bounds, check_fraction, check_not_negative
-from aleator.optim.sharded_norms import by_placement, local, local_gradient, norms
-from aleator.optim.tensorwise import Adapt, TensorwiseOptimizer, portions, step_tensors, trust_ratios
+from aleator.optim.trust_ratio import (
+    Adapt,
+    Layers,
+    TrustRatioOptimizer,
+    kept_ratios,
+    norm_pairs,
+    portions,
+    step_tensors,
+    trust_ratios,
+)
 
 Form = Literal["original", "algorithm1"]
-
-
-class LayerState(NamedTuple):
-    """Parallel lists over parameter tensors: the whole tensors, and this process's parts of what belongs to them."""
-
-    params: list[Tensor]
-    weights: list[Tensor]
-    grads: list[Tensor]
-    momenta: list[Tensor]
-    steps: list[Tensor]
-    ratios: list[Tensor]
-
-
-# The options of a group, whether its tensors here are adapted, and the tensors.
-Layers = tuple[dict[str, Any], bool, LayerState]
 
 
 def local_rate(
@@ -67,7 +59,7 @@ def local_rate(
     return torch.where(adapted, trust_coefficient * weight_norm / denominator, 1)
 
 
-class LARS(TensorwiseOptimizer):
+class LARS(TrustRatioOptimizer):
     """LARS, in the form of 2017 or as Algorithm 1 of the LAMB paper.
 
     A layer is a parameter tensor; under FSDP2 the norms are those of the whole tensors, from one all-reduce in a step.
@@ -99,6 +91,8 @@ class LARS(TensorwiseOptimizer):
         >>> model(torch.ones(1, 3)).sum().backward()
         >>> optimizer.step()
     """
+
+    _averages = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -132,32 +126,11 @@ class LARS(TensorwiseOptimizer):
         }
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # closures return numbers or tensors
-        """Take a step.
-
-        Args:
-            closure: computes the loss anew and returns it.
-
-        Raises:
-            RuntimeError: if a gradient is sparse.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        layers = []
-        for group in self.param_groups:
-            for adapted in (True, False):
-                state = LayerState([], [], [], [], [], [])
-                self._init_group(group, adapted, *state)
-                if state.params:
-                    torch._foreach_add_(state.steps, 1)
-                    layers.append((group, adapted, state))
+    def _take_step(self) -> None:
+        layers = self._layers()
         take = original_step if self.form == "original" else algorithm1_step
         for portion in portions(layers):
             take(portion)
-        return loss
 
     def _check(self, group: dict[str, Any]) -> None:
         check_not_negative(group, "lr", "weight_decay", "trust_coefficient", "eps")
@@ -168,97 +141,53 @@ class LARS(TensorwiseOptimizer):
             if group[name] not in (None, False):
                 raise ValueError(f"{name} must be left alone with form={self.form!r}, got {group[name]}")
 
-    def _init_group(
-        self,
-        group: dict[str, Any],
-        adapted: bool,
-        params: list[Tensor],
-        weights: list[Tensor],
-        grads: list[Tensor],
-        momenta: list[Tensor],
-        steps: list[Tensor],
-        ratios: list[Tensor],
-    ) -> None:
-        # torch.compile knows this method by its name: it runs it as it is and takes the lists for inputs.
-        for parameter in self._trained(group, adapted):
-            state = self._initial_state(parameter, "momentum_buffer")
-            params.append(parameter)
-            weights.append(local(parameter))
-            grads.append(local_gradient(parameter))
-            momenta.append(local(state["momentum_buffer"]))
-            steps.append(state["step"])
-            ratios.append(state["trust_ratio"])
-
 
 def original_step(layers: list[Layers]) -> None:
-    """Step every tensor by the algorithm of 2017; buffers start at zero, so that the first step is q(g + λw).
-
-    Args:
-        layers: the options of a group, whether they are adapted, and their tensors.
-    """
-    rates = _local_rates([(group, state) for group, adapted, state in layers if adapted])
-    for group, adapted, state in layers:
-        directions = _decayed(state, group["weight_decay"])
-        if adapted:
-            own, rates = rates[: len(directions)], rates[len(directions) :]
-            if group["clip"]:
-                own = [(rate / group["lr"]).clamp(max=1) for rate in own]
-            torch._foreach_copy_(state.ratios, own)
-            torch._foreach_mul_(directions, own)
-        torch._foreach_mul_(state.momenta, group["momentum"])
-        torch._foreach_add_(state.momenta, directions)
+    """Step every tensor by the algorithm of 2017; buffers start at zero, so that the first step is q(g + λw)."""
+    for part, rates in zip(layers, kept_ratios(layers, _local_rates(layers)), strict=True):
+        group, (momenta,) = part.group, part.averages
+        torch._foreach_add_(part.steps, 1)
+        directions = _decayed(part)
+        if rates is not None:
+            torch._foreach_mul_(directions, rates)
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, directions)
         if group["nesterov"]:
-            torch._foreach_add_(directions, state.momenta, alpha=group["momentum"])
+            torch._foreach_add_(directions, momenta, alpha=group["momentum"])
         else:
-            torch._foreach_copy_(directions, state.momenta)
-        step_tensors(state.weights, directions, group["lr"])
+            torch._foreach_copy_(directions, momenta)
+        step_tensors(part.weights, directions, group["lr"])
 
 
 def algorithm1_step(layers: list[Layers]) -> None:
-    """Step every tensor by Algorithm 1 of the LAMB paper.
-
-    Args:
-        layers: the options of a group, whether they are adapted, and their tensors.
-    """
-    for group, _, state in layers:
-        torch._foreach_lerp_(state.momenta, _decayed(state, group["weight_decay"]), 1 - group["momentum"])
-    adapted = [(group, state) for group, adapt, state in layers if adapt]
-    ratios = trust_ratios(
-        [parameter for _, state in adapted for parameter in state.params],
-        [weight for _, state in adapted for weight in state.weights],
-        [momentum for _, state in adapted for momentum in state.momenta],
-        [group["phi"] for group, state in adapted for _ in state.params],
-    )
-    for group, adapt, state in layers:
-        own = None
-        if adapt:
-            own, ratios = ratios[: len(state.params)], ratios[len(state.params) :]
-            torch._foreach_copy_(state.ratios, own)
-        step_tensors(state.weights, [momentum.clone() for momentum in state.momenta], group["lr"], own)
+    """Step every tensor by Algorithm 1 of the LAMB paper."""
+    for part in layers:
+        torch._foreach_add_(part.steps, 1)
+        torch._foreach_lerp_(part.averages[0], _decayed(part), 1 - part.group["momentum"])
+    momenta = [part.averages[0] for part in layers]
+    for part, of_part, ratios in zip(layers, momenta, trust_ratios(layers, momenta), strict=True):
+        step_tensors(part.weights, [momentum.clone() for momentum in of_part], part.group["lr"], ratios)
 
 
-def _decayed(state: LayerState, weight_decay: float) -> list[Tensor]:
+def _decayed(part: Layers) -> list[Tensor]:
     """Return g + λw, in the precision of the running means."""
-    grads = [grad.to(mean.dtype, copy=True) for grad, mean in zip(state.grads, state.momenta, strict=True)]
-    if weight_decay:
-        weights = [weight.to(mean.dtype) for weight, mean in zip(state.weights, state.momenta, strict=True)]
-        torch._foreach_add_(grads, weights, alpha=weight_decay)
+    dtypes = [mean.dtype for mean in part.averages[0]]
+    grads = [grad.to(dtype, copy=True) for grad, dtype in zip(part.grads, dtypes, strict=True)]
+    if part.group["weight_decay"]:
+        weights = [weight.to(dtype) for weight, dtype in zip(part.weights, dtypes, strict=True)]
+        torch._foreach_add_(grads, weights, alpha=part.group["weight_decay"])
     return grads
 
 
-def _local_rates(layers: list[tuple[dict[str, Any], LayerState]]) -> list[Tensor]:
-    """Return q of every tensor, 0-d. The norms of all of them are reduced together."""
-    parameters = [parameter for _, state in layers for parameter in state.params]
-    weights = [weight for _, state in layers for weight in state.weights]
-    grads = [grad for _, state in layers for grad in state.grads]
-    found: list[tuple[Tensor, Tensor]] = [None] * len(parameters)  # type: ignore[list-item]  # all are filled below
-    for placement, indices in by_placement(parameters).items():
-        both = norms([weights[i] for i in indices] + [grads[i] for i in indices], placement)
-        for i, *pair in zip(indices, *(half.unbind() for half in both.chunk(2)), strict=True):
-            found[i] = (pair[0], pair[1])
-    rates: list[Tensor] = []
-    for group, state in layers:
-        options = {name: group[name] for name in ("weight_decay", "trust_coefficient", "eps")}
-        own, found = found[: len(state.params)], found[len(state.params) :]
-        rates += [local_rate(weight_norm, grad_norm, **options) for weight_norm, grad_norm in own]
+def _local_rates(layers: list[Layers]) -> list[Tensor]:
+    """Return q of every adapted tensor, 0-d. The norms of all of them are reduced together."""
+    adapted = [part for part in layers if part.adapted]
+    pairs = [pair for part in adapted for pair in zip(part.weights, part.grads, strict=True)]
+    groups = [part.group for part in adapted for _ in part.params]
+    rates: list[Tensor] = [None] * len(pairs)  # type: ignore[list-item]  # all are filled below
+    for indices, *both in norm_pairs(adapted, pairs):
+        for i, *of_tensor in zip(indices, *(norms.unbind() for norms in both), strict=True):
+            options = {name: groups[i][name] for name in ("weight_decay", "trust_coefficient", "eps")}
+            rate = local_rate(of_tensor[0], of_tensor[1], **options)
+            rates[i] = (rate / groups[i]["lr"]).clamp(max=1) if groups[i]["clip"] else rate
     return rates

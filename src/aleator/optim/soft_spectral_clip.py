@@ -8,8 +8,16 @@ H_c(U)/c tends to the orthogonal polar factor, the direction of Muon, as c → 0
 
     Y = Â, Z = I;    T = (3 I − Z Y)/2,    Y ← Y T,    Z ← T Z
 
-takes Z to Â^(−1/2) from below, so that stopping early clips too much and never too little.
+takes Z to Â^(−1/2) from below, so that stopping early clips too much and never too little. A step maps the square root
+x of an eigenvalue of Z Y to f(x) = x (3 − x²)/2, which multiplies small ones by 1.5. The eigenvalues of Â lie in
+[1/a, 1], so the range [l, 1] of x is known at every step and scaling makes the step faster: with Y and Z times
 
+    μ = √(3/(1 + l + l²)),    for which f(μl) = f(μ),    T = μ (3 I − μ² Z Y)/2,    l ← f(μl) and l = 1/√a at first,
+
+small ones grow by up to 2.6. The last step has μ = 1. As f(x) ≤ 1 for every x, results come from below all the same.
+
+J. Chen and E. Chow, "A Stable Scaling of Newton–Schulz for Improving the Sign Function Computation of a Hermitian
+Matrix", 2014, have this scaling for the sign function.
 X. Jiang, A. Semenov and S. Stich, "Enhancing LLM Training via Spectral Clipping", ICML 2026, arXiv 2603.14315.
 """
 
@@ -17,46 +25,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Method = Literal["newton_schulz", "svd"] | Callable[[Tensor], Tensor]
+NamedMethod = Literal["scaled_newton_schulz", "newton_schulz", "svd"]
+Method = NamedMethod | Callable[[Tensor], Tensor]
+
+# The authors' ten, and as many scaled ones as do the same.
+_DEFAULT_STEPS = {"scaled_newton_schulz": 7, "newton_schulz": 10}
 
 # Of a symmetric product only the panels on and above the diagonal are computed: 5/8 of the work with four panels. On
-# two cores that pays from about this many rows on. Accelerators get one batched product instead.
-_LEAST_ROWS_OF_PANELS = 256
+# a CPU that pays from about this many rows on. Accelerators get one batched product instead.
 _PANELS = 4
+_LEAST_ROWS_OF_PANELS = {torch.float64: 256, torch.float32: 256, torch.bfloat16: 768, torch.float16: 768}
 
-# Elements of a batch of equally shaped matrices that are clipped in one call: bounds the scratch memory.
+# Elements of a batch of equally shaped matrices that are clipped in one call: bounds the scratch memory, and on a CPU
+# spares large matrices the copy that brings them together.
 _CHUNK = 2**26
+_CHUNK_ON_CPU = 2**16
 
 
 def soft_spectral_clip(
     update: Float[Tensor, "*batch rows cols"],
     threshold: float | Tensor,
     *,
-    method: Method = "newton_schulz",
-    ns_steps: int = 10,
+    method: Method = "scaled_newton_schulz",
+    ns_steps: int | None = None,
     compute_dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "*batch rows cols"]:
     """Return H_c of a matrix, or of each matrix of a batch; differentiable.
 
     Newton–Schulz takes 2·m²·n·2 + 2·m³·(3K − 3) multiplications and additions for K steps and m ≤ n, less what symmetry
-    saves. Its relative error is about 1e-6 in float32 while σ_max/c is below 16 and K = 10; K has to grow by one when
-    σ_max/c grows by 1.5. In bfloat16 the error is 0.2 to 7 % on ordinary matrices, more steps do not lower it, and the
-    bound by c can fail on spikes.
+    saves. In float32, 7 scaled steps leave a relative error of about 1e-6 while σ_max/c is below 40, and take one more
+    for every factor 2.5; 10 plain ones do so below 16, and take one more for every factor 1.5. In bfloat16 the error is
+    0.2 to 7 % on ordinary matrices, more steps do not lower it, and the bound by c can fail on spikes: with σ_max/c
+    above 30 the result can be far too large.
 
     Args:
         update: U, one matrix or a batch of them. Every matrix has its own bound a.
         threshold: c, positive; one number for all or a tensor with one for each. A tensor's values are not checked,
             because that would wait for the device.
-        method: ``"newton_schulz"``; ``"svd"``, exact; or a function that returns the polar factor P Qᵀ of each matrix
-            of a batch with at most as many rows as columns, for example an orthogonalisation kernel that is at hand
-            for Muon. It is called with [U/c | I], whose polar factor is [H_c(U)/c | …].
-        ns_steps: K, the number of Newton–Schulz steps.
+        method: ``"scaled_newton_schulz"``; ``"newton_schulz"``, the plain steps of the paper; ``"svd"``, exact; or a
+            function that returns the polar factor P Qᵀ of each matrix of a batch with at most as many rows as columns,
+            for example an orthogonalisation kernel that is at hand for Muon. It is called with [U/c | I], whose polar
+            factor is [H_c(U)/c | …].
+        ns_steps: K, the number of Newton–Schulz steps; None takes 7 scaled or 10 plain ones.
         compute_dtype: of the arithmetic; by default that of ``update`` and at least float32. The paper's code has
             bfloat16.
 
@@ -77,17 +93,22 @@ def soft_spectral_clip(
     dtype = compute_dtype or torch.promote_types(update.dtype, torch.float32)
     matrices = update.to(dtype)
     tall = matrices.shape[-2] > matrices.shape[-1]
-    wide = matrices.mT if tall else matrices
+    wide: Tensor = matrices.mT if tall else matrices
+    clipped: Tensor
     c = threshold.to(dtype)[..., None, None] if isinstance(threshold, Tensor) else threshold
-    if method == "newton_schulz":
-        clipped = _inverse_root(wide / c, ns_steps) @ wide
-    elif method == "svd":
+    if method == "svd":
         p, sigma, qh = torch.linalg.svd(wide, full_matrices=False)
         row = sigma[..., None, :]
         clipped = (p * (row * (1 + (row / c).square()).rsqrt())) @ qh
-    else:
+    elif callable(method):
         identity = torch.eye(wide.shape[-2], dtype=dtype, device=wide.device).expand(*wide.shape[:-1], -1)
         clipped = c * method(torch.cat([wide / c, identity], dim=-1))[..., : wide.shape[-1]]
+    else:
+        steps = _DEFAULT_STEPS[method] if ns_steps is None else ns_steps
+        root = _inverse_root(_symmetric_product(wide, wide.mT) / (c * c), steps, method == "scaled_newton_schulz")
+        # The root is symmetric: what comes out lies in memory as what went in.
+        clipped = matrices @ root if tall else root @ matrices
+        return clipped.to(update.dtype)
     return (clipped.mT if tall else clipped).to(update.dtype)
 
 
@@ -117,10 +138,9 @@ def clip_matrices(
     matrices: Sequence[Float[Tensor, "_ _ _"]],
     threshold: float | Tensor,
     *,
-    method: Method = "newton_schulz",
-    ns_steps: int = 10,
+    method: Method = "scaled_newton_schulz",
+    ns_steps: int | None = None,
     compute_dtype: torch.dtype | None = None,
-    clip: Callable[..., Tensor] = soft_spectral_clip,
 ) -> list[Tensor]:
     """Return H_c of every matrix of several stacks; equal shapes share one batched call.
 
@@ -130,7 +150,6 @@ def clip_matrices(
         method: see `soft_spectral_clip`.
         ns_steps: see `soft_spectral_clip`.
         compute_dtype: see `soft_spectral_clip`.
-        clip: what is called with every batch, in place of `soft_spectral_clip`.
     """
     batches: dict[tuple[object, ...], list[int]] = {}
     filled: dict[tuple[object, ...], int] = {}
@@ -138,13 +157,14 @@ def clip_matrices(
         kind = (stack.shape[1:], stack.dtype, stack.device)
         part = filled.get(kind, 0)
         filled[kind] = part + stack.numel()
-        batches.setdefault((*kind, part // _CHUNK), []).append(index)
+        chunk = _CHUNK_ON_CPU if stack.device.type == "cpu" else _CHUNK
+        batches.setdefault((*kind, part // chunk), []).append(index)
     results: list[Tensor] = list(matrices)
     for members in batches.values():
         together = torch.cat([matrices[i] for i in members]) if len(members) > 1 else matrices[members[0]]
         if together.numel() == 0:
             continue
-        clipped = clip(together, threshold, method=method, ns_steps=ns_steps, compute_dtype=compute_dtype)
+        clipped = soft_spectral_clip(together, threshold, method=method, ns_steps=ns_steps, compute_dtype=compute_dtype)
         for i, result in zip(members, torch.split(clipped, [len(matrices[i]) for i in members]), strict=True):
             results[i] = result
     return results
@@ -155,8 +175,8 @@ def spectral_clip_grads_(
     parameters: Tensor | Iterable[Tensor],
     threshold: float | Tensor = 0.1,
     *,
-    method: Method = "newton_schulz",
-    ns_steps: int = 10,
+    method: Method = "scaled_newton_schulz",
+    ns_steps: int | None = None,
     compute_dtype: torch.dtype | None = None,
     error_if_nonfinite: bool = False,
 ) -> None:
@@ -206,44 +226,51 @@ def check_threshold(name: str, threshold: float | Tensor) -> None:
         raise ValueError(f"{name} must be positive, got {threshold}")
 
 
-def check_clipping(method: Method, ns_steps: int, compute_dtype: torch.dtype | None) -> None:
+def check_clipping(method: Method, ns_steps: int | None, compute_dtype: torch.dtype | None) -> None:
     """Raise ValueError for an unknown method, too few steps or a dtype that is none of real numbers."""
-    if not callable(method) and method not in ("newton_schulz", "svd"):
-        raise ValueError(f'method must be "newton_schulz", "svd" or a function, got {method!r}')
-    if ns_steps < 1:
+    if not callable(method) and method not in get_args(NamedMethod):
+        accepted = ", ".join(f'"{name}"' for name in get_args(NamedMethod))
+        raise ValueError(f"method must be {accepted} or a function, got {method!r}")
+    if ns_steps is not None and ns_steps < 1:
         raise ValueError(f"ns_steps must be at least 1, got {ns_steps}")
     if compute_dtype is not None and not compute_dtype.is_floating_point:
         raise ValueError(f"compute_dtype must be a floating-point dtype, got {compute_dtype}")
 
 
-def _inverse_root(v: Float[Tensor, "*batch m n"], steps: int) -> Float[Tensor, "*batch m m"]:
-    """Return (I + V Vᵀ)^(−1/2) after so many steps of the coupled iteration."""
-    gram = _symmetric_product(v, v.mT)
-    # Gershgorin and Frobenius: whichever bounds the largest eigenvalue better, for each matrix by itself.
+def _inverse_root(gram: Float[Tensor, "*batch m m"], steps: int, scaled: bool) -> Float[Tensor, "*batch m m"]:
+    """Return (I + G)^(−1/2) of positive semidefinite G after so many steps of the coupled iteration."""
+    # Gershgorin and Frobenius: whichever bounds the largest eigenvalue better, for each matrix by itself. This and the
+    # scaling are numbers of at least float32, where a step is exact to the precision of its products.
     row_sums = gram.abs().sum(-1).amax(-1)
-    bound = 1 + torch.minimum(row_sums, torch.linalg.vector_norm(gram, dim=(-2, -1)))
-    bound = bound[..., None, None]
-    y = _add_to_diagonal(gram / bound, 1 / bound[..., 0])
-    # The first step has Z = I and the last one needs no new Y: 3K − 3 products in all. What is carried is −Y/2.
-    y = y * -0.5
-    z = t = _add_to_diagonal(y.clone(), 1.5)
-    for _ in range(steps - 1):
-        y = _symmetric_product(y, t)
-        t = _add_to_diagonal(_symmetric_product(z, y), 1.5)
-        z = _symmetric_product(t, z)
-    return z * bound.rsqrt()
+    largest = torch.minimum(row_sums, torch.linalg.vector_norm(gram, dim=(-2, -1)))
+    bound = 1 + largest[..., None, None].to(torch.promote_types(gram.dtype, torch.float32))
+    # Eigenvalues below the precision of Â are noise, of either sign: scaling for them would blow it up.
+    lowest = bound.rsqrt().clamp(min=math.sqrt(torch.finfo(gram.dtype).eps))
+    y = _add_to_diagonal((gram / bound).to(gram.dtype), 1 / bound)
+    z = torch.empty(0)
+    for step in range(steps):
+        last = step == steps - 1
+        mu = (3 / (1 + lowest + lowest.square())).sqrt() if scaled and not last else torch.ones_like(lowest)
+        lowest = mu * lowest * (3 - (mu * lowest).square()) / 2
+        # In the first step Z = I, and the last one needs no new Y: 3K − 3 products in all.
+        t = y.clone() if step == 0 else _symmetric_product(z, y)
+        t = _add_to_diagonal(t.mul_(mu**3 / -2), 1.5 * mu)
+        z = t if step == 0 else _symmetric_product(t, z)
+        if not last:
+            y = _symmetric_product(y, t)
+    return z * bound.rsqrt().to(gram.dtype)
 
 
-def _add_to_diagonal(matrix: Float[Tensor, "*batch m m"], number: float | Tensor) -> Float[Tensor, "*batch m m"]:
+def _add_to_diagonal(matrix: Float[Tensor, "*batch m m"], number: Float[Tensor, "*batch 1 1"]) -> Tensor:
     """Add to the diagonal of a tensor that nobody else holds."""
-    matrix.diagonal(dim1=-2, dim2=-1).add_(number)
+    matrix.diagonal(dim1=-2, dim2=-1).add_(number[..., 0])
     return matrix
 
 
 def _symmetric_product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k m"]) -> Float[Tensor, "*batch m m"]:
     """Return A B, known to be symmetric: polynomials of one symmetric matrix commute."""
     m = a.shape[-2]
-    if a.device.type != "cpu" or m < _LEAST_ROWS_OF_PANELS:
+    if a.device.type != "cpu" or m < _LEAST_ROWS_OF_PANELS.get(a.dtype, math.inf):
         return a @ b
     product = a.new_empty(*a.shape[:-1], m)
     panel = math.ceil(m / _PANELS)

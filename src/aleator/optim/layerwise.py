@@ -1,0 +1,149 @@
+"""Optimizers that treat every parameter tensor as a layer of its own, by its norm or its spectrum.
+
+Such a number belongs to a whole tensor. So a slice of several tensors is refused, and what a step needs of a tensor
+that several processes share out is put together first. What else these optimizers share: names for their tensors, a
+group that is refused leaves no trace, running means in float32 for weights in half precision, and states of older
+versions that can be read.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from aleator.optim.sharded_norms import state_dtype
+
+
+class LayerwiseOptimizer(Optimizer):
+    """Base of LAMB, LARS and the SPECTRA optimizers; not an optimizer by itself.
+
+    A subclass says what a group's options may be, `_check`, and what a step is, `_take_step`.
+    """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own; what was not given is as for the other groups.
+
+        Raises:
+            ValueError: if an option is out of range.
+            TypeError: if a parameter is no real number.
+            RuntimeError: if a parameter is a flat slice of several tensors, as FSDP1 makes them.
+        """
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            self._check(group)
+            for name, parameter in self._named(len(self.param_groups) - 1):
+                _check_parameter(name, parameter)
+            self._begin(group)
+        except Exception:
+            self.param_groups.pop()
+            raise
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # closures return numbers or tensors
+        """Make one step; return what the closure returned.
+
+        Nothing here waits for the device. A NaN or infinity in a gradient therefore spreads over its tensor: look for
+        them before the step, as ``GradScaler`` and `aleator.experiment` do.
+
+        Args:
+            closure: computes the loss anew and returns it.
+
+        Raises:
+            RuntimeError: if a gradient is sparse.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._take_step()
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue where ``state_dict`` was called. Running means of half-precision weights stay in float32."""
+        super().load_state_dict(state_dict)
+        # torch has cast them to the weights' own precision on the way, and shares step counts with the saved state.
+        numbers = itertools.chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+        own = itertools.chain.from_iterable(group["params"] for group in self.param_groups)
+        for number, parameter in zip(numbers, own, strict=True):
+            for name, value in state_dict["state"].get(number, {}).items():
+                if not isinstance(value, Tensor):
+                    continue
+                if name == "step":
+                    self.state[parameter][name] = self.state[parameter][name].clone()
+                elif state_dtype(parameter) != parameter.dtype:
+                    dtype = self._loaded_dtype(parameter, value)
+                    self.state[parameter][name] = value.to(parameter.device, dtype, copy=True)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)  # a state that an older version saved
+                if isinstance(group[name], list):  # a pair that went through torch's distributed checkpoint
+                    group[name] = tuple(group[name])
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """Check a group's options."""
+        raise NotImplementedError
+
+    def _begin(self, group: dict[str, Any]) -> None:
+        """Do what a group that was accepted needs once."""
+
+    def _take_step(self) -> None:
+        """Step every parameter that has a gradient."""
+        raise NotImplementedError
+
+    def _loaded_dtype(self, parameter: Tensor, saved: Tensor) -> torch.dtype:
+        """Return the precision that a saved part of a half-precision parameter's state takes."""
+        return state_dtype(parameter)
+
+    def _trained(self, group: dict[str, Any]) -> list[tuple[int, Tensor]]:
+        """Return the parameters of a group that have a gradient, with their places in it.
+
+        Raises:
+            RuntimeError: if a gradient is sparse.
+        """
+        found = [(index, parameter) for index, parameter in enumerate(group["params"]) if parameter.grad is not None]
+        for _, parameter in found:
+            if parameter.grad.layout != torch.strided:
+                names = itertools.chain.from_iterable(map(self._named, range(len(self.param_groups))))
+                name = next(name for name, other in names if other is parameter)
+                raise RuntimeError(
+                    f"gradients must be dense, got one of layout {parameter.grad.layout} for parameter {name} of "
+                    f"shape {tuple(parameter.shape)}"
+                )
+        return found
+
+    def _state_of(self, parameter: Tensor, *names: str) -> dict[str, Any]:
+        """Return a parameter's state, zeros on first use: running means and, by the name ``step``, a count."""
+        state: dict[str, Any] = self.state[parameter]
+        if not state:
+            for name in names:
+                if name == "step":  # counted per tensor, because one may join late, and on its device, where it is used
+                    state[name] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                else:
+                    dtype = state_dtype(parameter)
+                    state[name] = torch.zeros_like(parameter, dtype=dtype, memory_format=torch.preserve_format)
+        return state
+
+    def _named(self, index: int) -> list[tuple[str, Tensor]]:
+        """Return a group's parameters with their names, or ``"GROUP.INDEX"`` where they have none."""
+        group = self.param_groups[index]
+        names = group.get("param_names") or [f"{index}.{i}" for i in range(len(group["params"]))]
+        return list(zip(names, group["params"], strict=True))
+
+
+def _check_parameter(name: str, parameter: Tensor) -> None:
+    if not parameter.is_floating_point():
+        raise TypeError(f"parameters must be real, got {parameter.dtype} for parameter {name}")
+    if getattr(parameter, "_is_flat_param", False) or getattr(parameter, "_fsdp_flattened", False):
+        raise RuntimeError(
+            f"parameters must be whole tensors, got a flat slice made by FullyShardedDataParallel for {name}: "
+            "its norm and spectrum are those of no layer. Shard with torch.distributed.fsdp.fully_shard instead"
+        )
