@@ -330,6 +330,12 @@ def test_parameter_groups():
     assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.1]
 
 
+def test_parameter_groups_without_tract_are_those_with_it():
+    plain = network()
+    groups = first_layer_group(plain, lr=0.5)
+    assert groups == first_layer_group(apply_tract(plain), lr=0.5)
+
+
 # --- errors and warnings
 
 
@@ -388,8 +394,8 @@ def test_what_has_tract_already_or_no_layer_for_it_is_refused():
         TrAct(model[0])
     with pytest.raises(ValueError, match=r"model must have a Linear, .* with a trainable weight, got none"):
         apply_tract(nn.Sequential(nn.ReLU()))
-    with pytest.raises(ValueError, match="model must have a layer with TrAct: call apply_tract first"):
-        first_layer_group(network())
+    with pytest.raises(ValueError, match=r"model must have a Linear, .* with a trainable weight, got none"):
+        first_layer_group(nn.Sequential(nn.ReLU()))
     with pytest.raises(ValueError, match="reduce must be local for a weight that is computed by a parametrization"):
         TrAct(parametrizations.weight_norm(filled(linear(3, 2))), reduce="global")
 

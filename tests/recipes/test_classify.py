@@ -125,6 +125,30 @@ def test_tract_starts_from_the_plain_weights_and_accumulates_exactly(model):
     assert whole.state_dict()["model"].keys() == plain.state_dict()["model"].keys()
 
 
+@pytest.mark.parametrize("first_layer", ["plain", "tract"])
+def test_the_first_layer_alone_learns_at_its_own_rate(first_layer):
+    options = {"model": "cnn", "precision": "float64", "first_layer": first_layer, "weight_decay": 0}
+    changes = []
+    for ratio in (1.0, 4.0):
+        built = task(Classify(**options, first_layer_lr_ratio=ratio))
+        before = [p.detach().clone() for p in built.model.parameters()]
+        metrics = built.train_step(next(built.train_batches())).metrics
+        assert float(metrics["lr"]) == pytest.approx(0.05)
+        changes.append([p.detach() - b for p, b in zip(built.model.parameters(), before, strict=True)])
+    factors = [float((four / one).nanmedian()) for one, four in zip(*changes, strict=True)]
+    assert factors == pytest.approx([4.0, 4.0] + [1.0] * 6)
+
+
+def test_training_loss_is_that_of_the_first_2000_training_images_as_they_are(mirror):
+    built = task(Classify(data="mnist", train_size=2100, test_size=20, augment="crop"))
+    x, y = built.images.normalise(built.train.inputs[:2000], torch.float32), built.train.targets[:2000]
+    with torch.no_grad():
+        expected = float(nn.functional.cross_entropy(built.model(x), y))
+        assert built.evaluate("test")["train_loss"] == pytest.approx(expected, rel=1e-5)
+        assert built.evaluate("test")["examples"] == 20
+        assert "train_loss" not in built.evaluate("validation")
+
+
 def test_augmentation_draws_from_its_own_stream_and_resumes():
     options = Classify(augment="flip-crop", rounds=1)
     streams = Streams(0)
@@ -168,6 +192,7 @@ def test_crop_takes_a_window_of_the_padded_image():
         ("mlp-without-bias", 64 * 128 + 2 * 128 * 128 + 128 * 10),
         ("mlp-normalised", 65 * 128 + 3 * 129 * 128 + 4 * 2 * 128 + 129 * 10),
         ("cnn", 53_002),
+        ("cnn-bn", (9 + 3) * 16 + (9 * 16 + 3) * 32 + (9 * 32 + 3) * 64 + 65 * 10),
         ("resnet18", 11_172_810),
         # A layer of width d: attention 4d² + 4d, feed-forward 2d² + 2d, normalisations 4d; then patches of 16 pixels,
         # four positions, a normalisation and the head.
@@ -295,6 +320,11 @@ def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
         ({"data": "mnits"}, "mnist"),
         ({"rescale": 4}, "rescale must be 1 with model mlp, got 4"),
         ({"tract_lam": 0}, "tract_lam must be positive and finite, got 0"),
+        ({"first_layer_lr_ratio": 0}, "first_layer_lr_ratio must be positive and finite, got 0"),
+        (
+            {"first_layer_lr_ratio": 3, "optimizer": "lars"},
+            "first_layer_lr_ratio must be 1 with optimizer lars, got 3",
+        ),
         ({"rescale": -1}, "rescale must be positive and finite, got -1"),
         ({"schedule": "linear", "warmup": 5000}, r"warmup_steps must be in \[0, 2400\], total_steps, got 5000"),
     ],

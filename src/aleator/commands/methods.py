@@ -59,6 +59,13 @@ METHODS = (
         summary="soft spectral clipping: bounds the singular values of every update of AdamW and its kin",
         paper="Jiang et al. 2026, arXiv 2603.14315",
     ),
+    Method(
+        name="tract",
+        room="aleator.nn",
+        import_path="aleator.nn:apply_tract",
+        summary="TrAct: first layers that learn from an image as much whether it is bright or dim",
+        paper="Petersen et al. 2024, arXiv 2410.23970",
+    ),
 )
 
 

@@ -293,23 +293,24 @@ def remove_tract(model: Model) -> Model:
 def first_layer_group(model: nn.Module, **options: Any) -> list[dict[str, Any]]:
     """Return two parameter groups, of the layers with TrAct and of all the rest.
 
-    The paper finds SGD for the first layer a little better, also where the rest is trained by Adam.
+    The paper finds SGD for the first layer a little better, also where the rest is trained by Adam. In a model without
+    TrAct the first group is of the layer that `apply_tract` would take, so that both can be trained alike.
 
     Args:
-        model: with TrAct.
+        model: with or without TrAct.
         **options: of the first group, such as ``lr``.
 
     Raises:
-        ValueError: if no layer of the model has TrAct.
+        ValueError: if the model has neither TrAct nor a layer that could have it.
 
     Example:
         >>> model = apply_tract(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)))
         >>> first, rest = first_layer_group(model)
         >>> optimizers = torch.optim.SGD([first], lr=0.1, momentum=0.9), torch.optim.Adam([rest], lr=1e-3)
     """
-    layers = [module for module in model.modules() if isinstance(module, TrAct)]
+    layers: list[nn.Module] = [module for module in model.modules() if isinstance(module, TrAct)]
     if not layers:
-        raise ValueError("model must have a layer with TrAct: call apply_tract first")
+        layers = [model.get_submodule(_first_layer(model))]
     first = list(dict.fromkeys(parameter for layer in layers for parameter in layer.parameters()))
     known = set(first)
     return [

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from aleator.data import BudgetPlan, Examples, InMemoryLoader, LabelledImages, RepeatedRandomSampler, load
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.experiment.model_state import load_training_state, training_state
-from aleator.nn import TrActPreconditioner, apply_tract
+from aleator.nn import TrActPreconditioner, apply_tract, first_layer_group
 from aleator.random import Streams
 from aleator.recipes.image_models import image_model, rescale
 from aleator.recipes.images import crop, flip
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aleator.recipes.classify import Classify
 
 EVALUATION_BATCH = 1000
+TRAIN_LOSS_SIZE = 2000
 
 _log = logging.getLogger("aleator.recipes")
 
@@ -64,7 +65,11 @@ class ClassificationTask:
         self.augmentation = streams.generator("augmentation", rank=accelerator.process_index, device=accelerator.device)
 
         # How a gradient becomes a step.
-        self.optimizer = make_optimizer(self.model, options, schedule_steps)
+        groups = None
+        if options.first_layer_lr_ratio != 1:
+            # The rest comes first: the rate that is logged is that of the first group.
+            groups = first_layer_group(self.model, lr=options.lr * options.first_layer_lr_ratio)[::-1]
+        self.optimizer = make_optimizer(self.model, options, schedule_steps, groups)
         self.schedule = make_schedule(self.optimizer, options, schedule_steps)
         self.gradient_step = GradientStep(
             accelerator,
@@ -95,9 +100,19 @@ class ClassificationTask:
         return StepResult(metrics, examples=self.options.batch_size, skipped=report.skipped)
 
     def evaluate(self, split: Split) -> dict[str, float]:
-        """Return accuracy, mean cross entropy, and the number of examples they were measured on."""
+        """Return accuracy, mean cross entropy, and the number of examples they were measured on.
+
+        With the test data, at the end, also ``train_loss``: the cross entropy on the first 2 000 training examples, not
+        augmented, in evaluation mode.
+        """
+        metrics = self._measured(self.held_out[split])
+        if split == "test":
+            metrics["train_loss"] = self._measured(Examples(*(t[:TRAIN_LOSS_SIZE] for t in self.train)))["loss"]
+        return metrics
+
+    def _measured(self, examples: Examples) -> dict[str, float]:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        inputs, targets = (tensor[rank::processes] for tensor in self.held_out[split])
+        inputs, targets = (tensor[rank::processes] for tensor in examples)
         sums = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
         self.model.eval()
         batches = (torch.split(tensor, EVALUATION_BATCH) for tensor in (inputs, targets))

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MODELS = ("mlp", "mlp-without-bias", "mlp-normalised", "cnn", "resnet18", "vit", "vit-tiny")
+MODELS = ("mlp", "mlp-without-bias", "mlp-normalised", "cnn", "cnn-bn", "resnet18", "vit", "vit-tiny")
 
 PATCH = 4
 # Layers, width, heads.
@@ -60,6 +60,12 @@ def image_model(name: str, shape: tuple[int, int, int], num_classes: int) -> nn.
             nn.ReLU(),
             nn.Linear(128, num_classes),
         )
+    if name == "cnn-bn":
+        convolutions = [
+            nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2))
+            for a, b in pairwise([channels, 16, 32, 64])
+        ]
+        return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
     if name == "resnet18":
         return ResNet18(channels, num_classes)
     if name in TRANSFORMERS:

@@ -39,23 +39,27 @@ def placed(model: nn.Module, options: TrainingOptions, accelerator: Accelerator)
     return cast("nn.Module", fully_shard(model, mesh=mesh))
 
 
-def make_optimizer(model: nn.Module, options: TrainingOptions, total_steps: int) -> Optimizer:
+def make_optimizer(
+    model: nn.Module, options: TrainingOptions, total_steps: int, groups: list[dict[str, Any]] | None = None
+) -> Optimizer:
     """Return the optimizer that the options name, for a placed model.
 
     Args:
         model: as `placed` returned it.
         options: of the recipe. What is None is left to the optimizer.
         total_steps: of the schedule; thresholds and slow means that have a schedule of their own follow it.
+        groups: of the model's parameters, with settings that differ from the options; not for LAMB and LARS, which
+            have groups of their own.
     """
     name = options.optimizer
     settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay}
     settings |= {key: value for key in ("momentum", "betas") if (value := getattr(options, key)) is not None}
     if name in ("lamb", "lars"):
         # Biases and normalisation are neither decayed nor adapted, as is the practice.
-        groups = without_decay(unwrapped(model).named_parameters(), is_vector)
+        adapted = without_decay(unwrapped(model).named_parameters(), is_vector)
         settings["adapt"] = lambda name, parameter: not is_vector(name, parameter)
-        return LAMB(groups, **settings) if name == "lamb" else LARS(groups, form="algorithm1", **settings)
-    parameters = list(model.parameters())
+        return LAMB(adapted, **settings) if name == "lamb" else LARS(adapted, form="algorithm1", **settings)
+    parameters = groups or [{"params": list(model.parameters())}]
     if name == "sgd":
         momentum = settings.setdefault("momentum", 0.9)
         return torch.optim.SGD(parameters, nesterov=momentum > 0, **settings)
