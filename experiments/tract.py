@@ -23,8 +23,8 @@ RATES = {
     ("cnn", "sgd"): 0.05,
     ("cnn", "adamw"): 0.001,
     ("cnn-bn", "sgd"): 0.1,
-    ("cnn-bn", "adamw"): 0.01,
-    ("vit-tiny", "sgd"): 0.05,
+    ("cnn-bn", "adamw"): 0.003,
+    ("vit-tiny", "sgd"): 0.02,
     ("vit-tiny", "adamw"): 0.001,
 }
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}

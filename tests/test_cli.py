@@ -8,7 +8,9 @@ import pytest
 
 import aleator
 from aleator.cli import VERBS, main
+from aleator.experiment.registry import names
 
+RECIPES = ", ".join(names())
 TOY = f"{Path(__file__).parent / 'experiment' / 'toy_recipe.py'}:Toy"
 
 
@@ -59,19 +61,19 @@ def test_compare_takes_seeds_and_no_seed(capsys):
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        (["rnu"], "unknown command 'rnu'; did you mean 'run'? (commands: list, run, compare, report, data, new)"),
+        (["rnu"], f"unknown command 'rnu'; did you mean 'run'? (commands: {', '.join(VERBS)})"),
         (["list", "recipe"], "WHAT must be one of all, methods, recipes, data, got 'recipe'; did you mean 'recipes'?"),
         (["data"], "a verb is missing, write aleator data VERB (verbs: list, fetch, verify)"),
         (["data", "fetsh"], "unknown verb 'fetsh'; did you mean 'fetch'? (verbs: list, fetch, verify)"),
         (["data", "fetch"], "NAME is missing: it must be text"),
         (
             ["run", "clasify"],
-            "unknown recipe 'clasify'; did you mean 'classify'? (recipes: classify, language; or path/to/file.py:Class)",
+            f"unknown recipe 'clasify'; did you mean 'classify'? (recipes: {RECIPES}; or path/to/file.py:Class)",
         ),
         (
             ["run", "--seed", "3"],
             "RECIPE is missing, write aleator run RECIPE [--FIELD VALUE …] "
-            "(recipes: classify, language; or path/to/file.py:Class)",
+            f"(recipes: {RECIPES}; or path/to/file.py:Class)",
         ),
         (["run", "nowhere.py:Mine"], "there is no recipe file 'nowhere.py'"),
         (["run", "classify", "--ratio", "0"], "ratio must be in (0, 1], got 0.0"),
