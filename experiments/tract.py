@@ -19,13 +19,15 @@ DATA = "CIFAR-10, 8 000 training images drawn anew for each seed and 2 000 test 
 NAMES = {"cnn": "two convolutions", "cnn-bn": "three with batch normalisation", "vit-tiny": "transformer of width 96"}
 # A transformer's epoch takes five times as long as a convolutional network's.
 ROUNDS = {"cnn": 3, "cnn-bn": 3, "vit-tiny": 1}
+# The best of grids with steps of 2 to 3.3 for the plain first layer, with a cell on either side, by accuracy on 1 000
+# validation images, seed 100.
 RATES = {
     ("cnn", "sgd"): 0.05,
     ("cnn", "adamw"): 0.001,
     ("cnn-bn", "sgd"): 0.1,
     ("cnn-bn", "adamw"): 0.003,
     ("vit-tiny", "sgd"): 0.02,
-    ("vit-tiny", "adamw"): 0.001,
+    ("vit-tiny", "adamw"): 0.0005,
 }
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 RATIOS = (3, 10, 30)
