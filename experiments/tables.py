@@ -86,6 +86,10 @@ def _difference(claim: dict[str, Any]) -> str:
     if claim["figures"] is None:
         return "–"
     name, mean = next(iter(claim["figures"].items()))
+    if claim["relation"] == "more often than":
+        _, won, lost = claim["figures"].values()
+        low, high = claim["interval"] or (0.0, 1.0)
+        return f"{name}: {won} of {won + lost}, {100 * mean:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
     if _metric(claim) == "accuracy":
         number, said = "{:+.2f}", f"{100 * mean:+.2f} points"
         ends = [100 * end for end in claim["interval"] or ()]

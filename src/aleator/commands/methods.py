@@ -87,6 +87,13 @@ METHODS = (
         summary="MAGNET: a byte-level language model that learns its segments, with a rate for each script",
         paper="Ahia et al. 2024, arXiv 2407.08818",
     ),
+    Method(
+        name="tract",
+        room="aleator.nn",
+        import_path="aleator.nn:apply_tract",
+        summary="TrAct: first layers that learn from an image as much whether it is bright or dim",
+        paper="Petersen et al. 2024, arXiv 2410.23970",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""What is random inside the model: stochastic units, the gradients through them, and what they gate or part."""
+"""What is random, or made trainable, inside the model: stochastic units, what they gate or part, and first layers."""
 
 from aleator.nn.boundary_losses import binomial_boundary_loss, hinge_boundary_loss
 from aleator.nn.boundary_predictor import Boundaries, BoundaryPredictor, EvalBoundaries
@@ -31,6 +31,9 @@ from aleator.nn.stochastic_binary import (
     relaxed_bernoulli_st,
     sts,
 )
+from aleator.nn.tract import TrAct, apply_tract, first_layer_group, remove_tract
+from aleator.nn.tract_gradient import tract_weight_grad
+from aleator.nn.tract_preconditioner import TrActPreconditioner
 
 __all__ = [
     "STS",
@@ -50,18 +53,23 @@ __all__ = [
     "RelaxedBernoulliST",
     "SparsityController",
     "StochasticUnits",
+    "TrAct",
+    "TrActPreconditioner",
+    "apply_tract",
     "arm",
     "bernoulli_reinforce",
     "bernoulli_st",
     "binomial_boundary_loss",
     "disarm",
     "estimator_report",
+    "first_layer_group",
     "gated_linear",
     "hinge_boundary_loss",
     "noisy_relu",
     "reinforce",
     "reinmax_bernoulli",
     "relaxed_bernoulli_st",
+    "remove_tract",
     "rloo",
     "score_loss",
     "segment_broadcast",
@@ -69,4 +77,5 @@ __all__ = [
     "sparsity_penalty",
     "sts",
     "surrogate",
+    "tract_weight_grad",
 ]

@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 from aleator.data import BudgetPlan, Examples, InMemoryLoader, RepeatedRandomSampler, load
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
+from aleator.experiment.model_state import unwrapped
+from aleator.nn import TrActPreconditioner, apply_tract, first_layer_group
 from aleator.random import Streams
 from aleator.recipes.image_data import full_size, image_splits, measured, network_input, on_device, take
 from aleator.recipes.image_models import image_model, rescale
@@ -27,6 +29,8 @@ from aleator.recipes.training import GradientTask, make_optimizer, make_schedule
 
 if TYPE_CHECKING:
     from aleator.recipes.classify import Classify
+
+TRAIN_LOSS_SIZE = 2000
 
 _log = logging.getLogger("aleator.recipes")
 
@@ -56,11 +60,20 @@ class ClassificationTask(GradientTask):
         model = image_model(options.model, _shape(self.train.inputs), len(self.images.classes)).to(self.dtype)
         if options.rescale != 1:
             rescale(model, options.rescale)
+        if options.first_layer == "tract":
+            whole = options.accumulate == 1 and accelerator.num_processes == 1
+            apply_tract(model, lam=options.tract_lam, reduce="local" if whole else "global")
         self.model = placed(model, options, accelerator)
         self.augmentation = streams.generator("augmentation", rank=accelerator.process_index, device=accelerator.device)
 
         # How a gradient becomes a step.
-        self.optimizer = make_optimizer(self.model, options, schedule_steps)
+        first: set[str] = set()
+        if options.first_layer_lr_ratio != 1:
+            chosen = set(first_layer_group(self.model)[0]["params"])
+            first = {name for name, parameter in unwrapped(self.model).named_parameters() if parameter in chosen}
+        self.optimizer = make_optimizer(
+            self.model, options, schedule_steps, lambda name: options.first_layer_lr_ratio if name in first else 1.0
+        )
         self.schedule = make_schedule(self.optimizer, options, schedule_steps)
         self.gradient_step = GradientStep(
             accelerator,
@@ -68,6 +81,7 @@ class ClassificationTask(GradientTask):
             self.optimizer,
             schedule=self.schedule,
             max_grad_norm=options.max_grad_norm,
+            before_clip=[TrActPreconditioner(self.model).step] if options.first_layer == "tract" else [],
         )
 
     def train_batches(self) -> Iterator[tuple[Tensor, ...]]:
@@ -90,9 +104,16 @@ class ClassificationTask(GradientTask):
         return StepResult(metrics, examples=self.options.batch_size, skipped=report.skipped)
 
     def evaluate(self, split: Split) -> dict[str, float]:
-        """Return accuracy, mean cross entropy, and the number of examples they were measured on."""
+        """Return accuracy, mean cross entropy, and the number of examples they were measured on.
+
+        With the test data, at the end, also ``train_loss``: the cross entropy on the first 2 000 training examples, not
+        augmented, in evaluation mode.
+        """
         self.model.eval()
         found = measured(self._scores, self.held_out[split], self.accelerator)
+        if split == "test":
+            seen = Examples(*(tensor[:TRAIN_LOSS_SIZE] for tensor in self.train))
+            found["train_loss"] = measured(self._scores, seen, self.accelerator)["loss"]
         self.model.train()
         return found
 

@@ -39,12 +39,21 @@ class _Images(ImageOptions):
     """Draw subsets with the classes in proportion."""
 
     # --- the model
-    model: Literal["mlp", "mlp-without-bias", "mlp-normalised", "cnn", "resnet18"] = "mlp"
+    model: Literal["mlp", "mlp-without-bias", "mlp-normalised", "cnn", "cnn-bn", "resnet18", "vit", "vit-tiny"] = "mlp"
     """Fully connected (256, 256), (128, 128, 128) without biases, or (128, 128, 128, 128) with layer normalisation;
-    two convolutions; ResNet-18 for small images."""
+    two convolutions; three with batch normalisation; ResNet-18 for small images; vision transformers on patches of
+    4 × 4, with 7 layers of width 384 or 4 of width 96."""
     rescale: float = 1.0
     """Multiply the weights of the first, third, … layer of mlp-without-bias by this, and divide those of the others:
     the function stays the same."""
+
+    first_layer: Literal["plain", "tract"] = "plain"
+    """Whether the first layer's weight has its ordinary gradient or TrAct's."""
+    tract_lam: float = 0.1
+    """λ of TrAct; smaller is bolder."""
+    first_layer_lr_ratio: float = 1.0
+    """Learning rate of the first layer, of its bias too, as a multiple of lr. Not for LAMB and LARS, in which a layer's
+    step follows the length of its weights."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,15 @@ class Classify(TrainingOptions, _Images):
             ValueError: naming the option, the value got and the values accepted.
         """
         super().__post_init__()
-        self._check_positive("batch_size", "rounds", "rescale", "train_size", "validation_size", "test_size", "stop_at")
+        self._check_positive("batch_size", "rounds", "rescale", "tract_lam", "first_layer_lr_ratio")
+        self._check_positive("train_size", "validation_size", "test_size", "stop_at")
         if not 0 < self.ratio <= 1:
             raise ValueError(f"ratio must be in (0, 1], got {self.ratio}")
         if self.rescale != 1 and self.model != "mlp-without-bias":
             raise ValueError(f"rescale must be 1 with model {self.model}, got {self.rescale}")
+        if self.first_layer_lr_ratio != 1 and self.optimizer in ("lamb", "lars"):
+            got = self.first_layer_lr_ratio
+            raise ValueError(f"first_layer_lr_ratio must be 1 with optimizer {self.optimizer}, got {got}")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}, got {self.accumulate}")
 

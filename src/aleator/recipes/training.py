@@ -105,7 +105,7 @@ def make_optimizer(
     name = options.optimizer
     settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay}
     settings |= {key: value for key in ("momentum", "betas") if (value := getattr(options, key)) is not None}
-    of_ratio: dict[float, list[tuple[str, nn.Parameter]]] = {}
+    of_ratio: dict[float, list[tuple[str, nn.Parameter]]] = {1.0: []}  # first: the rate of the first group is logged
     for of_model, parameter in unwrapped(model).named_parameters():
         of_ratio.setdefault(lr_ratio(of_model), []).append((of_model, parameter))
     if name in ("lamb", "lars"):
@@ -113,12 +113,15 @@ def make_optimizer(
         groups = [
             {**group, "lr": options.lr * ratio}
             for ratio, named in of_ratio.items()
+            if named
             for group in without_decay(named, is_vector)
         ]
         settings["adapt"] = lambda name, parameter: not is_vector(name, parameter)
         return LAMB(groups, **settings) if name == "lamb" else LARS(groups, form="algorithm1", **settings)
     parameters = [
-        {"params": [parameter for _, parameter in named], "lr": options.lr * ratio} for ratio, named in of_ratio.items()
+        {"params": [parameter for _, parameter in named], "lr": options.lr * ratio}
+        for ratio, named in of_ratio.items()
+        if named
     ]
     if name == "sgd":
         momentum = settings.setdefault("momentum", 0.9)
