@@ -131,6 +131,16 @@ def test_rate_is_one_where_a_norm_is_zero():
     assert q.tolist() == pytest.approx([1, 1, 0.1 * 2 / 4])
 
 
+def test_clipping_leaves_the_rate_of_what_is_not_adapted_at_one():
+    weights = parameters((3, 2), (3, 2))
+    grads = [torch.zeros(3, 2, dtype=torch.float64), torch.ones(3, 2, dtype=torch.float64)]
+    optimizer = LARS(weights, lr=2.0, trust_coefficient=1.0, eps=0.0, clip=True)
+    expected = float(weights[1].detach().norm()) / 6**0.5 / 2
+    train(optimizer, weights, [grads])
+    assert expected < 1
+    assert [float(ratio) for ratio in optimizer.trust_ratios().values()] == [1, pytest.approx(expected)]
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("factor", [1e-6, 1e6])
 def test_the_scale_of_gradients_changes_nothing(form, factor):

@@ -146,6 +146,15 @@ def test_without_clipping_the_trajectory_is_the_base_optimizers(kind, base, opti
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("beta", [0.0, 1 - 1e-8, math.nextafter(1, 0)])
+def test_ademamix_takes_every_rate_of_the_slow_mean_that_is_below_one(beta):
+    p = parameters(dtype=torch.float32)
+    optimizer = SpectraAdEMAMix(p, betas=(0.9, 0.999, beta), warmup=2)
+    assert all(q.isfinite().all() for q in train(optimizer, p, 4))
+    if beta == 0:
+        torch.testing.assert_close(optimizer.state[p[0]]["slow_exp_avg"], p[0].grad)
+
+
 def test_without_clipping_float32_follows_adamw_to_single_precision():
     ours, theirs = parameters(dtype=torch.float32), parameters(dtype=torch.float32)
     got = train(SpectraAdamW(ours, lr=0.01, **UNCLIPPED), ours, 20)
@@ -727,13 +736,24 @@ def test_a_rate_of_zero_moves_nothing():
         assert same([q.detach() for q in p], [q.detach() for q in parameters(dtype=torch.float32)])
 
 
-def test_the_wrapper_adds_no_wait_to_its_base():
-    p = parameters(dtype=torch.float32)
-    optimizer = Spectra(torch.optim.Muon([q for q in p if q.ndim == 2], lr=0.01), 0.5)
-    give_gradients(p, 0)
-    with Synchronisations() as mode:
-        optimizer.step()
-    assert mode.count == 0
+@pytest.mark.parametrize(
+    ("make", "reads"),
+    [
+        (lambda p: torch.optim.Muon([q for q in p if q.ndim == 2], lr=0.01), 0),
+        (lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), 0),
+        (lambda p: torch.optim.AdamW(p, fused=True), 0),
+        (lambda p: torch.optim.AdamW(p), len(SHAPES)),
+    ],
+    ids=["Muon", "SGD", "fused AdamW", "AdamW"],
+)
+def test_the_wrapper_adds_no_wait_to_its_base(make, reads):
+    for wrapped in (make, lambda p: Spectra(make(p), 0.5)):
+        p = parameters(dtype=torch.float32)
+        optimizer = wrapped(p)
+        train(optimizer, p, 1)
+        with Synchronisations() as mode:
+            train(optimizer, p, 1)
+        assert mode.count == reads
 
 
 @pytest.mark.plain

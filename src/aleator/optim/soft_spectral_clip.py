@@ -68,8 +68,9 @@ def soft_spectral_clip(
     saves. In float32, 7 scaled steps leave a relative error of about 1e-6 while σ_max/c is below 40, and take one more
     for every factor 2.5; 10 plain ones do so below 16, and take one more for every factor 1.5. In bfloat16 the error is
     0.2 to 7 % on ordinary matrices, more steps do not lower it, and the bound by c can fail on spikes: with σ_max/c
-    above 30 the result can be far too large. TF32, which `torch.set_float32_matmul_precision` allows GPUs to use for
-    float32, lies between the two. Autocast is off inside.
+    above 30 the result can be far too large. TF32, where `torch.set_float32_matmul_precision` allows a GPU to use it
+    for float32, lies between the two: an error of 0.1 to 0.6 %, and a bound that can fail with σ_max/c above 10.
+    Autocast is off inside.
 
     Args:
         update: U, one matrix or a batch of them. Every matrix has its own bound a.
@@ -265,8 +266,7 @@ def _autocast_off(device: torch.device) -> contextlib.AbstractContextManager[obj
 
 def _power_of_two(tensor: Tensor, dim: tuple[int, ...]) -> Tensor:
     """Return a power of two near the largest entry: division by it rounds nothing, and squares stay in range."""
-    largest = torch.linalg.vector_norm(tensor.detach(), math.inf, dim=dim, keepdim=True)
-    largest = largest.clamp(min=torch.finfo(tensor.dtype).tiny)
+    largest = tensor.detach().abs().amax(dim, keepdim=True).clamp(min=torch.finfo(tensor.dtype).tiny)
     return largest.to(torch.promote_types(tensor.dtype, torch.float32)).log2().floor().exp2()
 
 

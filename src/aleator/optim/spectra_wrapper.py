@@ -34,7 +34,8 @@ class Spectra(SpectralOptimizer):
 
     The groups are those of the base optimizer, with the options of SPECTRA added: learning-rate schedulers and
     ``add_param_group`` belong to this optimizer, not to the base, whose ``step`` nobody else may call. A closure is
-    evaluated once, before the base's step.
+    evaluated once, before the base's step. Numbers that the base reads back in a step it reads here too: torch's AdamW,
+    unless fused, its count of every parameter, SGD and Muon none.
 
     Args:
         base: the optimizer whose updates are clipped. Its state and groups are shared.
