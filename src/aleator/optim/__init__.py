@@ -1,5 +1,6 @@
 """How a noisy gradient becomes a step: optimizers and learning-rate schedules."""
 
+from aleator.optim.armijo import ArmijoGD
 from aleator.optim.clip_schedule import ClipSchedule
 from aleator.optim.lamb import LAMB
 from aleator.optim.large_batch import LinearEpochWarmupPoly, Stage, TwoStageSchedule, scale_for_batch, scale_warmup
@@ -9,12 +10,31 @@ from aleator.optim.schedules import CosineToBudget
 from aleator.optim.soft_spectral_clip import soft_norm_clip, soft_spectral_clip, spectral_clip_grads_
 from aleator.optim.spectra import SpectraAdamW, SpectraAdEMAMix, SpectraMARS, SpectraSignum
 from aleator.optim.spectra_wrapper import Spectra
+from aleator.optim.target_step_size import (
+    SMOOTH_STEP,
+    AdaGradNorm,
+    Constant,
+    DiagonalAdaGrad,
+    Exponential,
+    InverseSqrt,
+    TargetArmijo,
+    logistic_metric,
+    softmax_metric,
+)
+from aleator.optim.target_surrogate import SurrogateStep, TargetSurrogate, surrogate_loss
 
 __all__ = [
     "LAMB",
     "LARS",
+    "SMOOTH_STEP",
+    "AdaGradNorm",
+    "ArmijoGD",
     "ClipSchedule",
+    "Constant",
     "CosineToBudget",
+    "DiagonalAdaGrad",
+    "Exponential",
+    "InverseSqrt",
     "LinearEpochWarmupPoly",
     "Rule",
     "Spectra",
@@ -23,13 +43,19 @@ __all__ = [
     "SpectraMARS",
     "SpectraSignum",
     "Stage",
+    "SurrogateStep",
+    "TargetArmijo",
+    "TargetSurrogate",
     "TwoStageSchedule",
     "is_vector",
+    "logistic_metric",
     "name_matches",
     "scale_for_batch",
     "scale_warmup",
     "soft_norm_clip",
     "soft_spectral_clip",
+    "softmax_metric",
     "spectral_clip_grads_",
+    "surrogate_loss",
     "without_decay",
 ]
