@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Shaped
@@ -26,6 +26,7 @@ MeanLoss = Callable[[Tensor], float]
 """The mean loss of a batch, over all processes, as a function of its targets."""
 
 
+@runtime_checkable
 class StepSize(Protocol):
     """A rule for γ. ``state_dict`` and ``load_state_dict`` are those of every object that a run saves."""
 

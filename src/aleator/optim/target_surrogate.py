@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
@@ -41,6 +41,7 @@ example's own loss in its targets, which is not divided by the number of example
 InnerSolver = Callable[[list[nn.Parameter]], Optimizer] | Literal["exact"]
 
 
+@runtime_checkable
 class Metric(Protocol):
     """Weights of squared distances in target space, ``anchor.shape`` or one more dimension for a matrix per example."""
 
