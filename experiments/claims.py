@@ -1,24 +1,44 @@
 """What a claim is, and when it counts as reproduced.
 
-A claim is about the paired difference d = a − b of the headline metric between two variants on the test set, over
-seeds, with its 95 % paired-t interval [low, high]:
+A claim is about the paired difference d between two variants on the test set, over seeds: by how much a is better than
+b, which is a − b where more is better and b − a where less is. With its 95 % paired-t interval [low, high]:
 
     at least t:   reproduced  low ≥ t and low > 0    partly  low > 0       not  otherwise
     no less than −t:          low ≥ −t               partly  d ≥ −t
     equal within t:           −t ≤ low, high ≤ t     partly  |d| ≤ t
 
 Thresholds are in the metric's own unit (0.14 is 14 points of accuracy). They are written here before the figures are
-known.
+known. Where a claim is about the best of a grid, validation data says which one that is, and test data only judges it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from aleator.experiment import Headline
+from aleator.stats import PairedDifference, paired_difference
+
 Scale = Literal["laptop", "gpu"]
 Verdict = Literal["reproduced", "partly", "not", "not run"]
+
+
+@dataclass(frozen=True)
+class BestOf:
+    """The one of several variants that has the best mean headline on validation data at the end of its runs.
+
+    Attributes:
+        name: what the evidence calls it.
+        variants: among which it is chosen.
+    """
+
+    name: str
+    variants: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -31,13 +51,15 @@ class Claim:
         b: the baseline.
         relation: which of the three forms it has.
         threshold: the t of that form.
+        metric: what is compared; the comparison's headline when None.
     """
 
     text: str
-    a: str
-    b: str
+    a: str | BestOf
+    b: str | BestOf
     relation: Literal["at least", "no less than", "equal within"]
     threshold: float
+    metric: Headline | None = None
 
     def verdict(self, difference: float, interval: Sequence[float] | None, *, constant: bool = False) -> Verdict:
         """Judge the measured difference. Without an interval (one seed) nothing is reproduced.
@@ -81,13 +103,53 @@ class Experiment:
         return ["aleator", "compare", *self.arguments]
 
 
-def pair(comparison: dict[str, Any], a: str, b: str) -> dict[str, Any]:
-    """Return the paired difference of two variants, whichever way round the comparison holds it."""
-    for found in comparison["pairs"]:
-        if (found["a"], found["b"]) == (a, b):
-            return dict(found)
-        if (found["a"], found["b"]) == (b, a):
-            low_high = found["interval"]
-            turned = [-low_high[1], -low_high[0]] if low_high else None
-            return {**found, "a": a, "b": b, "mean_difference": -found["mean_difference"], "interval": turned}
-    raise KeyError(f"the comparison has no pair {a}, {b}")
+@dataclass(frozen=True)
+class Finding:
+    """What a comparison says about a claim.
+
+    Attributes:
+        metric: what was compared.
+        a: the variant that stands for the claim's a, chosen where that is the best of several.
+        b: the same of b.
+        means: the metric's mean over seeds on test data, of a and of b.
+        difference: by how much a is better than b, paired by seed.
+    """
+
+    metric: Headline
+    a: str
+    b: str
+    means: tuple[float, float]
+    difference: PairedDifference
+
+
+def find(claim: Claim, comparison: dict[str, Any]) -> Finding:
+    """Read off a comparison what a claim is judged by.
+
+    Raises:
+        KeyError: if the comparison lacks a variant or the metric.
+    """
+    headline = Headline(**comparison["headline"])
+    metric = claim.metric or headline
+    variants = {variant["name"]: variant for variant in comparison["variants"]}
+    a, b = (_chosen(side, variants, headline) for side in (claim.a, claim.b))
+    of_a, of_b = ({run["seed"]: run["test"][metric.name] for run in variants[name]["runs"]} for name in (a, b))
+    shared = [seed for seed in of_a if seed in of_b]
+    better, worse = (of_a, of_b) if metric.direction == "max" else (of_b, of_a)
+    difference = paired_difference([better[seed] for seed in shared], [worse[seed] for seed in shared])
+    means = tuple(variants[name]["summary"][metric.name]["mean"] for name in (a, b))
+    return Finding(metric, a, b, (means[0], means[1]), difference)
+
+
+def _chosen(side: str | BestOf, variants: dict[str, Any], headline: Headline) -> str:
+    if isinstance(side, str):
+        return side
+    best, value = side.variants[0], _validation(variants[side.variants[0]], headline)
+    for name in side.variants[1:]:
+        if headline.better(found := _validation(variants[name], headline), value):
+            best, value = name, found
+    return best
+
+
+def _validation(variant: dict[str, Any], headline: Headline) -> float:
+    values = [run["validation"][headline.name] for run in variant["runs"]]
+    return math.fsum(values) / len(values)

@@ -11,7 +11,7 @@ from typing import Any
 
 from aleator.cli import main
 from aleator.experiment.files import read_json, write_json
-from experiments.claims import Experiment, Scale, pair
+from experiments.claims import Experiment, Scale, find
 
 ROOT = Path(__file__).parents[1]
 EVIDENCE = ROOT / "evidence"
@@ -65,20 +65,22 @@ def _run(method: str, experiment: Experiment) -> list[dict[str, Any]]:
 
 def _judged(experiment: Experiment, index: int, comparison: dict[str, Any]) -> dict[str, Any]:
     claim = experiment.claims[index]
-    found = pair(comparison, claim.a, claim.b)
-    constant = found["n"] > 1 and found["interval"] is None
-    headline = comparison["headline"]["name"]
-    by_name = {variant["name"]: variant for variant in comparison["variants"]}
+    found = find(claim, comparison)
+    difference = found.difference
+    constant = difference.n > 1 and difference.interval is None
+    # Positive where the claim's a is better: more of one metric, less of another.
+    sense = "difference" if found.metric.direction == "max" else "reduction"
     return {
         **_head(experiment, index),
-        "seeds": found["n"],
+        "seeds": difference.n,
         "figures": {
-            f"{headline} difference": found["mean_difference"],
-            **{name: by_name[name]["summary"][headline]["mean"] for name in (claim.a, claim.b)},
+            f"{found.metric.name} {sense}": difference.mean,
+            found.a: found.means[0],
+            found.b: found.means[1],
         },
-        "interval": found["interval"],
+        "interval": difference.interval,
         "constant": constant,
-        "verdict": claim.verdict(found["mean_difference"], found["interval"], constant=constant),
+        "verdict": claim.verdict(difference.mean, difference.interval, constant=constant),
         "wall_seconds": sum(run["seconds"]["total"] for v in comparison["variants"] for run in v["runs"]),
         "machine": comparison["environment"]["machine"],
         "versions": comparison["environment"]["versions"],
@@ -95,7 +97,7 @@ def _head(experiment: Experiment, index: int) -> dict[str, Any]:
     claim = experiment.claims[index]
     return {
         "claim": claim.text,
-        "baseline": claim.b,
+        "baseline": str(claim.b),
         "relation": claim.relation,
         "threshold": claim.threshold,
         "experiment": experiment.name,

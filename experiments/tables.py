@@ -60,12 +60,11 @@ def _methods_table(_: str) -> str:
 
 
 def _evidence_table(method: str) -> str:
-    rows = [
-        "| claim | data | seeds | difference in accuracy, 95 % interval | verdict |",
-        "|---|---|---:|---|---|",
-    ]
+    claims = _claims(method)
+    what = "difference in accuracy" if all(_metric(claim) == "accuracy" for claim in claims) else "difference"
+    rows = [f"| claim | data | seeds | {what}, 95 % interval | verdict |", "|---|---|---:|---|---|"]
     commands: dict[str, str] = {}
-    for claim in _claims(method):
+    for claim in claims:
         commands[claim["experiment"]] = claim["command"]
         verdict = "identical in every seed" if _identical(claim) else f"**{claim['verdict']}**"
         cells = (claim["claim"], claim["data"], claim["seeds"] or "–", _difference(claim), verdict)
@@ -78,14 +77,24 @@ def _identical(claim: dict[str, Any]) -> bool:
     return bool(claim["constant"]) and next(iter(claim["figures"].values())) == 0
 
 
+def _metric(claim: dict[str, Any]) -> str:
+    """Return the metric of a claim's figures; the first of them is the difference, under the metric's name."""
+    return next(iter(claim["figures"])).rpartition(" ")[0] if claim["figures"] else "accuracy"
+
+
 def _difference(claim: dict[str, Any]) -> str:
     if claim["figures"] is None:
         return "–"
-    mean = next(value for name, value in claim["figures"].items() if name.endswith("difference"))
-    points = f"{100 * mean:+.2f} points"
+    name, mean = next(iter(claim["figures"].items()))
+    if _metric(claim) == "accuracy":
+        number, said = "{:+.2f}", f"{100 * mean:+.2f} points"
+        ends = [100 * end for end in claim["interval"] or ()]
+    else:
+        number, said = "{:+.3g}", f"{name} {mean:+.3g}"
+        ends = claim["interval"] or []
     if claim["constant"]:
-        return f"{points} in every seed"
-    return f"{points} [{', '.join(f'{100 * end:+.2f}' for end in claim['interval'])}]" if claim["interval"] else points
+        return f"{said} in every seed"
+    return f"{said} [{', '.join(number.format(end) for end in ends)}]" if ends else said
 
 
 def _benchmark_table(prefix: str) -> str:

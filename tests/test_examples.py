@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -32,6 +34,15 @@ def test_rs2_distributed_takes_the_planned_steps_on_two_processes():
     assert found, said
     assert found[1] == found[2]
     assert float(found[3]) > 90  # 96.4 measured; 10 is guessing
+
+
+def test_spectra_in_trainer_learns():
+    pytest.importorskip("transformers", reason="needs the extra text: pip install 'aleator[text]'")
+    said = output_of(str(EXAMPLES / "spectra_in_trainer.py"))
+    found = re.search(r"^100 steps of SPECTRA .*: ([\d.]+) before, ([\d.]+) after$", said, re.MULTILINE)
+    assert found, said
+    assert 5.4 < float(found[1]) < 5.7  # ln 256 = 5.55, a guess
+    assert float(found[2]) < 3.0  # 2.46 measured
 
 
 def test_no_example_is_left_out():

@@ -1,6 +1,7 @@
 import pytest
 
-from experiments.claims import Claim, pair
+from aleator.experiment import Headline
+from experiments.claims import BestOf, Claim, find
 
 
 @pytest.mark.parametrize(
@@ -29,11 +30,61 @@ def test_runs_equal_in_every_seed_are_equal_and_not_better():
     assert Claim("", "a", "b", "at least", 0.0).verdict(0.0, None, constant=True) == "not"
 
 
-def test_pair_is_found_either_way_round():
-    found = {"a": "x", "b": "y", "mean_difference": 0.2, "interval": [0.1, 0.3], "n": 3}
-    comparison = {"pairs": [found]}
-    assert pair(comparison, "x", "y") == found
-    turned = pair(comparison, "y", "x")
-    assert (turned["mean_difference"], turned["interval"]) == (-0.2, [-0.3, -0.1])
-    with pytest.raises(KeyError, match="no pair x, z"):
-        pair(comparison, "x", "z")
+def comparison(direction: str, **variants: dict[str, tuple[list[float], list[float]]]) -> dict:
+    """Variants by name, each with metrics by name, each with its validation and test values for seeds 0, 1, …"""
+    metrics = list(next(iter(variants.values())))
+    return {
+        "headline": {"name": metrics[0], "direction": direction},
+        "variants": [
+            {
+                "name": name,
+                "summary": {metric: {"mean": sum(test) / len(test)} for metric, (_, test) in values.items()},
+                "runs": [
+                    {
+                        "seed": seed,
+                        "validation": {metric: validation[seed] for metric, (validation, _) in values.items()},
+                        "test": {metric: test[seed] for metric, (_, test) in values.items()},
+                    }
+                    for seed in range(len(values[metrics[0]][1]))
+                ],
+            }
+            for name, values in variants.items()
+        ],
+    }
+
+
+def test_a_difference_is_positive_where_a_is_better():
+    one = {"m": ([0.0, 0.0], [0.5, 0.75])}
+    other = {"m": ([0.0, 0.0], [0.25, 0.375])}
+    more = find(Claim("", "x", "y", "at least", 0), comparison("max", x=one, y=other))
+    less = find(Claim("", "x", "y", "at least", 0), comparison("min", x=one, y=other))
+    assert more.difference.mean == 0.3125
+    assert less.difference.mean == -0.3125
+    assert less.difference.interval == pytest.approx([-end for end in reversed(more.difference.interval)])
+    assert more.means == less.means == (0.625, 0.3125)
+    with pytest.raises(KeyError, match="z"):
+        find(Claim("", "x", "z", "at least", 0), comparison("max", x=one, y=other))
+
+
+def test_best_of_a_grid_is_chosen_on_validation_and_judged_on_test():
+    # On test data the other one of each grid would be chosen.
+    grid = comparison(
+        "min",
+        small={"loss": ([1.0, 1.2], [2.0, 2.2])},
+        large={"loss": ([1.4, 1.0], [1.0, 1.2])},
+        base={"loss": ([3.0, 3.0], [5.0, 5.0])},
+        worse={"loss": ([3.0, 3.5], [4.0, 4.0])},
+    )
+    claim = Claim("", BestOf("ours", ("large", "small")), BestOf("theirs", ("base", "worse")), "at least", 0)
+    found = find(claim, grid)
+    assert (found.a, found.b) == ("small", "base")
+    assert found.difference.mean == pytest.approx(2.9)
+
+
+def test_a_claim_may_be_about_another_metric_than_the_one_that_chooses():
+    ours = {"loss": ([1.0], [1.0]), "norm": ([9.0], [9.0])}
+    other = {"loss": ([2.0], [2.0]), "norm": ([4.0], [4.0])}
+    claim = Claim("", BestOf("best", ("x", "y")), "y", "at least", 0, metric=Headline("norm", "min"))
+    found = find(claim, comparison("min", x=ours, y=other))
+    assert found.a == "x"
+    assert found.difference.mean == -5

@@ -8,7 +8,7 @@ from aleator.cli import main
 from aleator.commands.methods import METHODS
 from aleator.experiment.files import read_json
 from experiments import evidence, tables
-from experiments.claims import Claim, Experiment
+from experiments.claims import BestOf, Claim, Experiment
 
 # A method may come before its experiments; the README then says that it has no evidence yet.
 WITH_EXPERIMENTS = [method.name for method in METHODS if (evidence.ROOT / "experiments" / f"{method.name}.py").exists()]
@@ -30,22 +30,24 @@ def test_evidence_covers_every_committed_claim_with_its_command(method):
 
 @pytest.mark.parametrize("method", WITH_EXPERIMENTS)
 def test_verdicts_follow_from_the_figures(method):
-    claims = {c.text: c for e in evidence.experiments_of(method) for c in e.claims}
-    for row in read_json(evidence.EVIDENCE / f"{method}.json")["claims"]:
+    claims = [claim for e in evidence.experiments_of(method) for claim in e.claims]
+    for row, claim in zip(read_json(evidence.EVIDENCE / f"{method}.json")["claims"], claims, strict=True):
         if row["verdict"] == "not run":
             assert row["figures"] is None
             continue
-        difference = row["figures"]["accuracy difference"]
-        claim = claims[row["claim"]]
+        (said, difference), (a, of_a), (b, of_b) = row["figures"].items()
+        assert all(isinstance(s, BestOf) or s == n for s, n in ((claim.a, a), (claim.b, b)))
         assert row["verdict"] == claim.verdict(difference, row["interval"], constant=row["constant"])
-        assert difference == pytest.approx(row["figures"][claim.a] - row["figures"][claim.b])
+        assert difference == pytest.approx(of_b - of_a if said.endswith("reduction") else of_a - of_b)
 
 
 @pytest.mark.parametrize("method", WITH_EXPERIMENTS)
 def test_every_committed_command_is_accepted(method, mirror, capsys):
+    length = {"classify": "rounds", "language": "steps"}
     for experiment in evidence.experiments_of(method):
-        assert main(["compare", *experiment.arguments, "--rounds", "0"]) == 2
-        assert "rounds must be positive and finite, got 0" in capsys.readouterr().err
+        field = length[experiment.arguments[0]]
+        assert main(["compare", *experiment.arguments, f"--{field}", "0"]) == 2
+        assert f"{field} must be positive and finite, got 0" in capsys.readouterr().err
 
 
 def test_experiment_is_run_judged_and_kept(tmp_path, monkeypatch):
@@ -90,5 +92,5 @@ def test_stale_table_is_found_and_mended(tmp_path, monkeypatch):
 
 
 def test_unknown_method_is_named():
-    with pytest.raises(ValueError, match="method must be one of lamb, rs2, got 'rs3'"):
+    with pytest.raises(ValueError, match="method must be one of lamb, rs2, spectra, got 'rs3'"):
         evidence.experiments_of("rs3")

@@ -1,6 +1,4 @@
 import copy
-import dataclasses
-import inspect
 import itertools
 
 import pytest
@@ -264,10 +262,3 @@ def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         task(Classify(**options))
-
-
-def test_every_option_says_what_it_does():
-    lines = inspect.getsource(Classify).splitlines()
-    for field in dataclasses.fields(Classify):
-        (at,) = [n for n, line in enumerate(lines) if line.startswith(f"    {field.name}: ")]
-        assert lines[at + 1].startswith('    """'), f"{field.name} has no help"

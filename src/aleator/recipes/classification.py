@@ -10,22 +10,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
 from aleator.data import BudgetPlan, Examples, InMemoryLoader, LabelledImages, RepeatedRandomSampler, load
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
-from aleator.experiment.model_state import load_training_state, training_state, unwrapped
-from aleator.optim import LAMB, LARS, CosineToBudget, LinearEpochWarmupPoly, is_vector, without_decay
+from aleator.experiment.model_state import load_training_state, training_state
 from aleator.random import Streams
 from aleator.recipes.image_models import image_model, rescale
 from aleator.recipes.images import crop, flip
+from aleator.recipes.training import make_optimizer, make_schedule, placed
 
 if TYPE_CHECKING:
     from aleator.recipes.classify import Classify
@@ -58,12 +56,12 @@ class ClassificationTask:
         model = image_model(options.model, _shape(self.train.inputs), len(self.images.classes)).to(self.dtype)
         if options.rescale != 1:
             rescale(model, options.rescale)
-        self.model = _placed(model, options, accelerator)
+        self.model = placed(model, options, accelerator)
         self.augmentation = streams.generator("augmentation", rank=accelerator.process_index, device=accelerator.device)
 
         # How a gradient becomes a step.
-        self.optimizer = _optimizer(self.model, options)
-        self.schedule = _schedule(self.optimizer, schedule_steps, options)
+        self.optimizer = make_optimizer(self.model, options, schedule_steps)
+        self.schedule = make_schedule(self.optimizer, options, schedule_steps)
         self.gradient_step = GradientStep(
             accelerator,
             self.model,
@@ -200,48 +198,6 @@ def _lengths(num_train: int, options: Classify) -> tuple[int, int]:
         _log.warning("ratio %g has no effect on subset full with its own or the full schedule", options.ratio)
     schedule = on_all if options.schedule_length == "full" else own
     return (own if options.stop_at is None else min(own, options.stop_at)), schedule
-
-
-def _placed(model: nn.Module, options: Classify, accelerator: Accelerator) -> nn.Module:
-    model = model.to(accelerator.device)
-    if not options.shard or accelerator.num_processes == 1:
-        return accelerator.prepare_model(model)  # type: ignore[no-any-return]
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
-    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    return cast("nn.Module", fully_shard(model, mesh=mesh))
-
-
-def _optimizer(model: nn.Module, options: Classify) -> Optimizer:
-    if options.optimizer in ("lamb", "lars"):
-        # Biases and normalisation are neither decayed nor adapted, as is the practice.
-        groups = without_decay(unwrapped(model).named_parameters(), is_vector)
-        settings: dict[str, Any] = {
-            "lr": options.lr,
-            "weight_decay": options.weight_decay,
-            "adapt": lambda name, parameter: not is_vector(name, parameter),
-        }
-        if options.optimizer == "lamb":
-            return LAMB(groups, **settings)
-        return LARS(groups, momentum=options.momentum, form="algorithm1", **settings)
-    if options.optimizer == "adamw":
-        return torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=options.lr,
-        momentum=options.momentum,
-        nesterov=options.momentum > 0,
-        weight_decay=options.weight_decay,
-    )
-
-
-def _schedule(optimizer: Optimizer, steps: int, options: Classify) -> LRScheduler:
-    if options.schedule == "constant":
-        return ConstantLR(optimizer, factor=1.0)
-    if options.schedule == "linear":
-        return LinearEpochWarmupPoly(optimizer, steps, warmup_steps=options.warmup)
-    return CosineToBudget(optimizer, steps, lr_min=options.lr_min, warmup=options.warmup)
 
 
 def _take(examples: Examples, indices: Tensor) -> Examples:

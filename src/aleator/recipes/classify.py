@@ -6,11 +6,10 @@ branch where its part of the task is built there.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from aleator.experiment import Precision
+from aleator.recipes.training_options import TrainingOptions
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Classify:
-    """Classify images: full data, a static subset, or repeated random sampling, at any budget."""
+class _Images:
+    """What is learned; a base of its own so that these come before the training options in the help."""
 
     # --- data
     data: Literal["digits", "mnist", "fashion-mnist", "cifar10"] = "digits"
@@ -57,38 +56,17 @@ class Classify:
     """Multiply the weights of the first, third, … layer of mlp-without-bias by this, and divide those of the others:
     the function stays the same."""
 
-    # --- how a gradient becomes a step
-    optimizer: Literal["sgd", "adamw", "lamb", "lars"] = "sgd"
-    """SGD with Nesterov momentum, AdamW, LAMB, or LARS as Algorithm 1 of the LAMB paper."""
-    lr: float = 0.05
-    """Learning rate at its highest."""
-    momentum: float = 0.9
-    """Of SGD and LARS."""
-    weight_decay: float = 5e-4
-    """Applied to every parameter; by LAMB and LARS only to those that they adapt, which have two or more dimensions."""
-    max_grad_norm: float | None = None
-    """Clip the gradient to this 2-norm."""
-    accumulate: int = 1
-    """Cut every batch into so many pieces, to save memory. The step is the same."""
 
-    # --- schedule and budget
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Cosine from lr to lr_min in every step, a straight line to zero, or constant."""
-    lr_min: float = 1e-4
-    """Where the cosine ends."""
-    warmup: int = 0
-    """Steps over which the learning rate first rises to lr, unless it is constant."""
+@dataclass(frozen=True)
+class Classify(TrainingOptions, _Images):
+    """Classify images: full data, a static subset, or repeated random sampling, at any budget."""
+
+    # --- budget
     schedule_length: Literal["own", "full", "compressed"] = "own"
     """Over how many steps the schedule stretches: this run's own; those of a run on the full data for as many rounds;
     or those of the subset's run, to which a run on the full data is then cut too."""
     stop_at: int | None = None
     """End the run at this step, wherever its schedule is."""
-
-    # --- numbers
-    precision: Precision = "float32"
-    """Arithmetic; bfloat16 and float16 are mixed precision."""
-    shard: bool = False
-    """Shard weights and optimizer state over the processes with FSDP2. One process has nothing to share out."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without data.
@@ -96,22 +74,14 @@ class Classify:
         Raises:
             ValueError: naming the option, the value got and the values accepted.
         """
-        positive = ("batch_size", "rounds", "lr", "accumulate", "rescale")
-        for name in (*positive, "train_size", "validation_size", "test_size", "stop_at", "max_grad_norm"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be positive and finite, got {value}")
-        for name in ("weight_decay", "lr_min", "warmup"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+        super().__post_init__()
+        self._check_positive("batch_size", "rounds", "rescale", "train_size", "validation_size", "test_size", "stop_at")
         if not 0 < self.ratio <= 1:
             raise ValueError(f"ratio must be in (0, 1], got {self.ratio}")
         if self.rescale != 1 and self.model != "mlp-without-bias":
             raise ValueError(f"rescale must be 1 with model {self.model}, got {self.rescale}")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}, got {self.accumulate}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
 
     def task(self, streams: Streams, accelerator: Accelerator) -> ClassificationTask:
         """Build the task; see `aleator.experiment.Recipe`."""

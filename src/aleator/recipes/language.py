@@ -1,0 +1,99 @@
+"""Language modelling on bytes, of one text or of several domains: sources, languages.
+
+This file holds the options; `aleator.recipes.language_modelling` holds the task, `aleator.recipes.windows` says which
+windows of which domain a step sees.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from aleator.recipes.training_options import Optimizer, TrainingOptions
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from aleator.random import Streams
+    from aleator.recipes.language_modelling import LanguageTask
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What is learned; a base of its own so that these come before the training options in the help."""
+
+    # --- data
+    data: Literal["tinyshakespeare", "wikitext2", "udhr2", "tico19", "ud-english-ewt"] | None = None
+    """The data set. Default: tinyshakespeare, unless there are files."""
+    files: tuple[str, ...] = ()
+    """Text files of one's own instead, each as NAME=PATH; every file is a domain. Of each the last tenth is for the
+    test and the tenth before it for validation."""
+    domains: tuple[str, ...] = ()
+    """Use only these domains of the data. Default: all."""
+    eval_bytes: int = 100_000
+    """Evaluate on so many bytes of every domain, the first of its validation or test part."""
+
+    # --- which windows a step sees
+    context: int = 64
+    """Bytes of a window, each predicted from those before it in the window."""
+    batch_size: int = 16
+    """Windows in an optimizer step, over all processes."""
+    steps: int = 300
+    """Optimizer steps."""
+
+    # --- the model
+    model: Literal["transformer", "gru"] = "transformer"
+    """A decoder with rotary positions, RMSNorm and SwiGLU, as LLaMA; or gated recurrent units."""
+    width: int = 64
+    """Size of a position's representation."""
+    layers: int = 2
+    """Blocks of the transformer, or layers of recurrent units."""
+    heads: int = 4
+    """Attention heads of the transformer."""
+
+
+@dataclass(frozen=True)
+class Language(TrainingOptions, _Texts):
+    """Model text byte by byte, with figures for every domain: optimizers, schedules, mixtures of languages."""
+
+    optimizer: Optimizer = "adamw"
+    lr: float = 0.01
+    weight_decay: float = 0.1
+    max_grad_norm: float | None = 1.0
+    lr_min: float = 0.0
+    warmup: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without data.
+
+        Raises:
+            ValueError: naming the option, the value got and the values accepted.
+        """
+        super().__post_init__()
+        self._check_positive("eval_bytes", "context", "batch_size", "steps", "width", "layers", "heads")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}, got {self.accumulate}")
+        if self.model == "transformer" and self.width % (2 * self.heads):
+            raise ValueError(f"width must be a multiple of twice the heads, {2 * self.heads}, got {self.width}")
+        if self.data is not None and self.files:
+            raise ValueError(f"data must be left out where files are given, got {self.data!r}")
+        for name, path in (word.partition("=")[::2] for word in self.files):
+            if not name or not path:
+                raise ValueError(f"files must be written NAME=PATH, got {name or path!r}")
+        for what, names in (("files", [word.partition("=")[0] for word in self.files]), ("domains", self.domains)):
+            for name, count in Counter(names).items():
+                if count > 1:
+                    raise ValueError(f"{what} must have distinct names, got {name!r} {count} times")
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The text files by the names of their domains."""
+        return {name: Path(path) for name, _, path in (word.partition("=") for word in self.files)}
+
+    def task(self, streams: Streams, accelerator: Accelerator) -> LanguageTask:
+        """Build the task; see `aleator.experiment.Recipe`."""
+        from aleator.recipes.language_modelling import LanguageTask
+
+        return LanguageTask(self, streams, accelerator)

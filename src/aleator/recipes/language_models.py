@@ -1,0 +1,99 @@
+"""Small language models over bytes: a LLaMA-style transformer, and gated recurrent units to compare it with.
+
+Both map bytes [batch, length] to scores of the next byte [batch, length, 256] and have untied input and output
+embeddings. There is no dropout.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+BYTES = 256
+MODELS = ("transformer", "gru")
+
+
+def language_model(name: str, *, width: int, layers: int, heads: int, context: int) -> nn.Module:
+    """Return an untrained model.
+
+    Args:
+        name: one of `MODELS`.
+        width: size of a position's representation.
+        layers: number of blocks or recurrent layers.
+        heads: attention heads; recurrent units have none.
+        context: longest sequence, in bytes.
+
+    Raises:
+        ImportError: if the transformer is asked for and ``transformers`` is not installed.
+        ValueError: if the name is not one of `MODELS`.
+    """
+    if name == "transformer":
+        return Transformer(width, layers, heads, context)
+    if name == "gru":
+        return RecurrentUnits(width, layers)
+    raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
+
+
+class Transformer(nn.Module):
+    """A decoder with rotary positions, RMSNorm, SwiGLU of 8/3 of the width, and no biases."""
+
+    def __init__(self, width: int, layers: int, heads: int, context: int) -> None:
+        super().__init__()
+        try:
+            from transformers import LlamaConfig, LlamaForCausalLM
+        except ImportError:
+            raise ImportError("model transformer needs the extra 'text': pip install 'aleator[text]'") from None
+        config = LlamaConfig(
+            vocab_size=BYTES,
+            hidden_size=width,
+            intermediate_size=8 * round(width / 3),
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            max_position_embeddings=context,
+            tie_word_embeddings=False,
+            use_cache=False,
+            # Bytes have no special tokens; the defaults would zero one of them.
+            pad_token_id=None,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+        self.decoder = LlamaForCausalLM(config)
+
+    def forward(self, text: Int64[Tensor, "batch length"]) -> Float[Tensor, "batch length 256"]:
+        """Return the scores of the byte after each position, from the bytes up to it."""
+        return self.decoder(text).logits  # type: ignore[no-any-return]
+
+
+class RecurrentUnits(nn.Module):
+    """An embedding, layers of gated recurrent units, and a linear layer. Every window begins in the zero state."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(BYTES, width)
+        self.units = nn.GRU(width, width, layers, batch_first=True)
+        self.head = nn.Linear(width, BYTES)
+
+    def forward(self, text: Int64[Tensor, "batch length"]) -> Float[Tensor, "batch length 256"]:
+        """Return the scores of the byte after each position, from the bytes up to it."""
+        states, _ = self.units(self.embedding(text))
+        return self.head(states)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def weight_norms(model: nn.Module) -> tuple[float, float]:
+    """Return the Frobenius norm of all weights together, and the largest 2-norm of a weight matrix.
+
+    The 2-norm comes from the smaller Gram matrix, in float64: exact, and much cheaper than singular values. All
+    processes of a sharded model have to call this together.
+    """
+    squares, largest = 0.0, 0.0
+    for parameter in model.parameters():
+        weight = (parameter.full_tensor() if isinstance(parameter, DTensor) else parameter).double()
+        squares += float(weight.square().sum())
+        if weight.ndim >= 2:
+            matrix = weight.flatten(1)
+            gram = matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
+            largest = max(largest, float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0).sqrt()))
+    return squares**0.5, largest

@@ -1,0 +1,85 @@
+"""What the shared options mean: a model on its device, an optimizer, a schedule; see `TrainingOptions`."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler
+
+from aleator.experiment.model_state import unwrapped
+from aleator.optim import (
+    LAMB,
+    LARS,
+    ClipSchedule,
+    CosineToBudget,
+    LinearEpochWarmupPoly,
+    SpectraAdamW,
+    SpectraAdEMAMix,
+    SpectraMARS,
+    SpectraSignum,
+    is_vector,
+    without_decay,
+)
+from aleator.recipes.training_options import TrainingOptions
+
+
+def placed(model: nn.Module, options: TrainingOptions, accelerator: Accelerator) -> nn.Module:
+    """Return the model on the accelerator's device: as it is, replicated, or sharded over the processes."""
+    model = model.to(accelerator.device)
+    if not options.shard or accelerator.num_processes == 1:
+        return accelerator.prepare_model(model)  # type: ignore[no-any-return]
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    return cast("nn.Module", fully_shard(model, mesh=mesh))
+
+
+def make_optimizer(model: nn.Module, options: TrainingOptions, total_steps: int) -> Optimizer:
+    """Return the optimizer that the options name, for a placed model.
+
+    Args:
+        model: as `placed` returned it.
+        options: of the recipe. What is None is left to the optimizer.
+        total_steps: of the schedule; thresholds and slow means that have a schedule of their own follow it.
+    """
+    name = options.optimizer
+    settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay}
+    settings |= {key: value for key in ("momentum", "betas") if (value := getattr(options, key)) is not None}
+    if name in ("lamb", "lars"):
+        # Biases and normalisation are neither decayed nor adapted, as is the practice.
+        groups = without_decay(unwrapped(model).named_parameters(), is_vector)
+        settings["adapt"] = lambda name, parameter: not is_vector(name, parameter)
+        return LAMB(groups, **settings) if name == "lamb" else LARS(groups, form="algorithm1", **settings)
+    parameters = list(model.parameters())
+    if name == "sgd":
+        momentum = settings.setdefault("momentum", 0.9)
+        return torch.optim.SGD(parameters, nesterov=momentum > 0, **settings)
+    if name == "adamw":
+        return torch.optim.AdamW(parameters, **settings)
+    if name == "signum":
+        return SpectraSignum(parameters, apply_to="none", **settings)
+    settings |= {key: value for key in ("clip", "apply_to") if (value := getattr(options, key)) is not None}
+    if options.schedule != "constant":
+        settings["clip_schedule"] = ClipSchedule(warmup_steps=options.warmup_steps(total_steps))
+    if name == "spectra-adamw":
+        return SpectraAdamW(parameters, **settings)
+    if name == "spectra-signum":
+        return SpectraSignum(parameters, **settings)
+    if name == "spectra-mars":
+        return SpectraMARS(parameters, **settings)
+    return SpectraAdEMAMix(parameters, warmup=total_steps, **settings)
+
+
+def make_schedule(optimizer: Optimizer, options: TrainingOptions, total_steps: int) -> LRScheduler:
+    """Return the learning-rate schedule that the options name, over ``total_steps`` steps."""
+    warmup = options.warmup_steps(total_steps)
+    if options.schedule == "constant":
+        return ConstantLR(optimizer, factor=1.0)
+    if options.schedule == "linear":
+        return LinearEpochWarmupPoly(optimizer, total_steps, warmup_steps=warmup)
+    return CosineToBudget(optimizer, total_steps, lr_min=options.lr_min, warmup=warmup)
