@@ -66,12 +66,13 @@ def test_compare_takes_seeds_and_no_seed(capsys):
         (["data", "fetch"], "NAME is missing: it must be text"),
         (
             ["run", "clasify"],
-            "unknown recipe 'clasify'; did you mean 'classify'? (recipes: classify, language; or path/to/file.py:Class)",
+            "unknown recipe 'clasify'; did you mean 'classify'? (recipes: classify, language, surrogate; "
+            "or path/to/file.py:Class)",
         ),
         (
             ["run", "--seed", "3"],
             "RECIPE is missing, write aleator run RECIPE [--FIELD VALUE …] "
-            "(recipes: classify, language; or path/to/file.py:Class)",
+            "(recipes: classify, language, surrogate; or path/to/file.py:Class)",
         ),
         (["run", "nowhere.py:Mine"], "there is no recipe file 'nowhere.py'"),
         (["run", "classify", "--ratio", "0"], "ratio must be in (0, 1], got 0.0"),

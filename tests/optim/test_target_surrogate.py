@@ -20,7 +20,9 @@ from aleator.optim import (
     logistic_metric,
     softmax_metric,
     surrogate_loss,
+    target_surrogate,
 )
+from aleator.optim.least_squares import LeastSquares
 
 
 def generator(seed=0):
@@ -203,6 +205,41 @@ class TestInnerSteps:
             second = b.step(x, lambda z: (squared(y, z).mean(), 2 * (z - y)))
             torch.testing.assert_close(first.loss, second.loss, rtol=1e-12, atol=0)
 
+    def test_targets_may_be_one_number_per_example(self):
+        class Flat(nn.Module):
+            def __init__(self, inside):
+                super().__init__()
+                self.inside = inside
+
+            def forward(self, x):
+                return self.inside(x).squeeze(1)
+
+        x, y = problem()
+        model, other = perceptron(), perceptron()
+        rule = AdaGradNorm(1.0), AdaGradNorm(1.0)
+        a, b = TargetSurrogate(Flat(model), rule[0]), TargetSurrogate(other, rule[1])
+        for _ in range(3):
+            first = a.step(x, lambda z: (z - y.squeeze(1)).square())
+            assert torch.equal(first.loss, b.step(x, functools.partial(squared, y)).loss)
+
+    def test_the_oracle_of_a_model_in_half_precision_sees_float32(self):
+        x, y = problem()
+        seen = []
+
+        def oracle(z):
+            seen.append(z.dtype)
+            return squared(y, z)
+
+        model = perceptron().bfloat16()
+        TargetSurrogate(model, 0.5, inner=lambda p: torch.optim.SGD(p, lr=0.01)).step(x.bfloat16(), oracle)
+        assert seen == [torch.float32]
+
+    def test_the_line_search_begins_at_one_and_finds_the_scale_of_any_inputs(self):
+        x, y = problem()
+        info = TargetSurrogate(linear(), 0.5).step(1e5 * x, functools.partial(squared, y))
+        assert (info.inner_steps, info.failed_searches) == (10, 0)
+        assert info.decrease > 0
+
     @pytest.mark.parametrize("change", ["shuffled", "doubled"])
     def test_neither_order_nor_number_of_copies_matters(self, change):
         x, y = problem()
@@ -316,6 +353,25 @@ class TestExactly:
         torch.testing.assert_close(model.weight, other.weight, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(a.decrease, b.decrease, rtol=1e-8, atol=1e-10)
 
+    def test_inputs_that_stay_are_factored_once(self, monkeypatch):
+        factored = []
+        monkeypatch.setattr(target_surrogate, "LeastSquares", lambda rows: factored.append(rows) or LeastSquares(rows))
+        x, y = problem()
+        surrogate = TargetSurrogate(linear(), 0.1, inner="exact")
+        for _ in range(3):
+            surrogate.step(x, functools.partial(squared, y))
+        assert len(factored) == 1
+        x *= 2  # in place: the same tensor with other values
+        surrogate.step(x, functools.partial(squared, y))
+        surrogate.step(x.clone(), functools.partial(squared, y))
+        assert len(factored) == 3
+
+    def test_dependent_features_have_the_smallest_weights(self):
+        x, y = problem()
+        model = linear(features=10)
+        TargetSurrogate(model, 0.5, inner="exact").step(torch.cat([x, x], 1), functools.partial(squared, y))
+        torch.testing.assert_close(model.weight.detach().T, torch.linalg.lstsq(x, y).solution.repeat(2, 1) / 2)
+
 
 class TestStepSizes:
     def test_rules_have_their_formulas(self):
@@ -343,6 +399,14 @@ class TestStepSizes:
 
 
 class TestWhatCannotGoOn:
+    def test_inner_steps_that_diverge_end_before_there_are_no_numbers(self):
+        x, y = problem()
+        model = perceptron()
+        surrogate = TargetSurrogate(model, 0.5, inner=lambda p: torch.optim.SGD(p, lr=1e200), inner_steps=20)
+        info = surrogate.step(x, functools.partial(squared, y))
+        assert info.stopped == "the surrogate's gradient is not finite"
+        assert all(p.isfinite().all() for p in model.parameters())
+
     def test_targets_without_parameters_end_the_inner_loop(self):
         class Fixed(nn.Module):
             def __init__(self):
@@ -400,6 +464,24 @@ class TestRandomModels:
         assert all(torch.equal(seen[0], later) for later in seen[1:])
         assert model[1].num_batches_tracked == 1
 
+    def test_an_oracle_that_fails_leaves_statistics_as_they_were(self):
+        x, _ = problem()
+        model = self.model()
+        with torch.random.fork_rng(), pytest.raises(ValueError, match="a finite gradient"):
+            TargetSurrogate(model, 0.5, freeze_stochastic=True).step(x, lambda z: (z.sum(1), z * float("inf")))
+        assert model[1].num_batches_tracked == 0
+        assert not model[1].running_mean.any()
+
+    @pytest.mark.plain
+    def test_layers_whose_passes_are_alike_are_not_refused(self):
+        x, y = problem()
+        layers = nn.Dropout(0.0), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 1)
+        with torch.random.fork_rng():
+            TargetSurrogate(nn.Sequential(*layers).double(), 0.5).step(x, functools.partial(squared, y))
+            attention = nn.MultiheadAttention(4, 2, dropout=0.1)
+        with pytest.raises(RuntimeError, match="with MultiheadAttention"):
+            TargetSurrogate(attention, 0.5).step(torch.ones(3, 4), lambda z: z.sum(1))
+
     @pytest.mark.plain
     def test_they_are_refused_unless_asked_for(self):
         x, y = problem()
@@ -445,6 +527,11 @@ def test_a_restored_surrogate_goes_on_bit_by_bit():
             lambda: TargetSurrogate(perceptron(), 1.0, inner="exact"),
             TypeError,
             "inner 'exact' needs a torch.nn.Linear, got Sequential",
+        ),
+        (
+            lambda: TargetSurrogate(linear(), 1.0, inner="exact", regularizer=max),
+            ValueError,
+            "regularizer must be None with inner 'exact'",
         ),
         (lambda: TargetSurrogate(linear(), 1.0, tolerance=-1), ValueError, "tolerance must be finite and not negative"),
         (lambda: TargetArmijo(c=2.0), ValueError, "c must be in (0, 1), got 2.0"),

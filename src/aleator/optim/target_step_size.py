@@ -112,7 +112,7 @@ class AdaGradNorm:
 
     def __call__(self, anchor: Tensor, grad: Tensor, mean: Callable[[Tensor], float], loss: MeanLoss | None) -> float:
         """Return γ; see `StepSize`."""
-        self.total += mean(grad.flatten(1).square().sum(1))
+        self.total += mean(grad.reshape(len(grad), -1).square().sum(1))
         return self.step_size / (math.sqrt(self.total) + 1e-6)
 
     def state_dict(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class TargetArmijo:
             raise TypeError("TargetArmijo needs an oracle that returns losses alone, got one that returns gradients")
         low, high = self.bounds
         gamma = min(max(self.step_size * self.expand, low), high)
-        before, slope = loss(anchor), mean(grad.flatten(1).square().sum(1))
+        before, slope = loss(anchor), mean(grad.reshape(len(grad), -1).square().sum(1))
         while gamma > low and not loss(anchor - gamma * grad) <= before - self.c * gamma * slope:
             gamma = max(gamma * self.shrink, low)
         self.step_size = gamma
@@ -186,8 +186,8 @@ class TargetArmijo:
 class DiagonalAdaGrad:
     """A metric that AdaGrad's accumulators stretch: the weight of example i's output j is √(Σ g_ij²).
 
-    Accumulators belong to examples of the data set, so `TargetSurrogate.step` has to be given their indices. They are
-    kept within [1e-5, 1e5].
+    Accumulators belong to examples of the data set, so `TargetSurrogate.step` has to be given their indices, and among
+    several processes an example has to stay with one. They are used within [1e-5, 1e5].
 
     Args:
         num_examples: of the data set.
@@ -210,8 +210,8 @@ class DiagonalAdaGrad:
         """
         if ids is None:
             raise ValueError("ids must be the indices of the batch's examples for DiagonalAdaGrad, got None")
-        rows = grad.reshape(len(grad), -1)
-        self.sums.index_add_(0, ids.to(self.sums.device), rows.to(self.sums).square())
+        ids = ids.to(self.sums.device)
+        self.sums.index_add_(0, ids, grad.reshape(len(grad), -1).to(self.sums).square())
         return self.sums[ids].clamp(1e-5, 1e5).sqrt().to(anchor).reshape(anchor.shape)
 
     def state_dict(self) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -29,9 +28,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.optim import Optimizer
-from torch.utils.checkpoint import get_device_states, set_device_states
 
 from aleator.optim.armijo import ArmijoGD
+from aleator.optim.least_squares import LeastSquares, linear_rows
+from aleator.optim.repeated_passes import repeating
 from aleator.optim.target_step_size import Constant, StepSize
 
 Oracle = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
@@ -58,7 +58,7 @@ class SurrogateStep:
         loss: the mean loss of the batch at the anchor, before the step, 0-d.
         decrease: how far the surrogate fell, 0-d.
         step_size: γ.
-        inner_steps: inner steps that were taken.
+        inner_steps: steps of the inner optimizer that were taken; one of torch's L-BFGS has ``max_iter`` iterations.
         failed_searches: line searches that found no step; there is at most one, because the inner loop then ends.
         stopped: why the inner loop ended before its number of steps, or None.
         target_gradient_calls: gradients that the oracle has given since the beginning.
@@ -92,13 +92,14 @@ def surrogate_loss(
         weights: of the squares, as large as the targets; or a matrix M per example, for ΔᵀMΔ, with one output
             dimension. None is 1.
     """
-    difference = (targets - anchor).flatten(1).to(torch.promote_types(targets.dtype, torch.float32))
-    slope = grad.flatten(1).to(difference.dtype)
+    dtype = torch.promote_types(targets.dtype, torch.float32)
+    difference = (targets.to(dtype) - anchor.to(dtype)).reshape(len(anchor), -1)
+    slope = grad.reshape(difference.shape).to(dtype)
     stretched = difference
     if weights is not None and weights.ndim == anchor.ndim + 1:
-        stretched = torch.einsum("nij,nj->ni", weights.to(difference.dtype), difference)
+        stretched = torch.einsum("nij,nj->ni", weights.to(dtype), difference)
     elif weights is not None:
-        stretched = difference * weights.flatten(1).to(difference.dtype)
+        stretched = difference * weights.reshape(difference.shape).to(dtype)
     return (difference * (slope + stretched / (2 * step_size))).sum(1).mean()
 
 
@@ -114,11 +115,12 @@ class TargetSurrogate:
         step_size: γ, or a rule for it, see `aleator.optim.target_step_size`. 1/L for the loss's smoothness L in the
             outputs of one example is in `SMOOTH_STEP`.
         inner: makes the optimizer of the inner steps from the model's parameters, such as
-            ``lambda params: torch.optim.Adam(params, lr=1e-3)``; by default gradient descent with Armijo's line search.
-            ``"exact"`` minimises the surrogate of a ``torch.nn.Linear`` in one inner step.
+            ``lambda params: torch.optim.Adam(params, lr=1e-3)``; by default gradient descent with Armijo's line search,
+            which tries steps down to 1e-16, for inputs of any scale. ``"exact"`` minimises the surrogate of a
+            ``torch.nn.Linear`` in one inner step; while steps are given the same tensor of inputs, it is factored once.
         inner_steps: m, the most inner steps per outer step.
-        tolerance: the inner loop ends where the gradient's norm is at most this. Comparing waits for the device; 0
-            does not compare.
+        tolerance: the inner loop ends where the gradient's norm is at most this, or not a number. Comparing waits for
+            the device; 0 does not compare.
         metric: weights of the squared distance, such as `logistic_metric`; None is Euclidean.
         regularizer: a function of the model that is part of the objective and not of ℓ, added to every surrogate.
         reset_inner: whether each outer step has a new inner optimizer. By default L-BFGS is new each time, since its
@@ -160,8 +162,9 @@ class TargetSurrogate:
             raise ValueError(f"tolerance must be finite and not negative, got {tolerance}")
         if inner == "exact" and not isinstance(model, nn.Linear):
             raise TypeError(f"inner 'exact' needs a torch.nn.Linear, got {type(model).__name__}")
-        if inner == "exact" and regularizer is not None:
-            raise ValueError("regularizer must be None with inner 'exact'")
+        for name, value in (("regularizer", regularizer), ("process_group", process_group)):
+            if inner == "exact" and value is not None:
+                raise ValueError(f"{name} must be None with inner 'exact', got {value}")
         self.model = model
         self.step_size: StepSize = Constant(step_size) if isinstance(step_size, (int, float)) else step_size
         self.inner_steps, self.tolerance = inner_steps, tolerance
@@ -170,9 +173,10 @@ class TargetSurrogate:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("model must have parameters that require gradients, got none")
-        self._make = inner or (lambda params: ArmijoGD(params, process_group=process_group))
+        self._make = inner or functools.partial(ArmijoGD, max_tries=400, min_step=1e-16)
         self.optimizer = None if self._make == "exact" else self._new_optimizer()
         self._reset = isinstance(self.optimizer, torch.optim.LBFGS) if reset_inner is None else reset_inner
+        self._factored: tuple[Tensor, int, LeastSquares] | None = None
         self.target_gradient_calls = 0
         self.total_inner_steps = 0
 
@@ -182,20 +186,19 @@ class TargetSurrogate:
         Args:
             inputs: the batch; a tuple holds several arguments of the model.
             oracle: the loss of the outputs, called once for its gradient. It must not know the model's graph: what it
-                is given is detached.
+                is given is a new leaf, in float32 at least, that requires a gradient.
             ids: the examples' indices in the data set, for a metric that belongs to examples.
 
         Raises:
             RuntimeError: if the model has dropout or batch normalisation in training mode and ``freeze_stochastic`` is
                 False.
             ValueError: if the oracle's loss does not depend on the targets, its shapes are not those of the targets,
-                or its gradient is not finite.
+                or its gradient is not finite on some process. Parameters and buffers are then as before.
         """
-        self._check_mode()
         forward = functools.partial(self.model, *(inputs if isinstance(inputs, tuple) else (inputs,)))
-        with self._one_pass_of_randomness() as again, torch.enable_grad():
+        with repeating(self.model, self.freeze_stochastic) as again, torch.enable_grad():
             first: Tensor = forward()
-            anchor = first.detach()
+            anchor = first.detach().to(torch.promote_types(first.dtype, torch.float32))
             loss, grad, loss_of = self._ask(oracle, anchor)
             step_size = self.step_size(anchor, grad, self._mean, loss_of)
             weights = None if self.metric is None else self.metric(anchor, grad, ids)
@@ -259,7 +262,7 @@ class TargetSurrogate:
 
         if grad.shape != anchor.shape:
             raise ValueError(f"oracle must return a gradient of shape {tuple(anchor.shape)}, got {tuple(grad.shape)}")
-        if not grad.isfinite().all():
+        if self._mean((~grad.isfinite().all()).double()) > 0:  # on any process: the others would wait for it
             raise ValueError("oracle must return a finite gradient, got NaN or infinity")
         return losses.mean(), grad, loss_of
 
@@ -278,11 +281,11 @@ class TargetSurrogate:
         at_anchor = start.detach()
         for taken in range(self.inner_steps):
             value = start if taken == 0 else self._objective(forward(), model_of)
-            optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
-            if self.tolerance and self._gradient_norm() <= self.tolerance:
-                return taken, 0, "the surrogate's gradient is below tolerance", at_anchor - value.detach()
-            optimizer.step(self._closure(optimizer, value, forward, model_of))
+            self._backward(value)
+            if self.tolerance and not self.tolerance < (norm := self._gradient_norm()) < math.inf:
+                what = "below tolerance" if norm <= self.tolerance else "not finite"
+                return taken, 0, f"the surrogate's gradient is {what}", at_anchor - value.detach()
+            optimizer.step(self._closure(value, forward, model_of))
             search = getattr(optimizer, "search", None)
             if search is not None and not search.accepted:
                 reason = f"the line search found no step that lowers the surrogate in {search.trials} trials"
@@ -291,23 +294,30 @@ class TargetSurrogate:
             return self.inner_steps, 0, None, at_anchor - self._objective(forward(), model_of)
 
     def _closure(
-        self, optimizer: Optimizer, ready: Tensor, forward: Callable[[], Tensor], model_of: Callable[[Tensor], Tensor]
-    ) -> Callable[[], float]:
-        """Return the closure of an inner step: its first call finds loss and gradient that are there already."""
+        self, ready: Tensor, forward: Callable[[], Tensor], model_of: Callable[[Tensor], Tensor]
+    ) -> Callable[[], Any]:
+        """Return the closure of an inner step: its first call finds loss and gradient that are there already.
+
+        It gives all processes one loss, so that line searches that know nothing of them decide alike.
+        """
         called = False
 
         def closure() -> Any:
             nonlocal called
             if not called:
                 called = True
-                return ready.detach()
+                return self._shared(ready.detach())
             value = self._objective(forward(), model_of)
             if torch.is_grad_enabled():
-                optimizer.zero_grad()
-                value.backward()  # type: ignore[no-untyped-call]
-            return value.detach()
+                self._backward(value)
+            return self._shared(value.detach())
 
         return closure
+
+    def _backward(self, value: Tensor) -> None:
+        for p in self.parameters:  # also those that the inner optimizer leaves out: the norm is that of all
+            p.grad = None
+        value.backward()  # type: ignore[no-untyped-call]
 
     def _objective(self, targets: Tensor, model_of: Callable[[Tensor], Tensor]) -> Tensor:
         value = model_of(targets)
@@ -316,7 +326,7 @@ class TargetSurrogate:
     @torch.no_grad()
     def _solve(
         self,
-        inputs: Tensor,
+        inputs: Any,
         model_of: Callable[[Tensor], Tensor],
         grad: Tensor,
         step_size: float,
@@ -324,84 +334,44 @@ class TargetSurrogate:
     ) -> tuple[int, int, str | None, Tensor]:
         """Minimise the surrogate of a linear model: least squares for the move −γ g/w, rows weighted by √w."""
         layer = cast("nn.Linear", self.model)
-        rows = inputs.reshape(-1, layer.in_features).to(torch.promote_types(layer.weight.dtype, torch.float32))
-        if layer.bias is not None:
-            rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
+        (given,) = inputs if isinstance(inputs, tuple) else (inputs,)
         if weights is not None and weights.ndim == grad.ndim + 1:
             raise ValueError("metric must give a weight per output with inner 'exact', got a matrix per example")
-        wanted = (-step_size * grad).reshape(len(rows), -1).to(rows.dtype)
+        wanted = (-step_size * grad).reshape(-1, layer.out_features)
         if weights is None:
-            found = _least_squares(rows, wanted)
+            found = self._factors_of(given, layer)(wanted)
         else:
-            roots = weights.reshape(wanted.shape).to(rows.dtype).sqrt()
+            rows = linear_rows(given, layer)
+            roots = weights.reshape(wanted.shape).sqrt().to(rows.dtype)
             columns = [
-                _least_squares(r[:, None] * rows, (w / r)[:, None]) for r, w in zip(roots.T, wanted.T, strict=True)
+                LeastSquares(r[:, None] * rows)((w / r)[:, None]) for r, w in zip(roots.T, wanted.T, strict=True)
             ]
             found = torch.cat(columns, dim=1)
         layer.weight.add_(found[: layer.in_features].T)
         if layer.bias is not None:
             layer.bias.add_(found[-1])
-        return 1, 0, None, -model_of(layer(inputs))
+        return 1, 0, None, -model_of(layer(given))
+
+    def _factors_of(self, inputs: Tensor, layer: nn.Linear) -> LeastSquares:
+        """Return the factored inputs; those of the last step where they are the same tensor, unchanged."""
+        if self._factored is None or self._factored[0] is not inputs or self._factored[1] != inputs._version:
+            self._factored = None  # let go of the old factors before there are new ones
+            self._factored = inputs, inputs._version, LeastSquares(linear_rows(inputs, layer))
+        return self._factored[2]
 
     def _gradient_norm(self) -> float:
         return float(torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None]))
 
     def _mean(self, values: Tensor) -> float:
-        mean = values.double().mean()
-        if self.process_group is not None:
-            torch.distributed.all_reduce(mean, group=self.process_group)
-            mean /= self.process_group.size()
-        return float(mean)
+        return float(self._shared(values.double().mean()))
+
+    def _shared(self, value: Tensor) -> Tensor:
+        """Return the mean of a 0-d tensor over the processes."""
+        if self.process_group is None:
+            return value
+        mean = value.clone()
+        torch.distributed.all_reduce(mean, group=self.process_group)
+        return mean / self.process_group.size()
 
     def _new_optimizer(self) -> Optimizer:
         return cast("Callable[[list[nn.Parameter]], Optimizer]", self._make)(self.parameters)
-
-    def _check_mode(self) -> None:
-        if self.freeze_stochastic:
-            return
-        for name, module in self.model.named_modules():
-            if module.training and isinstance(module, _STOCHASTIC):
-                raise RuntimeError(
-                    f"freeze_stochastic must be True for a model in training mode with {type(module).__name__} "
-                    f"({name or 'the model itself'}): passes of one step would differ"
-                )
-
-    @contextmanager
-    def _one_pass_of_randomness(self) -> Iterator[Callable[[Callable[[], Tensor]], Tensor]]:
-        """Give every later pass the random numbers of the first, and undo what it did to buffers.
-
-        Afterwards generators and buffers are as after a single pass.
-        """
-        if not self.freeze_stochastic:
-            yield lambda forward: forward()
-            return
-        cpu, devices = torch.get_rng_state(), get_device_states(*self.parameters)
-        after_one: list[Tensor] = []
-
-        def again(forward: Callable[[], Tensor]) -> Tensor:
-            if not after_one:
-                after_one.extend(buffer.clone() for buffer in self.model.buffers())
-            with torch.random.fork_rng(devices=devices[0], device_type=_device_type(self.parameters)):
-                torch.set_rng_state(cpu)
-                set_device_states(*devices)
-                return forward()
-
-        yield again
-        for buffer, value in zip(self.model.buffers(), after_one, strict=False):  # none where there was one pass
-            buffer.copy_(value)
-
-
-_STOCHASTIC = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-
-
-def _device_type(parameters: Iterable[Tensor]) -> str:
-    return next((p.device.type for p in parameters if p.device.type != "cpu"), "cuda")
-
-
-def _least_squares(rows: Tensor, wanted: Tensor) -> Tensor:
-    """Return the smallest of the least-squares solutions."""
-    if rows.device.type == "cpu":
-        solution: Tensor = torch.linalg.lstsq(rows, wanted, driver="gelsd").solution
-        return solution
-    inverse: Tensor = torch.linalg.pinv(rows)
-    return inverse @ wanted

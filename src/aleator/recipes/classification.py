@@ -20,9 +20,11 @@ from torch.nn import functional as F
 from aleator.data import BudgetPlan, Examples, InMemoryLoader, LabelledImages, RepeatedRandomSampler, load
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.experiment.model_state import load_training_state, training_state
+from aleator.optim import SMOOTH_STEP
 from aleator.random import Streams
 from aleator.recipes.image_models import image_model, rescale
 from aleator.recipes.images import crop, flip
+from aleator.recipes.surrogate_step import SurrogateGradientStep
 from aleator.recipes.training import make_optimizer, make_schedule, placed
 
 if TYPE_CHECKING:
@@ -69,6 +71,12 @@ class ClassificationTask:
             schedule=self.schedule,
             max_grad_norm=options.max_grad_norm,
         )
+        self.surrogate = None
+        if options.surrogate is not None:
+            gamma = options.target_step_size or SMOOTH_STEP["cross-entropy"]
+            self.surrogate = SurrogateGradientStep(
+                accelerator, self.model, self.optimizer, self.schedule, gamma, options.surrogate
+            )
 
     def train_batches(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield this process's share of the batches, round after round."""
@@ -79,6 +87,8 @@ class ClassificationTask:
         """Take one step on a batch of (images, labels)."""
         inputs, targets = batch
         inputs = self._network_input(self._augmented(inputs))
+        if self.surrogate is not None:
+            return self.surrogate(inputs, partial(F.cross_entropy, target=targets, reduction="none"))
         pieces = zip(inputs.chunk(self.options.accumulate), targets.chunk(self.options.accumulate), strict=True)
         lr = torch.tensor(self.schedule.get_last_lr()[0])
         report = self.gradient_step(
@@ -103,7 +113,8 @@ class ClassificationTask:
             sums += torch.stack([loss.double(), (scores.argmax(1) == y).sum().double(), sums.new_tensor(len(y))])
         self.model.train()
         loss_sum, correct, count = self.accelerator.reduce(sums, reduction="sum").tolist()
-        return {"accuracy": correct / count, "loss": loss_sum / count, "examples": count}
+        counts = self.surrogate.counts() if self.surrogate is not None else {}
+        return {"accuracy": correct / count, "loss": loss_sum / count, "examples": count, **counts}
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer, schedule and the position in the data."""
@@ -113,6 +124,7 @@ class ClassificationTask:
             "schedule": self.schedule.state_dict(),
             "sampler": self.sampler.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
+            "surrogate": self.surrogate.counts() if self.surrogate is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -122,6 +134,8 @@ class ClassificationTask:
         self.sampler.load_state_dict(state["sampler"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.surrogate is not None:
+            self.surrogate.set_counts(state["surrogate"])
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(self.model(inputs), targets)
