@@ -32,10 +32,12 @@ class BestOf:
     Attributes:
         name: what the evidence calls it.
         variants: among which it is chosen.
+        metric: by which it is chosen; the comparison's headline when None.
     """
 
     name: str
     variants: tuple[str, ...]
+    metric: Headline | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -143,6 +145,7 @@ def find(claim: Claim, comparison: dict[str, Any]) -> Finding:
 def _chosen(side: str | BestOf, variants: dict[str, Any], headline: Headline) -> str:
     if isinstance(side, str):
         return side
+    headline = side.metric or headline
     best, value = side.variants[0], _validation(variants[side.variants[0]], headline)
     for name in side.variants[1:]:
         if headline.better(found := _validation(variants[name], headline), value):

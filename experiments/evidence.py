@@ -23,11 +23,11 @@ def experiments_of(method: str) -> Sequence[Experiment]:
     Raises:
         ValueError: if there are none.
     """
-    known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
-    known = [name for name in known if name not in ("claims", "evidence", "tables")]
+    stems = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+    known = [stem.replace("_", "-") for stem in stems if stem not in ("claims", "evidence", "tables")]
     if method not in known:
         raise ValueError(f"method must be one of {', '.join(known)}, got {method!r}")
-    module = importlib.import_module(f"experiments.{method}")
+    module = importlib.import_module(f"experiments.{method.replace('-', '_')}")
     return module.EXPERIMENTS  # type: ignore[no-any-return]
 
 

@@ -88,3 +88,16 @@ def test_a_claim_may_be_about_another_metric_than_the_one_that_chooses():
     found = find(claim, comparison("min", x=ours, y=other))
     assert found.a == "x"
     assert found.difference.mean == -5
+
+
+def test_the_best_of_a_grid_may_be_chosen_by_another_metric():
+    early = Headline("early", "min")
+    grid = comparison(
+        "min",
+        slow={"late": ([0.1, 0.1], [0.1, 0.1]), "early": ([0.9, 0.9], [0.9, 0.8])},
+        fast={"late": ([0.3, 0.3], [0.3, 0.3]), "early": ([0.5, 0.5], [0.5, 0.6])},
+        ours={"late": ([0.2, 0.2], [0.2, 0.2]), "early": ([0.4, 0.4], [0.4, 0.4])},
+    )
+    best = BestOf("base", ("slow", "fast"), early)
+    assert find(Claim("", "ours", best, "at least", 0, early), grid).b == "fast"
+    assert find(Claim("", "ours", BestOf("base", ("slow", "fast")), "at least", 0, early), grid).b == "slow"

@@ -11,7 +11,11 @@ from experiments import evidence, tables
 from experiments.claims import BestOf, Claim, Experiment
 
 # A method may come before its experiments; the README then says that it has no evidence yet.
-WITH_EXPERIMENTS = [method.name for method in METHODS if (evidence.ROOT / "experiments" / f"{method.name}.py").exists()]
+WITH_EXPERIMENTS = [
+    method.name
+    for method in METHODS
+    if (evidence.ROOT / "experiments" / f"{method.name.replace('-', '_')}.py").exists()
+]
 
 FIELDS = {
     *("claim", "baseline", "data", "seeds", "figures", "interval", "verdict", "scale"),
@@ -43,7 +47,7 @@ def test_verdicts_follow_from_the_figures(method):
 
 @pytest.mark.parametrize("method", WITH_EXPERIMENTS)
 def test_every_committed_command_is_accepted(method, mirror, capsys):
-    length = {"classify": "rounds", "language": "steps"}
+    length = {"classify": "rounds", "language": "steps", "surrogate": "calls"}
     for experiment in evidence.experiments_of(method):
         field = length[experiment.arguments[0]]
         assert main(["compare", *experiment.arguments, f"--{field}", "0"]) == 2
@@ -92,5 +96,5 @@ def test_stale_table_is_found_and_mended(tmp_path, monkeypatch):
 
 
 def test_unknown_method_is_named():
-    with pytest.raises(ValueError, match="method must be one of lamb, rs2, spectra, got 'rs3'"):
+    with pytest.raises(ValueError, match="method must be one of lamb, rs2, spectra, target-surrogates, got 'rs3'"):
         evidence.experiments_of("rs3")

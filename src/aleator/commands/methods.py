@@ -59,6 +59,13 @@ METHODS = (
         summary="soft spectral clipping: bounds the singular values of every update of AdamW and its kin",
         paper="Jiang et al. 2026, arXiv 2603.14315",
     ),
+    Method(
+        name="target-surrogates",
+        room="aleator.optim",
+        import_path="aleator.optim:TargetSurrogate",
+        summary="many parameter updates for one gradient of the loss in the outputs, where that is what costs",
+        paper="Lavington et al. 2023, arXiv 2302.02607",
+    ),
 )
 
 
