@@ -40,10 +40,12 @@ class BestOf:
     Attributes:
         name: what the evidence calls it.
         variants: among which it is chosen.
+        metric: by which it is chosen; the comparison's headline when None.
     """
 
     name: str
     variants: tuple[str, ...]
+    metric: Headline | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -220,6 +222,7 @@ def _chosen(side: Side, variants: dict[str, Any], headline: Headline) -> str:
         return side
     if isinstance(side, AllOf):
         raise ValueError(f"a side must be one variant or the best of several, got {side!r}")
+    headline = side.metric or headline
     best, value = side.variants[0], _validation(variants[side.variants[0]], headline)
     for name in side.variants[1:]:
         if headline.better(found := _validation(variants[name], headline), value):

@@ -50,7 +50,7 @@ def test_verdicts_follow_from_the_figures(method):
 
 @pytest.mark.parametrize("method", WITH_EXPERIMENTS)
 def test_every_committed_command_is_accepted(method, mirror, capsys):
-    length = {"classify": "rounds", "curve": "step", "gates": "rounds"}
+    length = {"classify": "rounds", "curve": "step", "gates": "rounds", "surrogate": "calls"}
     for experiment in evidence.experiments_of(method):
         field = length.get(experiment.arguments[0], "steps")
         assert main(["compare", *experiment.arguments, f"--{field}", "0"]) == 2

@@ -94,6 +94,13 @@ METHODS = (
         summary="TrAct: first layers that learn from an image as much whether it is bright or dim",
         paper="Petersen et al. 2024, arXiv 2410.23970",
     ),
+    Method(
+        name="target-surrogates",
+        room="aleator.optim",
+        import_path="aleator.optim:TargetSurrogate",
+        summary="many parameter updates for one gradient of the loss in the outputs, where that is what costs",
+        paper="Lavington et al. 2023, arXiv 2302.02607",
+    ),
 )
 
 

@@ -21,10 +21,12 @@ from aleator.data import BudgetPlan, Examples, InMemoryLoader, RepeatedRandomSam
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.experiment.model_state import unwrapped
 from aleator.nn import TrActPreconditioner, apply_tract, first_layer_group
+from aleator.optim import SMOOTH_STEP
 from aleator.random import Streams
 from aleator.recipes.image_data import full_size, image_splits, measured, network_input, on_device, take
 from aleator.recipes.image_models import image_model, rescale
 from aleator.recipes.images import crop, flip
+from aleator.recipes.surrogate_step import SurrogateGradientStep
 from aleator.recipes.training import GradientTask, make_optimizer, make_schedule, placed
 
 if TYPE_CHECKING:
@@ -83,6 +85,12 @@ class ClassificationTask(GradientTask):
             max_grad_norm=options.max_grad_norm,
             before_clip=[TrActPreconditioner(self.model).step] if options.first_layer == "tract" else [],
         )
+        self.surrogate = None
+        if options.surrogate is not None:
+            gamma = options.target_step_size or SMOOTH_STEP["cross-entropy"]
+            self.surrogate = SurrogateGradientStep(
+                accelerator, self.model, self.optimizer, self.schedule, gamma, options.surrogate
+            )
 
     def train_batches(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield this process's share of the batches, round after round."""
@@ -93,6 +101,8 @@ class ClassificationTask(GradientTask):
         """Take one step on a batch of (images, labels)."""
         inputs, targets = batch
         inputs = self._network_input(self._augmented(inputs))
+        if self.surrogate is not None:
+            return self.surrogate(inputs, partial(F.cross_entropy, target=targets, reduction="none"))
         pieces = zip(inputs.chunk(self.options.accumulate), targets.chunk(self.options.accumulate), strict=True)
         lr = torch.tensor(self.schedule.get_last_lr()[0])
         report = self.gradient_step(
@@ -115,7 +125,19 @@ class ClassificationTask(GradientTask):
             seen = Examples(*(tensor[:TRAIN_LOSS_SIZE] for tensor in self.train))
             found["train_loss"] = measured(self._scores, seen, self.accelerator)["loss"]
         self.model.train()
+        if self.surrogate is not None:
+            found |= self.surrogate.counts()
         return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, optimizer, schedule, the position in the data, and the counts of a surrogate."""
+        return {**super().state_dict(), "surrogate": self.surrogate.counts() if self.surrogate is not None else None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was called."""
+        super().load_state_dict(state)
+        if self.surrogate is not None:
+            self.surrogate.set_counts(state["surrogate"])
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(self.model(inputs), targets)

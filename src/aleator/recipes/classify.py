@@ -60,6 +60,13 @@ class _Images(ImageOptions):
 class Classify(TrainingOptions, _Images):
     """Classify images: full data, a static subset, or repeated random sampling, at any budget."""
 
+    # --- target surrogates
+    surrogate: int | None = None
+    """Take so many steps of the optimizer on a target surrogate of every batch, instead of one on its loss. Learning
+    rate and weight decay apply to each of them."""
+    target_step_size: float | None = None
+    """γ of the surrogates, the step in the space of the class scores. Default: 2, which is 1/L of the cross entropy."""
+
     # --- budget
     schedule_length: Literal["own", "full", "compressed"] = "own"
     """Over how many steps the schedule stretches: this run's own; those of a run on the full data for as many rounds;
@@ -83,6 +90,15 @@ class Classify(TrainingOptions, _Images):
         if self.first_layer_lr_ratio != 1 and self.optimizer in ("lamb", "lars"):
             got = self.first_layer_lr_ratio
             raise ValueError(f"first_layer_lr_ratio must be 1 with optimizer {self.optimizer}, got {got}")
+        self._check_positive("surrogate", "target_step_size")
+        if self.target_step_size is not None and self.surrogate is None:
+            raise ValueError(f"target_step_size must be left out without surrogate, got {self.target_step_size}")
+        if self.surrogate is not None:
+            for name, value in (("accumulate", 1), ("max_grad_norm", None), ("shard", False)):
+                if getattr(self, name) != value:
+                    raise ValueError(f"{name} must be {value} with surrogate, got {getattr(self, name)}")
+            if self.precision == "float16":
+                raise ValueError("precision must be float32, float64 or bfloat16 with surrogate, got float16")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}, got {self.accumulate}")
 
