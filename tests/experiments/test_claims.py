@@ -119,6 +119,8 @@ def test_a_sign_test_is_reproduced_where_its_p_value_is_below_a_twentieth(won, l
     p = binomtest(won, won + lost).pvalue if won + lost else 1.0
     expected = "not" if won <= lost else "reproduced" if p < 0.05 else "partly"
     assert Claim("", "", "", "more often than", 0.5).verdict(wins.share, wins.interval) == expected
+
+
 def test_the_best_of_a_grid_may_be_chosen_by_another_metric():
     early = Headline("early", "min")
     grid = comparison(
@@ -126,6 +128,7 @@ def test_the_best_of_a_grid_may_be_chosen_by_another_metric():
         slow={"late": ([0.1, 0.1], [0.1, 0.1]), "early": ([0.9, 0.9], [0.9, 0.8])},
         fast={"late": ([0.3, 0.3], [0.3, 0.3]), "early": ([0.5, 0.5], [0.5, 0.6])},
         ours={"late": ([0.2, 0.2], [0.2, 0.2]), "early": ([0.4, 0.4], [0.4, 0.4])},
+    )
     best = BestOf("base", ("slow", "fast"), early)
     assert find(Claim("", "ours", best, "at least", 0, early), grid).b == "fast"
     assert find(Claim("", "ours", BestOf("base", ("slow", "fast")), "at least", 0, early), grid).b == "slow"
