@@ -7,6 +7,8 @@ b, which is a − b where more is better and b − a where less is. With its 95 
     no less than −t:          low ≥ −t               partly  d ≥ −t
     equal within t:           −t ≤ low, high ≤ t     partly  |d| ≤ t
 
+Instead of a variant, b may be a number: then d is by how much a is better than that.
+
 Thresholds are in the metric's own unit (0.14 is 14 points of accuracy). They are written here before the figures are
 known. Where a claim is about the best of a grid, validation data says which one that is, and test data only judges it.
 """
@@ -48,7 +50,7 @@ class Claim:
     Attributes:
         text: the statement in words.
         a: the variant it is about.
-        b: the baseline.
+        b: the baseline, or a number that the metric is compared with.
         relation: which of the three forms it has.
         threshold: the t of that form.
         metric: what is compared; the comparison's headline when None.
@@ -56,7 +58,7 @@ class Claim:
 
     text: str
     a: str | BestOf
-    b: str | BestOf
+    b: str | BestOf | float
     relation: Literal["at least", "no less than", "equal within"]
     threshold: float
     metric: Headline | None = None
@@ -110,8 +112,8 @@ class Finding:
     Attributes:
         metric: what was compared.
         a: the variant that stands for the claim's a, chosen where that is the best of several.
-        b: the same of b.
-        means: the metric's mean over seeds on test data, of a and of b.
+        b: the same of b, or the number.
+        means: the metric's mean over seeds on test data, of a and of b, or the number.
         difference: by how much a is better than b, paired by seed.
     """
 
@@ -131,13 +133,22 @@ def find(claim: Claim, comparison: dict[str, Any]) -> Finding:
     headline = Headline(**comparison["headline"])
     metric = claim.metric or headline
     variants = {variant["name"]: variant for variant in comparison["variants"]}
-    a, b = (_chosen(side, variants, headline) for side in (claim.a, claim.b))
-    of_a, of_b = ({run["seed"]: run["test"][metric.name] for run in variants[name]["runs"]} for name in (a, b))
+    a = _chosen(claim.a, variants, headline)
+    of_a = _by_seed(variants[a], metric)
+    mean_of_a = variants[a]["summary"][metric.name]["mean"]
+    if isinstance(claim.b, float):
+        b, of_b, mean_of_b = f"{claim.b:g}", dict.fromkeys(of_a, claim.b), claim.b
+    else:
+        b = _chosen(claim.b, variants, headline)
+        of_b, mean_of_b = _by_seed(variants[b], metric), variants[b]["summary"][metric.name]["mean"]
     shared = [seed for seed in of_a if seed in of_b]
     better, worse = (of_a, of_b) if metric.direction == "max" else (of_b, of_a)
     difference = paired_difference([better[seed] for seed in shared], [worse[seed] for seed in shared])
-    means = tuple(variants[name]["summary"][metric.name]["mean"] for name in (a, b))
-    return Finding(metric, a, b, (means[0], means[1]), difference)
+    return Finding(metric, a, b, (mean_of_a, mean_of_b), difference)
+
+
+def _by_seed(variant: dict[str, Any], metric: Headline) -> dict[int, float]:
+    return {run["seed"]: run["test"][metric.name] for run in variant["runs"]}
 
 
 def _chosen(side: str | BestOf, variants: dict[str, Any], headline: Headline) -> str:

@@ -88,3 +88,23 @@ def test_a_claim_may_be_about_another_metric_than_the_one_that_chooses():
     found = find(claim, comparison("min", x=ours, y=other))
     assert found.a == "x"
     assert found.difference.mean == -5
+
+
+def test_a_number_stands_for_the_baseline():
+    ours = {"loss": ([0.0] * 3, [1.0] * 3), "ratio": ([0.0] * 3, [1.1, 1.2, 1.3])}
+    one = comparison("min", ours=ours)
+
+    def verdict(relation: str, number: float, threshold: float, direction: str) -> str:
+        claim = Claim("", "ours", number, relation, threshold, Headline("ratio", direction))
+        found = find(claim, one)
+        assert found.means == (pytest.approx(1.2), number)
+        assert found.b == f"{number:g}"
+        return claim.verdict(found.difference.mean, found.difference.interval)
+
+    # The interval of the ratio is 1.2 ± 4.303 · 0.1/√3, [0.952, 1.448].
+    assert verdict("at least", 1.5, 0.0, "min") == "reproduced"  # at most 1.5
+    assert verdict("at least", 1.4, 0.0, "min") == "not"
+    assert verdict("at least", 0.9, 0.0, "max") == "reproduced"  # at least 0.9
+    assert verdict("equal within", 1.2, 0.25, "max") == "reproduced"
+    assert verdict("equal within", 1.2, 0.2, "max") == "partly"
+    assert verdict("equal within", 1.0, 0.1, "max") == "not"
