@@ -102,9 +102,10 @@ def test_a_number_stands_for_the_baseline():
         return claim.verdict(found.difference.mean, found.difference.interval)
 
     # The interval of the ratio is 1.2 ± 4.303 · 0.1/√3, [0.952, 1.448].
-    assert verdict("at least", 1.5, 0.0, "min") == "reproduced"  # at most 1.5
-    assert verdict("at least", 1.4, 0.0, "min") == "not"
-    assert verdict("at least", 0.9, 0.0, "max") == "reproduced"  # at least 0.9
+    assert verdict("no less than", 1.5, 0.0, "min") == "reproduced"  # at most 1.5
+    assert verdict("no less than", 1.4, 0.0, "min") == "partly"
+    assert verdict("no less than", 1.1, 0.0, "min") == "not"
+    assert verdict("no less than", 0.9, 0.0, "max") == "reproduced"  # at least 0.9
     assert verdict("equal within", 1.2, 0.25, "max") == "reproduced"
     assert verdict("equal within", 1.2, 0.2, "max") == "partly"
     assert verdict("equal within", 1.0, 0.1, "max") == "not"
