@@ -15,6 +15,8 @@ than b? Cells that tie are left out, and the share has its exact 95 % binomial i
 With t = 1/2, low > t says that the two-sided p-value of the sign test is below 0.05. It takes the cells for
 independent, though those of one seed share their data.
 
+Instead of a variant, b may be a number: then d is by how much a is better than that.
+
 Thresholds are in the metric's own unit (0.14 is 14 points of accuracy). They are written here before the figures are
 known. Where a claim is about the best of a grid, validation data says which one that is, and test data only judges it.
 """
@@ -77,7 +79,7 @@ class Claim:
     Attributes:
         text: the statement in words.
         a: the variant it is about; an `AllOf` with "more often than", and only there.
-        b: the baseline; the same.
+        b: the baseline, or a number that the metric is compared with; an `AllOf` where a is one.
         relation: which of the four forms it has.
         threshold: the t of that form.
         metric: what is compared; the comparison's headline when None.
@@ -85,7 +87,7 @@ class Claim:
 
     text: str
     a: Side
-    b: Side
+    b: Side | float
     relation: Literal["at least", "no less than", "equal within", "more often than"]
     threshold: float
     metric: Headline | None = None
@@ -141,8 +143,8 @@ class Finding:
     Attributes:
         metric: what was compared.
         a: the variant that stands for the claim's a, chosen where that is the best of several.
-        b: the same of b.
-        means: the metric's mean over seeds on test data, of a and of b.
+        b: the same of b, or the number.
+        means: the metric's mean over seeds on test data, of a and of b, or the number.
         differences: by how much a is better than b, seed by seed.
         difference: what they say together.
     """
@@ -207,14 +209,23 @@ def find(claim: Claim, comparison: dict[str, Any]) -> Finding:
     headline = Headline(**comparison["headline"])
     metric = claim.metric or headline
     variants = {variant["name"]: variant for variant in comparison["variants"]}
-    a, b = (_chosen(side, variants, headline) for side in (claim.a, claim.b))
-    of_a, of_b = ({run["seed"]: run["test"][metric.name] for run in variants[name]["runs"]} for name in (a, b))
+    a = _chosen(claim.a, variants, headline)
+    of_a = _by_seed(variants[a], metric)
+    mean_of_a = variants[a]["summary"][metric.name]["mean"]
+    if isinstance(claim.b, float):
+        b, of_b, mean_of_b = f"{claim.b:g}", dict.fromkeys(of_a, claim.b), claim.b
+    else:
+        b = _chosen(claim.b, variants, headline)
+        of_b, mean_of_b = _by_seed(variants[b], metric), variants[b]["summary"][metric.name]["mean"]
     shared = [seed for seed in of_a if seed in of_b]
     better, worse = (of_a, of_b) if metric.direction == "max" else (of_b, of_a)
     difference = paired_difference([better[seed] for seed in shared], [worse[seed] for seed in shared])
     differences = tuple(better[seed] - worse[seed] for seed in shared)
-    means = tuple(variants[name]["summary"][metric.name]["mean"] for name in (a, b))
-    return Finding(metric, a, b, (means[0], means[1]), differences, difference)
+    return Finding(metric, a, b, (mean_of_a, mean_of_b), differences, difference)
+
+
+def _by_seed(variant: dict[str, Any], metric: Headline) -> dict[int, float]:
+    return {run["seed"]: run["test"][metric.name] for run in variant["runs"]}
 
 
 def _chosen(side: Side, variants: dict[str, Any], headline: Headline) -> str:

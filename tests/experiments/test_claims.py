@@ -132,3 +132,24 @@ def test_the_best_of_a_grid_may_be_chosen_by_another_metric():
     best = BestOf("base", ("slow", "fast"), early)
     assert find(Claim("", "ours", best, "at least", 0, early), grid).b == "fast"
     assert find(Claim("", "ours", BestOf("base", ("slow", "fast")), "at least", 0, early), grid).b == "slow"
+
+
+def test_a_number_stands_for_the_baseline():
+    ours = {"loss": ([0.0] * 3, [1.0] * 3), "ratio": ([0.0] * 3, [1.1, 1.2, 1.3])}
+    one = comparison("min", ours=ours)
+
+    def verdict(relation: str, number: float, threshold: float, direction: str) -> str:
+        claim = Claim("", "ours", number, relation, threshold, Headline("ratio", direction))
+        found = find(claim, one)
+        assert found.means == (pytest.approx(1.2), number)
+        assert found.b == f"{number:g}"
+        return claim.verdict(found.difference.mean, found.difference.interval)
+
+    # The interval of the ratio is 1.2 ± 4.303 · 0.1/√3, [0.952, 1.448].
+    assert verdict("no less than", 1.5, 0.0, "min") == "reproduced"  # at most 1.5
+    assert verdict("no less than", 1.4, 0.0, "min") == "partly"
+    assert verdict("no less than", 1.1, 0.0, "min") == "not"
+    assert verdict("no less than", 0.9, 0.0, "max") == "reproduced"  # at least 0.9
+    assert verdict("equal within", 1.2, 0.25, "max") == "reproduced"
+    assert verdict("equal within", 1.2, 0.2, "max") == "partly"
+    assert verdict("equal within", 1.0, 0.1, "max") == "not"

@@ -61,6 +61,7 @@ class BoundaryPredictor(nn.Module):
     """
 
     threshold: Tensor
+    calibrated: Tensor
 
     def __init__(
         self,
@@ -84,7 +85,9 @@ class BoundaryPredictor(nn.Module):
         self.eval_boundaries = eval_boundaries
         self.hidden = nn.Linear(d_model, d_hidden)
         self.output = nn.Linear(d_hidden, 1)
-        self.register_buffer("threshold", torch.full((), math.nan))
+        self.register_buffer("threshold", torch.zeros(()))
+        # Not a threshold that is no number: whoever looks whether a model's state is sound would find it is not.
+        self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
         self.reset_output_bias()
 
     def reset_output_bias(self) -> None:
@@ -152,12 +155,13 @@ class BoundaryPredictor(nn.Module):
         # Half-way between the last that is a boundary and the next; below the last where no other may be one.
         threshold = torch.where(next_.isinf(), last - 1, (last + next_) / 2)
         self.threshold.copy_(threshold)
+        self.calibrated.fill_(True)
         return float(threshold)
 
     def _threshold(self) -> Tensor | float:
         if self.eval_boundaries == "threshold":
             return 0.0
-        if bool(self.threshold.isnan()):
+        if not self.calibrated:
             raise RuntimeError('eval_boundaries="rate" needs a call of calibrate first')
         return self.threshold
 

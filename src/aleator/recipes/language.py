@@ -6,13 +6,13 @@ windows of which domain a step sees, and `MixtureOptions` in what proportion dom
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from aleator.recipes.mixture_options import MixtureOptions
+from aleator.recipes.named_words import check_distinct, named_words
+from aleator.recipes.tokenization_options import HOURGLASSES, TokenizationOptions
 from aleator.recipes.training_options import Optimizer, TrainingOptions
 
 if TYPE_CHECKING:
@@ -56,14 +56,14 @@ class _Texts:
     width: int = 64
     """Size of a position's representation."""
     layers: int = 2
-    """Blocks of the transformer, or layers of recurrent units."""
+    """Blocks of the transformer, or layers of recurrent units; dtp and magnet have hourglass layers."""
     heads: int = 4
     """Attention heads of the transformer."""
 
 
 @dataclass(frozen=True)
-class Language(TrainingOptions, MixtureOptions, _Texts):
-    """Model text byte by byte, with figures for every domain: optimizers, schedules, mixtures of languages."""
+class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
+    """Model text byte by byte, with figures for every domain: optimizers, mixtures of languages, learned segments."""
 
     optimizer: Optimizer = "adamw"
     lr: float = 0.01
@@ -80,26 +80,32 @@ class Language(TrainingOptions, MixtureOptions, _Texts):
         """
         super().__post_init__()
         self.check_mixture()
+        self.check_tokenization()
         self._check_positive("eval_bytes", "context", "batch_size", "steps", "width", "layers", "heads")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}, got {self.accumulate}")
         if self.model == "transformer" and self.width % (2 * self.heads):
             raise ValueError(f"width must be a multiple of twice the heads, {2 * self.heads}, got {self.width}")
+        if self.tokenization in HOURGLASSES:
+            # Those of a model that is not shortened; here hourglass_layers stand for both.
+            for name, usual in (("model", "transformer"), ("layers", 2)):
+                if (value := getattr(self, name)) != usual:
+                    raise ValueError(f"{name} must be left out with tokenization {self.tokenization}, got {value}")
         if self.data and self.files:
             raise ValueError(f"data must be left out where files are given, got {' '.join(self.data)}")
         for what, names in (("data", self.data), ("domains", self.domains)):
-            _check_distinct(what, names)
+            check_distinct(what, names)
         _ = self.paths, self.most_bytes
 
     @property
     def paths(self) -> dict[str, Path]:
         """The text files by the names of their domains."""
-        return {name: Path(path) for name, path in _pairs("files", self.files, "NAME=PATH").items()}
+        return {name: Path(path) for name, path in named_words("files", self.files, "NAME=PATH").items()}
 
     @property
     def most_bytes(self) -> dict[str, int]:
         """How many bytes of a domain are for training at most, by the names of the domains that are cut."""
-        pairs = _pairs("domain_bytes", self.domain_bytes, "NAME=BYTES")
+        pairs = named_words("domain_bytes", self.domain_bytes, "NAME=BYTES")
         for name, count in pairs.items():
             if not count.isdecimal() or int(count) < 1:
                 raise ValueError(f"domain_bytes must be written NAME=BYTES, got {f'{name}={count}'!r}")
@@ -110,23 +116,3 @@ class Language(TrainingOptions, MixtureOptions, _Texts):
         from aleator.recipes.language_modelling import LanguageTask
 
         return LanguageTask(self, streams, accelerator)
-
-
-def _pairs(option: str, words: Sequence[str], form: str) -> dict[str, str]:
-    """Read words of the form NAME=VALUE.
-
-    Raises:
-        ValueError: if one is not, or two have the same name.
-    """
-    pairs = [word.partition("=")[::2] for word in words]
-    for word, (name, value) in zip(words, pairs, strict=True):
-        if not name or not value:
-            raise ValueError(f"{option} must be written {form}, got {word!r}")
-    _check_distinct(option, [name for name, _ in pairs])
-    return dict(pairs)
-
-
-def _check_distinct(what: str, names: Sequence[str]) -> None:
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise ValueError(f"{what} must have distinct names, got {name!r} {count} times")
