@@ -475,11 +475,11 @@ class TestRandomModels:
     @pytest.mark.plain
     def test_layers_whose_passes_are_alike_are_not_refused(self):
         x, y = problem()
-        layers = nn.Dropout(0.0), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 1)
         with torch.random.fork_rng():
+            layers = nn.Dropout(0.0), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 1)
             TargetSurrogate(nn.Sequential(*layers).double(), 0.5).step(x, functools.partial(squared, y))
             attention = nn.MultiheadAttention(4, 2, dropout=0.1)
-        with pytest.raises(RuntimeError, match="with MultiheadAttention"):
+        with torch.random.fork_rng(), pytest.raises(RuntimeError, match="with MultiheadAttention"):
             TargetSurrogate(attention, 0.5).step(torch.ones(3, 4), lambda z: z.sum(1))
 
     @pytest.mark.plain

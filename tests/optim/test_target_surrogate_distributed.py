@@ -32,8 +32,22 @@ searches = []
 for _ in range(5):
     info = surrogate.step(x[share], lambda z: (z - y[share]).square().sum(1))
     searches.append((surrogate.optimizer.search.step, surrogate.optimizer.search.trials, info.step_size))
+# L-BFGS knows nothing of the processes: its line search has to see the mean loss.
+lbfgs = lambda p: torch.optim.LBFGS(p, max_iter=6, line_search_fn="strong_wolfe")
+surrogate = TargetSurrogate(trained, AdaGradNorm(1.0), inner=lbfgs, inner_steps=1, process_group=group)
+for _ in range(3):
+    surrogate.step(x[share], lambda z: (z - y[share]).square().sum(1))
+# A gradient that is not finite on one process is refused by all.
+try:
+    factor = float("inf") if rank == processes - 1 else 1.0
+    surrogate.step(x[share], lambda z: factor * (z - y[share]).square().sum(1))
+except ValueError:
+    refused = True
+else:
+    refused = False
 weights = torch.cat([p.flatten() for p in model.parameters()]).tolist()
-Path(sys.argv[1], f"{processes}-{rank}.json").write_text(json.dumps({"weights": weights, "searches": searches}))
+found = {"weights": weights, "searches": searches, "refused": refused}
+Path(sys.argv[1], f"{processes}-{rank}.json").write_text(json.dumps(found))
 if group:
     dist.barrier()
     dist.destroy_process_group()
@@ -51,5 +65,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path):
     one, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
     assert first["weights"] == second["weights"]
     assert first["searches"] == second["searches"]
+    assert first["refused"]
+    assert second["refused"]
     assert first["weights"] == pytest.approx(one["weights"], rel=1e-8)
     assert [s[1] for s in first["searches"]] == [s[1] for s in one["searches"]]

@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import scipy.linalg
@@ -35,6 +35,7 @@ Policy = Callable[[Tensor], Tensor]
 """From observations [n, observations] to actions [n, actions]."""
 
 
+@runtime_checkable
 class System(Protocol):
     """Something to act in, with an expert."""
 
