@@ -221,9 +221,10 @@ def test_recipe_learns_in_float64_with_clipping_and_with_other_optimizers(tmp_pa
     accuracies = {}
     for name, options in {
         "float64": Classify(rounds=3, precision="float64", max_grad_norm=1.0),
-        "constant": Classify(rounds=3, schedule="constant", optimizer="adamw", lr=1e-3, inputs="unit"),
-        "lamb": Classify(rounds=3, optimizer="lamb", lr=0.02),
-        "lars": Classify(rounds=3, optimizer="lars", lr=0.02),
+        "constant": Classify(rounds=3, schedule="constant", optimizer="adamw", inputs="unit"),
+        "lamb": Classify(rounds=3, optimizer="lamb"),
+        "lars": Classify(rounds=3, optimizer="lars"),
+        "signum": Classify(rounds=3, optimizer="signum"),
     }.items():
         accuracies[name] = run(options, tmp_path / name, TINY, name="classify")["test"]["accuracy"]
     assert min(accuracies.values()) > 0.85

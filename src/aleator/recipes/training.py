@@ -48,7 +48,7 @@ def make_optimizer(model: nn.Module, options: TrainingOptions, total_steps: int)
         total_steps: of the schedule; thresholds and slow means that have a schedule of their own follow it.
     """
     name = options.optimizer
-    settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay}
+    settings: dict[str, Any] = {"lr": options.peak_lr, "weight_decay": options.weight_decay}
     settings |= {key: value for key in ("momentum", "betas") if (value := getattr(options, key)) is not None}
     if name in ("lamb", "lars"):
         # Biases and normalisation are neither decayed nor adapted, as is the practice.
@@ -64,8 +64,7 @@ def make_optimizer(model: nn.Module, options: TrainingOptions, total_steps: int)
     if name == "signum":
         return SpectraSignum(parameters, apply_to="none", **settings)
     settings |= {key: value for key in ("clip", "apply_to") if (value := getattr(options, key)) is not None}
-    if options.schedule != "constant":
-        settings["clip_schedule"] = ClipSchedule(warmup_steps=options.warmup_steps(total_steps))
+    settings["clip_schedule"] = ClipSchedule(warmup_steps=options.warmup_steps(total_steps))
     if name == "spectra-adamw":
         return SpectraAdamW(parameters, **settings)
     if name == "spectra-signum":
@@ -82,4 +81,5 @@ def make_schedule(optimizer: Optimizer, options: TrainingOptions, total_steps: i
         return ConstantLR(optimizer, factor=1.0)
     if options.schedule == "linear":
         return LinearEpochWarmupPoly(optimizer, total_steps, warmup_steps=warmup)
-    return CosineToBudget(optimizer, total_steps, lr_min=options.lr_min, warmup=warmup)
+    lr_min = options.peak_lr / 500 if options.lr_min is None else options.lr_min
+    return CosineToBudget(optimizer, total_steps, lr_min=lr_min, warmup=warmup)
