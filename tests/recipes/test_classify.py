@@ -283,9 +283,10 @@ def test_recipe_learns_in_float64_with_clipping_and_with_other_optimizers(tmp_pa
     accuracies = {}
     for name, options in {
         "float64": Classify(rounds=3, precision="float64", max_grad_norm=1.0),
-        "constant": Classify(rounds=3, schedule="constant", optimizer="adamw", lr=1e-3, inputs="unit"),
-        "lamb": Classify(rounds=3, optimizer="lamb", lr=0.02),
-        "lars": Classify(rounds=3, optimizer="lars", lr=0.02),
+        "constant": Classify(rounds=3, schedule="constant", optimizer="adamw", inputs="unit"),
+        "lamb": Classify(rounds=3, optimizer="lamb"),
+        "lars": Classify(rounds=3, optimizer="lars"),
+        "signum": Classify(rounds=3, optimizer="signum"),
         "tract": Classify(rounds=3, first_layer="tract", tract_lam=0.2),
         "vit-tiny": Classify(rounds=3, model="vit-tiny", optimizer="adamw", lr=2e-3, first_layer="tract"),
     }.items():

@@ -6,9 +6,10 @@ windows of which domain a step sees, and `MixtureOptions` in what proportion dom
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from aleator.recipes.mixture_options import MixtureOptions
 from aleator.recipes.named_words import check_distinct, named_words
@@ -65,12 +66,30 @@ class _Texts:
 class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
     """Model text byte by byte, with figures for every domain: optimizers, mixtures of languages, learned segments."""
 
+    own_lr: ClassVar[Mapping[Optimizer, float]] = {
+        "sgd": 0.1,
+        "adamw": 0.01,
+        "lamb": 0.02,
+        "lars": 0.02,
+        "signum": 0.002,
+        "spectra-adamw": 0.01,
+        "spectra-signum": 0.003,
+        "spectra-ademamix": 0.003,
+        "spectra-mars": 0.01,
+    }
+    own_warmup: ClassVar[float] = 0.1
+
     optimizer: Optimizer = "adamw"
-    lr: float = 0.01
+    lr: float | None = None
+    """Learning rate at its highest. Default: 0.1 for SGD, 0.02 for LAMB and LARS, 0.01 for AdamW and SPECTRA around
+    AdamW and MARS, 0.003 for SPECTRA around Signum and AdEMAMix, 0.002 for Signum."""
     weight_decay: float = 0.1
     max_grad_norm: float | None = 1.0
-    lr_min: float = 0.0
-    warmup: float = 0.1
+    lr_min: float | None = 0.0
+    """Where the cosine ends."""
+    warmup: float | None = None
+    """Steps in which the learning rate first rises, see schedule; below 1, a share of all steps. Default: 0.1, with
+    constant 0."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without data.

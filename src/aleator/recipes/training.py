@@ -103,7 +103,7 @@ def make_optimizer(
         lr_ratio: called with a parameter's name, returns what the learning rate of the options is multiplied by.
     """
     name = options.optimizer
-    settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay}
+    settings: dict[str, Any] = {"lr": options.peak_lr, "weight_decay": options.weight_decay}
     settings |= {key: value for key in ("momentum", "betas") if (value := getattr(options, key)) is not None}
     of_ratio: dict[float, list[tuple[str, nn.Parameter]]] = {1.0: []}  # first: the rate of the first group is logged
     for of_model, parameter in unwrapped(model).named_parameters():
@@ -111,7 +111,7 @@ def make_optimizer(
     if name in ("lamb", "lars"):
         # Biases and normalisation are neither decayed nor adapted, as is the practice.
         groups = [
-            {**group, "lr": options.lr * ratio}
+            {**group, "lr": options.peak_lr * ratio}
             for ratio, named in of_ratio.items()
             if named
             for group in without_decay(named, is_vector)
@@ -119,7 +119,7 @@ def make_optimizer(
         settings["adapt"] = lambda name, parameter: not is_vector(name, parameter)
         return LAMB(groups, **settings) if name == "lamb" else LARS(groups, form="algorithm1", **settings)
     parameters = [
-        {"params": [parameter for _, parameter in named], "lr": options.lr * ratio}
+        {"params": [parameter for _, parameter in named], "lr": options.peak_lr * ratio}
         for ratio, named in of_ratio.items()
         if named
     ]
@@ -131,8 +131,7 @@ def make_optimizer(
     if name == "signum":
         return SpectraSignum(parameters, apply_to="none", **settings)
     settings |= {key: value for key in ("clip", "apply_to") if (value := getattr(options, key)) is not None}
-    if options.schedule != "constant":
-        settings["clip_schedule"] = ClipSchedule(warmup_steps=options.warmup_steps(total_steps))
+    settings["clip_schedule"] = ClipSchedule(warmup_steps=options.warmup_steps(total_steps))
     if name == "spectra-adamw":
         return SpectraAdamW(parameters, **settings)
     if name == "spectra-signum":
@@ -149,4 +148,5 @@ def make_schedule(optimizer: Optimizer, options: TrainingOptions, total_steps: i
         return ConstantLR(optimizer, factor=1.0)
     if options.schedule == "linear":
         return LinearEpochWarmupPoly(optimizer, total_steps, warmup_steps=warmup)
-    return CosineToBudget(optimizer, total_steps, lr_min=options.lr_min, warmup=warmup)
+    lr_min = options.peak_lr / 500 if options.lr_min is None else options.lr_min
+    return CosineToBudget(optimizer, total_steps, lr_min=lr_min, warmup=warmup)
