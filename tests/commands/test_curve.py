@@ -123,6 +123,9 @@ def test_page_is_one_file_that_loads_nothing(fit, tmp_path):
         ("size,score\n", "s.csv has a header and no scores"),
         ("size\n1000\n", "s.csv, line 1: two columns are needed, size and score, got 1"),
         ("size,score\n1000,0.7\n2000,good\n", "s.csv, line 3: score must be a number, got 'good'"),
+        ("1000,abc\n2000,0.8\n", "s.csv, line 1: score must be a number, got 'abc'"),
+        ("1O00,0.7\n2000,0.8\n", "s.csv, line 1: size must be a number, got '1O00'"),
+        ("size,score\n1,000,0.5\n", "s.csv, line 2: a line must have 2 cells like the first one, got 3"),
         ("size,score\n1000,0.7\n\n2k,0.8\n", "s.csv, line 4: size must be a number, got '2k'"),
         ("size,score\n1000,0.7\n2000,nan\n", "s.csv, line 3: score must be a number, got 'nan'"),
         ("size,score\n1000,0.7\n2000\n", "s.csv, line 3: score is missing"),
@@ -169,6 +172,7 @@ def test_bad_numbers_are_one_line(fit, more, line):
         (["--target", "95"], "target must be in [0, 1], got 95.0; divide percentages by 100"),
         (["--plot", "out.svg"], "plot must end in .html (the picture is a page that opens from disk), got out.svg"),
         (["--nu", "0"], "nu must be positive, got 0.0"),
+        (["--seed", "-1"], "seed must be at least 0, got -1"),
         (["--lookahead", "-1"], "lookahead must be at least 0, got -1"),
     ],
 )

@@ -88,6 +88,8 @@ def test_a_csv_may_have_a_heading(tmp_path, content, sizes):
     ("name", "content", "reason"),
     [
         ("s.json", "[1, 2]", 'must hold sizes by name, {"en": 1000, …}, got list'),
+        ("s.json", '{"en": 1, "en": 2}', "must differ, got en, en"),
+        ("s.csv", "en,1O0\nro,5\n", "line 1 of"),
         ("s.json", "{", "must be JSON: Expecting property name"),
         ("s.json", '{"en": "many"}', "size of 'en' must be a finite number, not negative, got 'many'"),
         ("s.json", '{"en": -3}', "size of 'en' must be a finite number, not negative, got -3"),
@@ -112,9 +114,10 @@ def test_a_file_without_sizes_is_refused_in_one_line(tmp_path, capsys, name, con
     ("args", "reason"),
     [
         (["--temperature", "-5"], "temperature must be positive, got -5"),
-        (["--cooldown", "2"], "at must be in [0, 1], got 2"),
+        (["--cooldown", "2"], "cooldown must be in [0, 1], got 2"),
         (["--steps", "0"], "steps must be at least 1, got 0"),
         (["--batch", "0"], "batch must be at least 1, got 0"),
+        (["--plot", "p.svg"], "plot must end in .html (the picture is a page that opens from disk), got p.svg"),
         (["--batch", "x"], "--batch must be an integer, got 'x'"),
     ],
 )
@@ -132,7 +135,8 @@ def test_options_out_of_range_are_refused_in_one_line(file, capsys, args, reason
         ([], "a verb is missing, write aleator mixture VERB (verbs: plan)"),
         (["pln"], "unknown verb 'pln'; did you mean 'plan'? (verbs: plan)"),
         (["plan"], "FILE is missing"),
-        (["plan", "nowhere.json", *RUN], "nowhere.json"),
+        (["plan", "nowhere.json", *RUN], "got nowhere.json, which is not there"),
+        (["plan", "/", *RUN], "FILE must be a JSON or CSV file, got /, which is a folder"),
     ],
 )
 def test_a_command_that_is_incomplete_is_refused(args, reason, capsys):
@@ -146,3 +150,9 @@ def test_a_plan_needs_no_torch(file):
         f"main(['mixture', 'plan', {str(file)!r}, '--steps', '10', '--batch', '2']); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_a_binary_file_is_named(tmp_path, capsys):
+    (tmp_path / "s.csv").write_bytes(b"\x80\xff")
+    assert main(["mixture", "plan", str(tmp_path / "s.csv"), *RUN]) == 2
+    assert capsys.readouterr().err.endswith("s.csv is not a text in UTF-8\n")

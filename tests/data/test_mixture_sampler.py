@@ -328,3 +328,10 @@ def test_values_out_of_range_are_refused(change, reason):
 def test_questions_out_of_range_are_refused(ask, reason):
     with pytest.raises(ValueError, match=reason):
         ask(make())
+
+
+def test_numbers_of_numpy_are_lengths():
+    lengths = {name: np.int64(n) for name, n in SIZES.items()}
+    sampler = MixtureSampler(lengths, DomainMixture(SIZES, 3.0, STEPS), 12)
+    assert sampler.lengths == tuple(SIZES.values())
+    assert taken(sampler, 3) == taken(make(schedule="fixed"), 3)

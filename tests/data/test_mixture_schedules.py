@@ -174,3 +174,9 @@ def test_values_out_of_range_are_refused(make, reason):
 def test_unknown_words_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be .*, got '{value}'"):
         AnnealedTemperature(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["start", "end"])
+def test_nothing_is_annealed_from_or_to_infinity(name):
+    with pytest.raises(ValueError, match=f"{name} must be positive and finite, got inf"):
+        AnnealedTemperature(**{name: math.inf})

@@ -113,3 +113,8 @@ def test_sizes_that_are_none_are_refused(sizes, reason):
 def test_weights_need_as_many_sizes_as_probabilities():
     with pytest.raises(ValueError, match=r"one entry for each of the 3 sizes, got shape \(2,\)"):
         scalarization_weights([0.5, 0.5], [1, 2, 3])
+
+
+@pytest.mark.parametrize("temperature", [1e-310, 5e-324])
+def test_the_smallest_temperatures_show_the_largest_domains_alone(temperature):
+    assert temperature_probabilities([5, 7, 0, 7], temperature).tolist() == [0, 0.5, 0, 0.5]

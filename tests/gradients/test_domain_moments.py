@@ -136,3 +136,28 @@ def test_probes_out_of_range_are_refused():
     probe = GradientMomentProbe(model, nn.functional.cross_entropy)
     with pytest.raises(ValueError, match="domains must hold at least one domain, got none"):
         probe.measure({}, generator=torch.Generator())
+
+
+def test_the_mode_of_every_module_is_left_as_it_is():
+    model, domains = problem()
+    model.train()
+    model[2].eval()
+    before = [module.training for module in model.modules()]
+    GradientMomentProbe(model, nn.functional.cross_entropy).measure(domains, 2, generator=torch.Generator())
+    assert [module.training for module in model.modules()] == before
+
+
+def test_a_recurrent_layer_is_refused_by_name():
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.GRU(3, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.layer(x[:, None])[0][:, 0]
+
+    with torch.random.fork_rng(devices=[]):
+        model = Tagger()
+    probe = GradientMomentProbe(model, nn.functional.cross_entropy)
+    with pytest.raises(ValueError, match=r"model must have no recurrent layer: .* by vmap do not support these"):
+        probe.measure(problem()[1], 2, generator=torch.Generator())

@@ -82,3 +82,11 @@ def test_what_does_not_fit_is_refused(args, reason):
 def test_it_compiles_to_the_same_loss():
     compiled = torch.compile(scalarized_loss, backend="aot_eager", fullgraph=True)
     assert compiled(LOSSES, DOMAINS, WEIGHTS) == scalarized_loss(LOSSES, DOMAINS, WEIGHTS)
+
+
+def test_autocast_does_not_round_the_losses():
+    losses = torch.tensor([1.001, 2.003, 4.007, 8.0])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        within = scalarized_loss(losses, DOMAINS, WEIGHTS)
+    assert within == scalarized_loss(losses, DOMAINS, WEIGHTS)
+    assert within.dtype == torch.float32

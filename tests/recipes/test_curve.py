@@ -398,6 +398,8 @@ def test_a_run_resumed_after_its_last_level_trains_once_more_for_the_test(mirror
         ({"forecast_at": 1.0}, r"forecast_at must be in \(0, 1\), got 1.0"),
         ({"decide_at": 45.0}, r"decide_at must be in \(0, 1\), got 45.0"),
         ({"lookahead": -1}, "lookahead must not be negative, got -1"),
+        ({"stop_tau": 0.0}, "stop_tau must be positive and finite, got 0.0"),
+        ({"stop_tau": 0.1, "against": "hmm"}, "stop_tau must be left out with against, which needs the whole curve"),
         ({"against": "suffix"}, "against must be another tagger than suffix, got suffix"),
         ({"train_size": 10**6}, "train_size must be at most 13783 for ud-galician-treegal, got 1000000"),
         ({"step": 5000}, r"step must leave 3 levels in the first 45 % of 13783 words \(forecast_at\), got 5000"),
@@ -417,3 +419,21 @@ def test_every_option_says_what_it_does():
     for field in dataclasses.fields(Curve):
         (at,) = [n for n, line in enumerate(lines) if line.startswith(f"    {field.name}: ")]
         assert lines[at + 1].startswith('    """'), f"{field.name} has no help"
+
+
+def test_a_run_stops_when_the_trend_promises_too_little_and_is_evaluated_there(mirror, tmp_path):
+    options = SMALL | {"tagger": "hmm", "nu": 1.0}
+    recipe = Curve(**options, stop_tau=0.015)
+    result = run(recipe, tmp_path / "run", RunOptions(trackers=()), name="curve")
+    assert result["stopped"] == "the trend promises at most 0.015 more accuracy (stop_tau)"
+    whole = through(task(**options))
+    promised = [whole._trace("hmm", level).state().layer_at_horizon for level in range(1, whole.level + 1)]
+    stop = next(level for level, layer in enumerate(promised, 1) if layer is not None and layer <= 0.015)
+    assert result["steps"] == stop < whole.level
+    test = result["test"]
+    assert test.keys() == {"forecast_error", "accuracy", "held_out_accuracy", "words"}
+    assert math.isnan(test["forecast_error"])
+    assert (test["words"], test["held_out_accuracy"]) == (whole.words[stop - 1], whole.curves["hmm"][stop - 1][0])
+    again = task(**options, stop_tau=0.015)
+    again.load_state_dict({"curves": {"hmm": whole.curves["hmm"][:stop]}})
+    assert again.evaluate("test")["accuracy"] == test["accuracy"]

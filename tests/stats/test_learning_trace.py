@@ -283,3 +283,12 @@ def test_bad_observations_and_questions_are_explained(call, message):
     with pytest.raises(ValueError, match=message):
         call(trace)
     assert len(trace) == 2
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.array])
+def test_scores_may_be_any_kind_of_number(kind):
+    trace = LearningTrace()
+    for x in X[:4]:
+        trace.update(kind(x), kind(0.75))
+    assert trace.state().score == 0.75
+    assert trace.trend.flags == ("flat",)

@@ -175,3 +175,10 @@ def test_size_for_a_target_inverts_the_law(target):
 def test_bad_input_is_explained(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("size", [0.0, -5.0])
+def test_a_missing_score_may_have_any_size(size):
+    y = 0.9 - 0.3 * Z**-0.5
+    law = fit_power_laws(np.append(size, Z), np.append(np.nan, y)[None])[0]
+    assert (law.a, law.b, law.c) == pytest.approx((0.3, 0.5, 0.9), rel=1e-6)

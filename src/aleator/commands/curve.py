@@ -54,6 +54,8 @@ class Fit:
             raise ValueError(f"plot must end in .html (the picture is a page that opens from disk), got {self.plot}")
         if self.target is not None and not self.lower_is_better and not 0 <= self.target <= 1:
             raise ValueError(f"target must be in [0, 1], got {self.target}; divide percentages by 100")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
 
 
 VERBS: dict[str, type[Any]] = {"fit": Fit}

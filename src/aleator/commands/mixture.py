@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from aleator.commands import flags
+from aleator.commands.score_table import is_number, read_text
 from aleator.commands.table import write_lines, write_table
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # Repeating text up to four times is almost as good as new text (Muennighoff et al. 2023, arXiv 2305.16264).
 _HARMLESS_EPOCHS = 4
+
+# The words of a heading; any other first line is data, so that a misspelt size does not pass for one.
+_NAME, _SIZE = ("name", "domain", "language"), ("size", "sizes", "n")
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class Plan:
     """Fraction of the training after which the temperature is 1; without it there is no switch."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE.html")] = None
     """Draw the plan as well, in a page of its own."""
+
+    def __post_init__(self) -> None:
+        if self.plot is not None and self.plot.suffix.lower() not in (".html", ".htm"):
+            raise ValueError(f"plot must end in .html (the picture is a page that opens from disk), got {self.plot}")
 
 
 VERBS: dict[str, type[Any]] = {"plan": Plan}
@@ -65,16 +73,17 @@ def plan(chosen: Plan) -> int:
     """Print the plan, and write its picture if one is asked for.
 
     Raises:
-        ValueError: if the file holds no sizes, or an option is out of range.
-        FileNotFoundError: if there is no such file.
+        ValueError: if there is no such file, it holds no sizes, or an option is out of range.
     """
     from aleator.data import Cooldown, DomainMixture
-    from aleator.data.mixture_schedules import floor_share
+    from aleator.data.mixture_schedules import checked_fraction, floor_share
 
     if chosen.steps < 1:
         raise ValueError(f"steps must be at least 1, got {chosen.steps}")
     if chosen.batch < 1:
         raise ValueError(f"batch must be at least 1, got {chosen.batch}")
+    if chosen.cooldown is not None:
+        checked_fraction("cooldown", chosen.cooldown)
     schedule = chosen.temperature if chosen.cooldown is None else Cooldown(high=chosen.temperature, at=chosen.cooldown)
     mixture = DomainMixture(read_sizes(chosen.file), schedule, chosen.steps)
     switch = chosen.steps if chosen.cooldown is None else floor_share(chosen.cooldown, chosen.steps)
@@ -94,27 +103,26 @@ def plan(chosen: Plan) -> int:
 
 
 def read_sizes(file: Path) -> dict[str, float]:
-    """Read the sizes of domains from a JSON or CSV file. A CSV's first line may be a heading.
+    """Read the sizes of domains from a JSON or CSV file. A CSV's first line may be a heading: "domain,size".
 
     Raises:
-        ValueError: if the file holds something else.
-        FileNotFoundError: if there is no such file.
+        ValueError: if there is no such file, or it holds something else.
     """
-    text = file.read_text(encoding="utf-8-sig")
+    text = read_text(file, "a JSON or CSV file")
     if file.suffix == ".csv":
         lines = [(number, row) for number, row in enumerate(csv.reader(text.splitlines()), 1) if any(row)]
-        if lines and len(lines[0][1]) == 2 and not _is_number(lines[0][1][1]):
+        heading = [cell.strip().lower() for cell in lines[0][1]] if lines else []
+        if len(heading) == 2 and heading[0] in _NAME and heading[1] in _SIZE:
             lines = lines[1:]
         pairs: list[tuple[str, Any]] = []
         for number, row in lines:
-            if len(row) != 2 or not _is_number(row[1]):
+            if len(row) != 2 or not is_number(row[1]):
                 raise ValueError(f"line {number} of {file} must be a name and a size, got {','.join(row)!r}")
             pairs.append((row[0].strip(), float(row[1])))
-        if len({name for name, _ in pairs}) < len(pairs):
-            raise ValueError(f"names in {file} must differ, got {', '.join(name for name, _ in pairs)}")
+        _check_names(file, pairs)
     else:
         try:
-            content = json.loads(text)
+            content = json.loads(text, object_pairs_hook=lambda found: _check_names(file, found))
         except json.JSONDecodeError as error:
             raise ValueError(f"{file} must be JSON: {error}") from None
         if not isinstance(content, dict):
@@ -188,12 +196,10 @@ def _draw(mixture: DomainMixture, phases: Sequence[tuple[str, int, int]], batch:
     write_text(file, figure.to_html(include_plotlyjs=True))
 
 
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+def _check_names(file: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError(f"names in {file} must differ, got {', '.join(name for name, _ in pairs)}")
+    return dict(pairs)
 
 
 def _summaries() -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Learning curves from a CSV file: sizes and scores, and the system that each line belongs to.
 
 Columns are named ``size`` or ``x``, ``score`` or ``y``, and ``system``; without these names the first two columns are
-size and score, in a file with or without a header. What is wrong is said with the number of its line.
+size and score, in a file with or without a header; a header is a first line with a number in neither. What is wrong is
+said with the number of its line.
 """
 
 from __future__ import annotations
@@ -36,10 +37,13 @@ def read_scores(path: Path, higher_is_better: bool) -> dict[str, Scores]:
     rows = list(_rows(path))
     if not rows:
         raise ValueError(f"{path} is empty: it must have a line for each size")
+    width = len(rows[0][1])
     columns, rows = _columns(path, rows)
     curves: dict[str, Scores] = {}
     for line, row in rows:
         where = f"{path}, line {line}"
+        if any(cell.strip() for cell in row[width:]):
+            raise ValueError(f"{where}: a line must have {width} cells like the first one, got {len(row)}")
         size, score = (_number(where, name, row, columns[name]) for name in ("size", "score"))
         system = row[columns["system"]].strip() if columns.get("system", len(row)) < len(row) else ""
         if "system" in columns and not system:
@@ -63,16 +67,36 @@ def read_scores(path: Path, higher_is_better: bool) -> dict[str, Scores]:
     return curves
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the lines that are not blank, with their numbers."""
+def read_text(path: Path, kind: str) -> str:
+    """Return the text of a file that a command got as ``FILE``.
+
+    Args:
+        path: the file.
+        kind: what it must be, in words: ``"a CSV file"``.
+
+    Raises:
+        ValueError: if it is not there, is a folder, or is no text in UTF-8.
+    """
     if not path.is_file():
-        raise ValueError(
-            f"FILE must be a CSV file, got {path}, which {'is a folder' if path.is_dir() else 'is not there'}"
-        )
+        raise ValueError(f"FILE must be {kind}, got {path}, which {'is a folder' if path.is_dir() else 'is not there'}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not a text in UTF-8") from None
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell holds a number, be it infinite or "nan"."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines that are not blank, with their numbers."""
+    text = read_text(path, "a CSV file")
     first = text.lstrip().partition("\n")[0]
     delimiter = next((mark for mark in ("\t", ";", ",") if mark in first), ",")
     reader = csv.reader(text.splitlines(), delimiter=delimiter)
@@ -96,7 +120,7 @@ def _columns(path: Path, rows: list[tuple[int, list[str]]]) -> tuple[dict[str, i
             if not free:
                 raise ValueError(f"{path}, line {rows[0][0]}: two columns are needed, size and score, got {len(names)}")
             found[column] = free.pop(0)
-    headed = not all(_is_number(names[found[column]]) for column in ("size", "score"))
+    headed = not any(is_number(names[found[column]]) for column in ("size", "score"))
     if headed and len(rows) == 1:
         raise ValueError(f"{path} has a header and no scores")
     return found, rows[1:] if headed else rows
@@ -106,13 +130,6 @@ def _number(where: str, name: str, row: Sequence[str], column: int) -> float:
     text = row[column].strip() if column < len(row) else ""
     if not text:
         raise ValueError(f"{where}: {name} is missing")
-    if not _is_number(text):
+    if not is_number(text) or not math.isfinite(float(text)):
         raise ValueError(f"{where}: {name} must be a number, got {text!r}")
     return float(text)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

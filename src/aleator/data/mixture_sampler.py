@@ -13,9 +13,10 @@ examples drawn.
 from __future__ import annotations
 
 import functools
+import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sized
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +83,7 @@ class MixtureSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        datasets: Mapping[str, int | Sized],
+        datasets: Mapping[str, SupportsIndex | Sized],
         mixture: DomainMixture,
         batch_size: int,
         *,
@@ -104,7 +105,7 @@ class MixtureSampler(Sampler[list[int]]):
             )
         if tuple(datasets) != mixture.names:
             raise ValueError(f"datasets must be {', '.join(mixture.names)}, in this order, got {', '.join(datasets)}")
-        lengths = [d if isinstance(d, int) else len(d) for d in datasets.values()]
+        lengths = [len(d) if isinstance(d, Sized) else operator.index(d) for d in datasets.values()]
         for name, length in zip(mixture.names, lengths, strict=True):
             if length < 0 or (length == 0 and mixture.sizes[name] > 0):
                 raise ValueError(f"datasets must have examples of every domain with a size, got {length} of {name!r}")

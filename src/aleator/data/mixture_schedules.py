@@ -117,8 +117,9 @@ class AnnealedTemperature(TemperatureSchedule):
     of: Literal["temperature", "inverse"] = "temperature"
 
     def __post_init__(self) -> None:
-        checked_temperature(self.start)
-        checked_temperature(self.end)
+        for name in ("start", "end"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name):g}")
         if self.shape not in ("linear", "cosine"):
             raise ValueError(f'shape must be "linear" or "cosine", got {self.shape!r}')
         if self.of not in ("temperature", "inverse"):

@@ -43,8 +43,9 @@ def temperature_probabilities(sizes: Vector, temperature: float) -> Array:
     n = checked_sizes(sizes)
     checked_temperature(temperature)
     filled = n > 0
-    logits = np.log(n[filled]) / temperature
-    weights = np.exp(logits - logits.max())
+    logits = np.log(n[filled])
+    with np.errstate(over="ignore"):  # at a tiny temperature all but the largest are −∞, and get 0
+        weights = np.exp((logits - logits.max()) / temperature)
     probabilities = np.zeros(len(n))
     probabilities[filled] = weights / weights.sum()
     return probabilities

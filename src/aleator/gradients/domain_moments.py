@@ -106,7 +106,8 @@ class GradientMomentProbe:
             generator: draws them.
 
         Raises:
-            ValueError: if there is no domain, one is empty, its tensors differ in length, or samples are fewer than 2.
+            ValueError: if there is no domain, one is empty, its tensors differ in length, or samples are fewer than 2;
+                if the model has a recurrent layer that ``vmap`` does not support, as GRU.
         """
         if samples < 2:
             raise ValueError(f"samples must be at least 2, got {samples}")
@@ -122,13 +123,14 @@ class GradientMomentProbe:
             rows = torch.randperm(len(tensors[0]), generator=generator, device=generator.device)[:samples]
             chosen.append([tensor[rows.to(tensor.device)] for tensor in tensors])
         totals = [len(tensors[0]) for tensors in domains.values()]
-        training = self.model.training
+        modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         try:
             means = torch.stack([self._mean(tensors) for tensors in chosen])
             features = [self._features(tensors, means) for tensors in chosen]
         finally:
-            self.model.train(training)
+            for module, training in modes:  # ``train`` would set the mode of all submodules
+                module.training = training
         return _moments(tuple(domains), totals, features, means)
 
     def _mean(self, tensors: list[Tensor]) -> Tensor:
@@ -155,7 +157,15 @@ class GradientMomentProbe:
 
         per_example = vmap(grad(loss_of_one), in_dims=(None, *[0] * len(tensors)))
         for chunk in zip(*(torch.split(tensor, self.chunk_size) for tensor in tensors), strict=True):
-            gradients = per_example(parameters, *chunk)
+            try:
+                gradients = per_example(parameters, *chunk)
+            except RuntimeError as error:
+                if any(isinstance(module, (nn.RNNBase, nn.RNNCellBase)) for module in self.model.modules()):
+                    raise ValueError(
+                        "model must have no recurrent layer: per-example gradients by vmap do not support these, "
+                        f"got {type(self.model).__name__} with one"
+                    ) from error
+                raise
             yield torch.cat([g.flatten(1) for g in gradients.values()], dim=1).double()
 
 

@@ -53,5 +53,5 @@ def scalarized_loss(
         for unknown in domain_ids[(domain_ids < 0) | (domain_ids >= len(weights))].tolist():
             raise ValueError(f"domain_ids must be in [0, {len(weights)}), got {unknown}")
     chosen = weights.to(per_example_loss).index_select(0, domain_ids)
-    total = per_example_loss @ chosen
+    total = (per_example_loss * chosen).sum()  # autocast would round the operands of a matrix product
     return total / len(per_example_loss) if normalize == "batch" else total / chosen.sum()

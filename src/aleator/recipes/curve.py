@@ -54,6 +54,9 @@ class Curve:
     """Fraction of the words after which one of two taggers is chosen, in (0, 1)."""
     tau: float = 0.005
     """Error up to which a forecast counts as right for the robustness, in accuracy."""
+    stop_tau: float | None = None
+    """End the run at the first level after which the trend promises at most this much more accuracy on all the words.
+    What needs the rest of the curve is then not reported, and the forecast error is not a number. Default: go on."""
     nu: float = 2e-5
     """Slope of the asymptotes that counts as calm, in accuracy per word."""
     lookahead: int = 5
@@ -67,7 +70,7 @@ class Curve:
         Raises:
             ValueError: naming the option, the value got and the values accepted.
         """
-        for name in ("train_size", "step", "control_step", "tau", "nu"):
+        for name in ("train_size", "step", "control_step", "tau", "stop_tau", "nu"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {value}")
@@ -80,6 +83,10 @@ class Curve:
             raise ValueError(f"folds must be at least 2, got {self.folds}")
         if self.lookahead < 0:
             raise ValueError(f"lookahead must not be negative, got {self.lookahead}")
+        if self.stop_tau is not None and self.against is not None:
+            raise ValueError(
+                f"stop_tau must be left out with against, which needs the whole curve, got {self.stop_tau}"
+            )
         if self.against == self.tagger:
             raise ValueError(f"against must be another tagger than {self.tagger}, got {self.against}")
 

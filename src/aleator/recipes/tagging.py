@@ -29,7 +29,7 @@ from aleator.experiment import Budget, Headline, Split, StepResult
 from aleator.random import Streams
 from aleator.recipes.tagged_words import TaggedWords, encode
 from aleator.recipes.taggers import Tagger, TaggerName, make_tagger
-from aleator.stats import LearningTrace, compare_curves
+from aleator.stats import LearningCurveStopping, LearningTrace, compare_curves
 
 if TYPE_CHECKING:
     from aleator.recipes.curve import Curve
@@ -77,7 +77,24 @@ class TaggingTask:
         for name in self.names:
             self.curves[name].append(self._accuracies(name, batch))
         accuracy = _mean(self.curves[self.names[0]][-1])
-        return StepResult({"accuracy": torch.tensor(accuracy, dtype=torch.float64)}, examples=len(batch))
+        return StepResult(
+            {"accuracy": torch.tensor(accuracy, dtype=torch.float64)}, examples=len(batch), stop=self._stop()
+        )
+
+    def _stop(self) -> str | None:
+        """Return why no further level is worth it, if that is so."""
+        tau, level = self.options.stop_tau, self.level
+        if tau is None or level < LEAST_LEVELS or self._complete:
+            return None
+        name = self.names[0]
+        stopping = LearningCurveStopping(self._trace(name, level - 1), tau)
+        if not stopping.should_stop(self.words[level - 1], self.curves[name][-1]):
+            return None
+        return f"the trend promises at most {tau:g} more accuracy (stop_tau)"
+
+    @property
+    def _complete(self) -> bool:
+        return self.level == len(self.words)
 
     def _accuracies(self, name: TaggerName, words: TaggedWords) -> list[float]:
         """Accuracy on the held-out part, or on each fold."""
@@ -120,9 +137,16 @@ class TaggingTask:
 
     def _figures(self, name: TaggerName) -> dict[str, float]:
         for missing in [name for name in self.names if name not in self.trained]:
-            self.trained[missing] = self._fitted(missing, self.train)
+            self.trained[missing] = self._fitted(missing, self.train.first(self.sentences[self.level - 1]))
         final, end = self._score(name, self.level), self.words[-1]
         decision = self._trace(name, self.level).levels.decision
+        if not self._complete:  # stopped: what the end would have been is not known
+            return {
+                "forecast_error": math.nan,
+                "accuracy": _accuracy(self.trained[name], self.test),
+                "held_out_accuracy": final,
+                "words": float(self.words[self.level - 1]),
+            }
         figures = {
             "forecast_error": self._forecast_error(name),
             "accuracy": _accuracy(self.trained[name], self.test),

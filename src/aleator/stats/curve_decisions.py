@@ -9,11 +9,11 @@ Vilares Ferro et al., Computer Speech & Language 41, 2017.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsFloat
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from aleator.stats.intervals import Interval
 from aleator.stats.learning_trace import LearningTrace, TraceState
@@ -44,7 +44,7 @@ class LearningCurveStopping:
         self.trace, self.tau = trace, tau
         self.state: TraceState | None = None
 
-    def should_stop(self, x: float, y: float | Sequence[float]) -> bool:
+    def should_stop(self, x: SupportsFloat, y: ArrayLike) -> bool:
         """Add an observation to the trace, and return whether to stop. Arguments and errors are those of `update`."""
         self.state = self.trace.update(x, y)
         left = self.state.layer if self.trace.horizon is None else self.state.layer_at_horizon

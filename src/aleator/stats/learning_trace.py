@@ -21,10 +21,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from aleator.stats.backbone import Levels, backbone_levels
 from aleator.stats.intervals import Interval, _checked_level
@@ -185,7 +186,7 @@ class LearningTrace:
         self._extend_chain()
         return self._chain[-1] if self._chain else self._trends[-1] if self._trends else None
 
-    def update(self, x: float, y: float | Sequence[float]) -> TraceState:
+    def update(self, x: SupportsFloat, y: ArrayLike) -> TraceState:
         """Add an observation.
 
         Args:
@@ -197,7 +198,7 @@ class LearningTrace:
         """
         return self.extend([x], [y])
 
-    def extend(self, x: Sequence[float], y: Sequence[float | Sequence[float]]) -> TraceState:
+    def extend(self, x: Sequence[SupportsFloat], y: Sequence[ArrayLike]) -> TraceState:
         """Add several observations; their trends are fitted in one call. Arguments and errors are those of `update`.
 
         The trends are those of single updates but for rounding.
@@ -206,7 +207,7 @@ class LearningTrace:
             raise ValueError(f"x and y must be two lists of equal length, got {len(x)} and {len(y)} values")
         sizes, folds = list(self._x), list(self._folds)
         for size, score in zip(x, y, strict=True):
-            found = [float(score)] if isinstance(score, (int, float)) else [float(value) for value in score]
+            found = np.atleast_1d(np.asarray(score, dtype=np.float64)).tolist()
             self._check(sizes, folds, float(size), found)
             sizes.append(float(size))
             folds.append(found)

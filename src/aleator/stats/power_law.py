@@ -224,7 +224,12 @@ def _checked(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None) -> tuple[Cur
     distinct = np.sum(np.diff(ordered, prepend=-1.0) > 0, axis=1)
     if np.any(distinct < 3):
         raise ValueError(f"x must hold at least 3 different sizes, got {distinct.min()}")
-    return np.where(used | np.isfinite(sizes), sizes, 1.0), np.where(there, scores, 0.0), importance
+    # What is left out may have no size, zero or below; such a one would spoil the logarithms of the others.
+    return (
+        np.where(used | (np.isfinite(sizes) & (sizes > 0)), sizes, np.nanmin(ordered)),
+        np.where(there, scores, 0.0),
+        importance,
+    )
 
 
 def _best_exponent(
