@@ -121,7 +121,7 @@ def test_interrupted_and_resumed_run_is_bit_identical(tmp_path, monkeypatch):
 def test_bfloat16_learns(tmp_path):
     # A process of its own: an accelerator has one precision in a process.
     words = ["-m", "aleator", "run", "classify", "--precision", "bfloat16", "--surrogate", "2", "--rounds", "20"]
-    words += ["--lr", "0.02", "--out", str(tmp_path / "o"), "--trackers"]
+    words += ["--lr", "0.005", "--out", str(tmp_path / "o"), "--trackers"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert read_json(tmp_path / "o" / "result.json")["test"]["accuracy"] > 0.9

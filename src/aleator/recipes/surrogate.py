@@ -32,14 +32,15 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+Problem = Literal["breast-cancer", "digits", "generated", "linear-imitation", "gymnasium:Pendulum-v1"]
+
+
 @dataclass(frozen=True)
 class Surrogate:
     """Compare updates by target surrogates with one update a gradient: supervised problems, online imitation."""
 
     # --- what is learned
-    problem: Literal["breast-cancer", "digits", "generated", "linear-imitation", "gymnasium:Pendulum-v1"] = (
-        "breast-cancer"
-    )
+    problem: Problem = "breast-cancer"
     """scikit-learn's breast-cancer or digits; 20,000 examples that it generates, with features of different scales; or
     imitate an expert online, in an unstable linear system or in Gymnasium's pendulum (extra `rl`)."""
     features: Literal["raw", "max-scaled", "standardised"] | None = None
