@@ -1,7 +1,7 @@
 """SPECTRA in the Trainer of Hugging Face: an optimizer like any other, with a schedule of one's own.
 
-A small LLaMA learns the bytes of this repository's licence. The learning rate is above what AdamW bears; clip · lr is
-what bounds how far a matrix moves. Needs ``pip install 'aleator[text]'`` and takes a few seconds:
+A small LLaMA learns the bytes of this repository's licence. What bounds how far a matrix moves in a step is clip · lr.
+Needs ``pip install 'aleator[text]'`` and takes a few seconds:
 
     python examples/spectra_in_trainer.py
 """

@@ -7,6 +7,16 @@ b, which is a − b where more is better and b − a where less is. With its 95 
     no less than −t:          low ≥ −t               partly  d ≥ −t
     equal within t:           −t ≤ low, high ≤ t     partly  |d| ≤ t
 
+A claim over several pairs of variants is judged by a sign test: in which share of the cells (pair, seed) is a better
+than b? Cells that tie are left out, and the share has its exact 95 % binomial interval [low, high]:
+
+    more often than t:        low > t                partly  share > t     not  otherwise
+
+With t = 1/2, low > t says that the two-sided p-value of the sign test is below 0.05. It takes the cells for
+independent, though those of one seed share their data.
+
+Instead of a variant, b may be a number: then d is by how much a is better than that.
+
 Thresholds are in the metric's own unit (0.14 is 14 points of accuracy). They are written here before the figures are
 known. Where a claim is about the best of a grid, validation data says which one that is, and test data only judges it.
 """
@@ -19,7 +29,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from aleator.experiment import Headline
-from aleator.stats import PairedDifference, paired_difference
+from aleator.stats import PairedDifference, clopper_pearson, paired_difference
 
 Scale = Literal["laptop", "gpu"]
 Verdict = Literal["reproduced", "partly", "not", "not run"]
@@ -32,6 +42,24 @@ class BestOf:
     Attributes:
         name: what the evidence calls it.
         variants: among which it is chosen.
+        metric: by which it is chosen; the comparison's headline when None.
+    """
+
+    name: str
+    variants: tuple[str, ...]
+    metric: Headline | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """Several variants, each with its counterpart on the other side of a claim.
+
+    Attributes:
+        name: what the evidence calls them.
+        variants: in the order of their counterparts.
     """
 
     name: str
@@ -41,23 +69,26 @@ class BestOf:
         return self.name
 
 
+Side = str | BestOf | AllOf
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A statement about the difference between two variants.
+    """A statement about the difference between two variants, or about wins over pairs of them.
 
     Attributes:
         text: the statement in words.
-        a: the variant it is about.
-        b: the baseline.
-        relation: which of the three forms it has.
+        a: the variant it is about; an `AllOf` with "more often than", and only there.
+        b: the baseline, or a number that the metric is compared with; an `AllOf` where a is one.
+        relation: which of the four forms it has.
         threshold: the t of that form.
         metric: what is compared; the comparison's headline when None.
     """
 
     text: str
-    a: str | BestOf
-    b: str | BestOf
-    relation: Literal["at least", "no less than", "equal within"]
+    a: Side
+    b: Side | float
+    relation: Literal["at least", "no less than", "equal within", "more often than"]
     threshold: float
     metric: Headline | None = None
 
@@ -65,13 +96,15 @@ class Claim:
         """Judge the measured difference. Without an interval (one seed) nothing is reproduced.
 
         Args:
-            difference: mean of a − b.
+            difference: mean of a − b, or the share of cells won.
             interval: of it.
             constant: whether the difference was the same in every one of several seeds, so that it has no spread that
                 an interval could come from. Runs that are the same computation differ by 0 every time.
         """
         low, high = (difference, difference) if constant else interval or (float("-inf"), float("inf"))
         t = self.threshold
+        if self.relation == "more often than":
+            return "reproduced" if low > t else "partly" if difference > t else "not"
         if self.relation == "at least":
             return "reproduced" if low >= t and low > 0 else "partly" if low > 0 else "not"
         if self.relation == "no less than":
@@ -110,20 +143,65 @@ class Finding:
     Attributes:
         metric: what was compared.
         a: the variant that stands for the claim's a, chosen where that is the best of several.
-        b: the same of b.
-        means: the metric's mean over seeds on test data, of a and of b.
-        difference: by how much a is better than b, paired by seed.
+        b: the same of b, or the number.
+        means: the metric's mean over seeds on test data, of a and of b, or the number.
+        differences: by how much a is better than b, seed by seed.
+        difference: what they say together.
     """
 
     metric: Headline
     a: str
     b: str
     means: tuple[float, float]
+    differences: tuple[float, ...]
     difference: PairedDifference
 
 
+@dataclass(frozen=True)
+class Wins:
+    """How the cells (pair, seed) of two sides fell out.
+
+    Attributes:
+        metric: what was compared.
+        a: the cells in which a was better.
+        b: those in which b was; ties are in neither.
+        seeds: of every pair.
+    """
+
+    metric: Headline
+    a: int
+    b: int
+    seeds: int
+
+    @property
+    def share(self) -> float:
+        """The share of a in the cells that did not tie; one half where all did."""
+        return self.a / (self.a + self.b) if self.a + self.b else 0.5
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The exact 95 % interval of the share, by Clopper and Pearson."""
+        return clopper_pearson(self.a, self.a + self.b) if self.a + self.b else None
+
+
+def count_wins(claim: Claim, comparison: dict[str, Any]) -> Wins:
+    """Read off a comparison what a claim over pairs is judged by.
+
+    Raises:
+        ValueError: if the sides are not as many variants each.
+        KeyError: if the comparison lacks a variant or the metric.
+    """
+    if not (isinstance(claim.a, AllOf) and isinstance(claim.b, AllOf)):
+        raise ValueError(f"a and b must be an AllOf for wins over pairs, got {claim.a!r} and {claim.b!r}")
+    pairs = zip(claim.a.variants, claim.b.variants, strict=True)
+    found = [find(Claim(claim.text, a, b, "at least", 0.0, claim.metric), comparison) for a, b in pairs]
+    differences = [difference for finding in found for difference in finding.differences]
+    won, lost = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+    return Wins(found[0].metric, won, lost, found[0].difference.n)
+
+
 def find(claim: Claim, comparison: dict[str, Any]) -> Finding:
-    """Read off a comparison what a claim is judged by.
+    """Read off a comparison what a claim about two variants is judged by.
 
     Raises:
         KeyError: if the comparison lacks a variant or the metric.
@@ -131,18 +209,31 @@ def find(claim: Claim, comparison: dict[str, Any]) -> Finding:
     headline = Headline(**comparison["headline"])
     metric = claim.metric or headline
     variants = {variant["name"]: variant for variant in comparison["variants"]}
-    a, b = (_chosen(side, variants, headline) for side in (claim.a, claim.b))
-    of_a, of_b = ({run["seed"]: run["test"][metric.name] for run in variants[name]["runs"]} for name in (a, b))
+    a = _chosen(claim.a, variants, headline)
+    of_a = _by_seed(variants[a], metric)
+    mean_of_a = variants[a]["summary"][metric.name]["mean"]
+    if isinstance(claim.b, float):
+        b, of_b, mean_of_b = f"{claim.b:g}", dict.fromkeys(of_a, claim.b), claim.b
+    else:
+        b = _chosen(claim.b, variants, headline)
+        of_b, mean_of_b = _by_seed(variants[b], metric), variants[b]["summary"][metric.name]["mean"]
     shared = [seed for seed in of_a if seed in of_b]
     better, worse = (of_a, of_b) if metric.direction == "max" else (of_b, of_a)
     difference = paired_difference([better[seed] for seed in shared], [worse[seed] for seed in shared])
-    means = tuple(variants[name]["summary"][metric.name]["mean"] for name in (a, b))
-    return Finding(metric, a, b, (means[0], means[1]), difference)
+    differences = tuple(better[seed] - worse[seed] for seed in shared)
+    return Finding(metric, a, b, (mean_of_a, mean_of_b), differences, difference)
 
 
-def _chosen(side: str | BestOf, variants: dict[str, Any], headline: Headline) -> str:
+def _by_seed(variant: dict[str, Any], metric: Headline) -> dict[int, float]:
+    return {run["seed"]: run["test"][metric.name] for run in variant["runs"]}
+
+
+def _chosen(side: Side, variants: dict[str, Any], headline: Headline) -> str:
     if isinstance(side, str):
         return side
+    if isinstance(side, AllOf):
+        raise ValueError(f"a side must be one variant or the best of several, got {side!r}")
+    headline = side.metric or headline
     best, value = side.variants[0], _validation(variants[side.variants[0]], headline)
     for name in side.variants[1:]:
         if headline.better(found := _validation(variants[name], headline), value):

@@ -11,7 +11,7 @@ from typing import Any
 
 from aleator.cli import main
 from aleator.experiment.files import read_json, write_json
-from experiments.claims import Experiment, Scale, find
+from experiments.claims import Claim, Experiment, Scale, count_wins, find
 
 ROOT = Path(__file__).parents[1]
 EVIDENCE = ROOT / "evidence"
@@ -23,11 +23,11 @@ def experiments_of(method: str) -> Sequence[Experiment]:
     Raises:
         ValueError: if there are none.
     """
-    known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
-    known = [name for name in known if name not in ("claims", "evidence", "tables")]
+    modules = [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")]
+    known = sorted(name.replace("_", "-") for name in modules if name not in ("claims", "evidence", "tables"))
     if method not in known:
         raise ValueError(f"method must be one of {', '.join(known)}, got {method!r}")
-    module = importlib.import_module(f"experiments.{method}")
+    module = importlib.import_module(f"experiments.{method.replace('-', '_')}")
     return module.EXPERIMENTS  # type: ignore[no-any-return]
 
 
@@ -65,26 +65,40 @@ def _run(method: str, experiment: Experiment) -> list[dict[str, Any]]:
 
 def _judged(experiment: Experiment, index: int, comparison: dict[str, Any]) -> dict[str, Any]:
     claim = experiment.claims[index]
-    found = find(claim, comparison)
-    difference = found.difference
-    constant = difference.n > 1 and difference.interval is None
-    # Positive where the claim's a is better: more of one metric, less of another.
-    sense = "difference" if found.metric.direction == "max" else "reduction"
+    measured = _wins(claim, comparison) if claim.relation == "more often than" else _difference(claim, comparison)
+    said = next(iter(measured["figures"].values()))
     return {
         **_head(experiment, index),
-        "seeds": difference.n,
-        "figures": {
-            f"{found.metric.name} {sense}": difference.mean,
-            found.a: found.means[0],
-            found.b: found.means[1],
-        },
-        "interval": difference.interval,
-        "constant": constant,
-        "verdict": claim.verdict(difference.mean, difference.interval, constant=constant),
+        **measured,
+        "verdict": claim.verdict(said, measured["interval"], constant=measured["constant"]),
         "wall_seconds": sum(run["seconds"]["total"] for v in comparison["variants"] for run in v["runs"]),
         "machine": comparison["environment"]["machine"],
         "versions": comparison["environment"]["versions"],
         "commit": _commit(),
+    }
+
+
+def _difference(claim: Claim, comparison: dict[str, Any]) -> dict[str, Any]:
+    found = find(claim, comparison)
+    difference = found.difference
+    # Positive where the claim's a is better: more of one metric, less of another.
+    sense = "difference" if found.metric.direction == "max" else "reduction"
+    name = f"{found.metric.name} {sense}"
+    return {
+        "seeds": difference.n,
+        "figures": {name: difference.mean, found.a: found.means[0], found.b: found.means[1]},
+        "interval": difference.interval,
+        "constant": difference.n > 1 and difference.interval is None,
+    }
+
+
+def _wins(claim: Claim, comparison: dict[str, Any]) -> dict[str, Any]:
+    found = count_wins(claim, comparison)
+    return {
+        "seeds": found.seeds,
+        "figures": {f"{found.metric.name} wins": found.share, str(claim.a): found.a, str(claim.b): found.b},
+        "interval": found.interval,
+        "constant": False,
     }
 
 

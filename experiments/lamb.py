@@ -54,11 +54,11 @@ EXPERIMENTS = (
         (
             *(
                 Claim(
-                    f"{name.upper()} with layers scaled by c = {c} equals c = 1 within one point",
-                    f"{name}-{c}", f"{name}-1", "equal within", 0.01,
+                    f"{name.upper()} with layers scaled by c = {c} equals c = {other} within one point",
+                    f"{name}-{c}", f"{name}-{other}", "equal within", 0.01,
                 )
                 for name in ("lamb", "lars")
-                for c in (4, 16)
+                for c, other in ((4, 1), (16, 1), (16, 4))
             ),
             Claim(
                 "SGD with momentum loses at least 50 points when layers are scaled by c = 16",

@@ -127,7 +127,7 @@ EXPERIMENTS = (
         f"{CIFAR}; ResNet-18, flips and crops, r = 10 %, 7 000 steps",
         (
             *("classify", "--data", "cifar10", "--model", "resnet18", "--augment", "flip-crop", "--batch-size", "128"),
-            *("--rounds", "200", "--lr", "0.1", "--seeds", "3", *_variants(0.1, 7000)),
+            *("--rounds", "200", "--lr", "0.1", "--lr-min", "1e-4", "--seeds", "3", *_variants(0.1, 7000)),
         ),
         (
             Claim(

@@ -86,11 +86,18 @@ def _difference(claim: dict[str, Any]) -> str:
     if claim["figures"] is None:
         return "–"
     name, mean = next(iter(claim["figures"].items()))
+    if claim["relation"] == "more often than":
+        _, won, lost = claim["figures"].values()
+        low, high = claim["interval"] or (0.0, 1.0)
+        return f"{name}: {won} of {won + lost}, {100 * mean:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
     if _metric(claim) == "accuracy":
         number, said = "{:+.2f}", f"{100 * mean:+.2f} points"
         ends = [100 * end for end in claim["interval"] or ()]
     else:
-        number, said = "{:+.3g}", f"{name} {mean:+.3g}"
+        # The two means say what a difference alone does not: how large it is beside them.
+        _, a, b = (*claim["figures"].values(), None, None)[:3]
+        means = "" if a is None or b is None else f" ({a:.3g} against {b:.3g})"
+        number, said = "{:+.3g}", f"{name} {mean:+.3g}{means}"
         ends = claim["interval"] or []
     if claim["constant"]:
         return f"{said} in every seed"

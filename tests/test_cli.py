@@ -40,7 +40,20 @@ def test_help_lists_every_verb(args, capsys):
     assert all(verb in text for verb in VERBS)
 
 
-@pytest.mark.parametrize("args", [["run"], ["compare"], ["data"], ["list"], ["new"], ["report"], ["data", "fetch"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["run"],
+        ["compare"],
+        ["data"],
+        ["list"],
+        ["new"],
+        ["report"],
+        ["data", "fetch"],
+        ["curve", "fit"],
+        ["mixture", "plan"],
+    ],
+)
 def test_every_verb_has_a_help(args, capsys):
     assert main([*args, "--help"]) == 0
     assert f"usage: aleator {' '.join(args)}" in capsys.readouterr().out
@@ -61,11 +74,16 @@ def test_compare_takes_seeds_and_no_seed(capsys):
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        (["rnu"], f"unknown command 'rnu'; did you mean 'run'? (commands: {', '.join(VERBS)})"),
+        (
+            ["rnu"],
+            f"unknown command 'rnu'; did you mean 'run'? (commands: {', '.join(VERBS)})",
+        ),
         (["list", "recipe"], "WHAT must be one of all, methods, recipes, data, got 'recipe'; did you mean 'recipes'?"),
         (["data"], "a verb is missing, write aleator data VERB (verbs: list, fetch, verify)"),
         (["data", "fetsh"], "unknown verb 'fetsh'; did you mean 'fetch'? (verbs: list, fetch, verify)"),
         (["data", "fetch"], "NAME is missing: it must be text"),
+        (["curve"], "a verb is missing, write aleator curve VERB (verbs: fit)"),
+        (["curve", "fti"], "unknown verb 'fti'; did you mean 'fit'? (verbs: fit)"),
         (
             ["run", "clasify"],
             f"unknown recipe 'clasify'; did you mean 'classify'? (recipes: {RECIPES}; or path/to/file.py:Class)",
@@ -138,6 +156,7 @@ def test_completion_knows_verbs_recipes_and_flags(shell, tmp_path, capsys):
         ["run", "classify", "--help"],
         ["compare", "classify", "--help"],
         ["run", "classify", "--lr", "x"],
+        ["curve", "fit", "--help"],
         ["--tyro-print-completion", "bash"],
     ],
     ids=" ".join,
@@ -172,7 +191,7 @@ class Interrupt:
         if name == "torch":
             signal.raise_signal(signal.SIGINT)
 sys.meta_path.insert(0, Interrupt())
-from aleator.cli import main
+from aleator.cli import VERBS, main
 sys.exit(main(["run", "classify", "--out", {str(tmp_path / "out")!r}]))
 """
     answer = process("-c", code)

@@ -22,6 +22,9 @@ VERBS = {
     "compare": ("compare", "Compare variants of a recipe over several seeds, with intervals and a report."),
     "report": ("report", "Write the report of a run or a comparison again."),
     "data": ("data_sets", "List, download and check data sets."),
+    "curve": ("curve", "Forecast a learning curve from a table of scores."),
+    "mixture": ("mixture", "Plan a mixture of domains of different size."),
+    "language": ("language", "Say how evenly a language model treats languages."),
     "new": ("new", "Write a recipe of your own that runs as it is."),
 }
 

@@ -91,6 +91,25 @@ def test_resume_without_a_run(capsys):
     assert not Path("o").exists()
 
 
+@pytest.mark.parametrize(("name", "value", "default"), [("lr", "0.03", "0.1"), ("seed", "7", "0")])
+def test_resume_without_an_option_of_the_run_names_it(name, value, default, capsys):
+    assert run(f"--{name}", value, "--out", "o") == 0
+    Path("o/result.json").unlink()
+    capsys.readouterr()
+    line = refused(capsys, "--out", "o", "--resume")
+    expected = f"{name} must be {value} as in the run to resume, got {default}: a resume needs all options again"
+    assert line == f"aleator: {expected}"
+
+
+def test_resume_by_another_version_says_so(capsys):
+    assert run("--out", "o") == 0
+    config = json.loads(Path("o/config.json").read_text())
+    Path("o/config.json").write_text(json.dumps({**config, "identity": "0" * 64}))
+    capsys.readouterr()
+    line = refused(capsys, "--out", "o", "--resume")
+    assert line.startswith("aleator: the recipe's source or the library differs from that of the run in o ")
+
+
 def test_resume_of_another_recipe(capsys):
     assert run("--out", "o") == 0
     capsys.readouterr()

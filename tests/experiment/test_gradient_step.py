@@ -68,6 +68,25 @@ def test_clipping_bounds_the_step_and_reports_the_norm_before():
     assert float(report.gradient_norm) > 0.01
 
 
+def test_gradients_of_the_whole_batch_are_replaced_before_they_are_clipped():
+    model, x, y = problem()
+    (expected,) = torch.autograd.grad(loss_of(model, x, y)(), model.weight)
+    before, seen = model.weight.detach().clone(), []
+
+    def turn():
+        seen.append(model.weight.grad.clone())
+        model.weight.grad.mul_(-1000)
+
+    step = stepper(model, lr=1.0, max_grad_norm=0.01, before_clip=[turn, lambda: model.bias.grad.zero_()])
+    report = step([(6, loss_of(model, x[:6], y[:6])), (6, loss_of(model, x[6:], y[6:]))])
+    assert len(seen) == 1
+    assert torch.allclose(seen[0], expected, rtol=1e-12)
+    assert math.isclose(float(report.gradient_norm), 1000 * float(expected.norm()), rel_tol=1e-9)
+    assert torch.allclose(model.weight - before, 0.01 * expected / expected.norm(), rtol=1e-4)
+    assert step([(12, lambda: float("nan") * loss_of(model, x, y)())]).skipped
+    assert len(seen) == 2
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_non_finite_loss_changes_nothing(value):
     model, x, y = problem()

@@ -288,7 +288,7 @@ def test_tensorboard_events_are_written(tmp_path):
         ("foreign", {}, False, "is not empty and holds no run"),
         ("run", {}, False, "already holds a run; add --resume"),
         ("run", {"threads": 2}, True, "threads must be 1 as in the run to resume, got 2"),
-        ("run", {"seed": 5}, True, "the options, the recipe's source or the library differ"),
+        ("run", {"seed": 5}, True, "seed must be 0 as in the run to resume, got 5"),
         ("other", {}, True, "holds a run of recipe 'classify'"),
         ("broken", {}, True, "config.json is not readable as JSON"),
     ],

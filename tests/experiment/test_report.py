@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
+from aleator.experiment.comparison.size_forecast import size_forecasts
+from aleator.experiment.protocol import Headline
 from aleator.experiment.report import write_report
 from aleator.experiment.report.curves import learning_curve
 from aleator.experiment.report.figures import looks
@@ -341,6 +343,70 @@ def test_sizes_have_a_section_each_and_a_plot_together(tmp_path):
     assert {"steps-200", "steps-1000", "pairs-200", "pairs-1000", "sizes"} <= figures.keys()
     assert [trace["x"] for trace in figures["sizes"]["data"]] == [[200, 1000]] * 4
     assert [row[2] for row in page.tables["table-variants"][1:]] == ["200"] * 4 + ["1000"] * 4
+
+
+def with_forecasts(folder, sizes=(250, 500, 1000, 2000, 4000), target=None, horizon=None, **change):
+    """A comparison whose accuracies follow a law, and one of whose variants gets worse with size."""
+    write_comparison(folder, sizes=sizes, fail=None, variants=VARIANTS[:2])
+
+    def follow(document):
+        for variant in document["variants"]:
+            for run in variant["runs"]:
+                gain = (0.95 if variant["name"] == "full" else 0.6) - 2 * variant["size"] ** -0.5
+                run["test"]["accuracy"] = (gain if variant["name"] == "full" else -gain + 1) + run["seed"] / 1000
+            values = [run["test"]["accuracy"] for run in variant["runs"]]
+            variant["summary"]["accuracy"] = {"mean": sum(values) / 3, "interval": None, "n": 3}
+        document["forecasts"] = size_forecasts(
+            document["variants"],
+            Headline("accuracy"),
+            document["seeds"],
+            horizon=horizon,
+            full_size=None,
+            target=target,
+        )
+        document["forecasts"][0].update(change)
+
+    edit(folder, follow)
+    return folder
+
+
+def test_forecasts_are_drawn_and_told(tmp_path):
+    page = page_of(with_forecasts(tmp_path, target=0.9))
+    head, full, rs2 = page.tables["table-forecasts"]
+    assert head[1:] == ["At 8000 examples", "95 % band", "Asymptote", "Examples for 90.00 %", "Trend"]
+    assert full[1:] == [
+        "92.86", "92.74 to 92.99", "95.10", "1538", "asymptote calm from 1000 examples on",
+    ]  # fmt: skip
+    assert rs2[1:] == ["–", "–", "–", "–", "does not get better with size: no forecast"]
+    assert "Twice the largest size is 8000 examples." in page.text
+    figure = figures_of(tmp_path)["sizes"]
+    roles = [(trace["meta"]["role"], trace["meta"]["variant"]) for trace in figure["data"]]
+    assert roles == [
+        ("band", 0), ("trend", 0), ("asymptote", 0), ("level", 0), ("forecast", 0), ("line", 0), ("line", 1),
+    ]  # fmt: skip
+    by_role = {trace["meta"]["role"]: trace for trace in figure["data"][:6]}
+    assert (by_role["forecast"]["x"], by_role["forecast"]["y"]) == ([8000], [pytest.approx(92.864, abs=1e-3)])
+    assert by_role["asymptote"]["y"] == pytest.approx([95.1, 95.1], abs=1e-3)
+    assert (by_role["level"]["x"], by_role["line"]["mode"]) == ([1000], "markers")
+    assert figure["data"][-1]["mode"] == "lines+markers"  # without a trend, its points are connected
+    assert figure["layout"]["xaxis"]["tickvals"][-1] == 8000
+
+
+def test_a_trend_that_may_not_be_trusted_says_so(tmp_path):
+    four = page_of(with_forecasts(tmp_path / "four", sizes=(250, 500, 1000, 2000)))
+    assert four.tables["table-forecasts"][1][-1] == "4 sizes cannot say whether it may be trusted: 5 are the least"
+    restless = with_forecasts(tmp_path / "five", decision_size=None, prediction_size=None, flags=["no_asymptote"])
+    note = page_of(restless).tables["table-forecasts"][1][-1]
+    assert note == "rises like a logarithm: no asymptote; asymptote not calm yet: not to be trusted"
+    impossible = page_of(with_forecasts(tmp_path / "beyond", flags=["impossible"], forecast=None, band=None))
+    assert impossible.tables["table-forecasts"][1][-1] == "leads beyond 100 %: no forecast"
+
+
+def test_a_far_asymptote_does_not_flatten_the_picture(tmp_path):
+    with_forecasts(tmp_path, asymptote=63.5)
+    write_report(tmp_path)
+    low, high = figures_of(tmp_path)["sizes"]["layout"]["yaxis"]["range"]
+    assert 0 < low < high < 110
 
 
 def test_tuning_shows_every_trial_and_marks_the_chosen(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from aleator.experiment.report import write_report
 from tests.experiment.fake_comparison import HOSTILE, metric_lines, write_comparison, write_run
+from tests.experiment.test_report import with_forecasts
 
 FLAGS = (
     "--headless=new",
@@ -220,6 +221,17 @@ def test_sizes_that_are_folded_away_are_drawn_when_opened(browser, tmp_path):
     browser.open_everything()
     traces = browser.traces()
     assert (traces["steps-200"], traces["sizes"]) == (8, 4)
+    assert browser.console() == []
+
+
+def test_forecasts_are_drawn_and_hidden_with_their_variant(browser, tmp_path):
+    browser.screen(390, mobile=True)
+    browser.open(write_report(with_forecasts(tmp_path)))
+    drawn = "document.querySelectorAll('[data-figure=sizes] .scatterlayer > .trace').length"
+    assert browser(drawn) == 7  # band, trend, asymptote, level, forecast and points of one; points of the other
+    browser("document.querySelector('[data-variant=\"0\"]').click()")
+    browser.until(f"{drawn} === 1")
+    assert browser("document.documentElement.scrollWidth") == 390
     assert browser.console() == []
 
 

@@ -1,7 +1,8 @@
 import pytest
+from scipy.stats import binomtest
 
 from aleator.experiment import Headline
-from experiments.claims import BestOf, Claim, find
+from experiments.claims import AllOf, BestOf, Claim, Wins, count_wins, find
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,67 @@ def test_a_claim_may_be_about_another_metric_than_the_one_that_chooses():
     found = find(claim, comparison("min", x=ours, y=other))
     assert found.a == "x"
     assert found.difference.mean == -5
+
+
+def test_a_sign_test_counts_cells_without_ties():
+    cells = comparison(
+        "max",
+        a1={"m": ([0.0] * 3, [0.9, 0.9, 0.5])},
+        b1={"m": ([0.0] * 3, [0.8, 0.8, 0.5])},
+        a2={"m": ([0.0] * 3, [0.1, 0.3, 0.3])},
+        b2={"m": ([0.0] * 3, [0.2, 0.2, 0.2])},
+    )
+    ours, theirs = AllOf("ours", ("a1", "a2")), AllOf("theirs", ("b1", "b2"))
+    found = count_wins(Claim("", ours, theirs, "more often than", 0.5), cells)
+    assert (found.a, found.b, found.seeds) == (4, 1, 3)
+    assert found.share == 0.8
+    fewer = count_wins(Claim("", ours, theirs, "more often than", 0.5, Headline("m", "min")), cells)
+    assert (fewer.a, fewer.b) == (1, 4)
+    tied = count_wins(Claim("", ours, ours, "more often than", 0.5), cells)
+    assert (tied.share, tied.interval) == (0.5, None)
+    with pytest.raises(ValueError, match="AllOf"):
+        count_wins(Claim("", "a1", "b1", "more often than", 0.5), cells)
+    with pytest.raises(ValueError, match="one variant or the best"):
+        find(Claim("", ours, theirs, "at least", 0), cells)
+
+
+@pytest.mark.parametrize(("won", "lost"), [(6, 0), (5, 0), (10, 2), (10, 3), (9, 9), (3, 9), (0, 0)])
+def test_a_sign_test_is_reproduced_where_its_p_value_is_below_a_twentieth(won, lost):
+    wins = Wins(Headline("m", "max"), won, lost, 1)
+    p = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    expected = "not" if won <= lost else "reproduced" if p < 0.05 else "partly"
+    assert Claim("", "", "", "more often than", 0.5).verdict(wins.share, wins.interval) == expected
+
+
+def test_the_best_of_a_grid_may_be_chosen_by_another_metric():
+    early = Headline("early", "min")
+    grid = comparison(
+        "min",
+        slow={"late": ([0.1, 0.1], [0.1, 0.1]), "early": ([0.9, 0.9], [0.9, 0.8])},
+        fast={"late": ([0.3, 0.3], [0.3, 0.3]), "early": ([0.5, 0.5], [0.5, 0.6])},
+        ours={"late": ([0.2, 0.2], [0.2, 0.2]), "early": ([0.4, 0.4], [0.4, 0.4])},
+    )
+    best = BestOf("base", ("slow", "fast"), early)
+    assert find(Claim("", "ours", best, "at least", 0, early), grid).b == "fast"
+    assert find(Claim("", "ours", BestOf("base", ("slow", "fast")), "at least", 0, early), grid).b == "slow"
+
+
+def test_a_number_stands_for_the_baseline():
+    ours = {"loss": ([0.0] * 3, [1.0] * 3), "ratio": ([0.0] * 3, [1.1, 1.2, 1.3])}
+    one = comparison("min", ours=ours)
+
+    def verdict(relation: str, number: float, threshold: float, direction: str) -> str:
+        claim = Claim("", "ours", number, relation, threshold, Headline("ratio", direction))
+        found = find(claim, one)
+        assert found.means == (pytest.approx(1.2), number)
+        assert found.b == f"{number:g}"
+        return claim.verdict(found.difference.mean, found.difference.interval)
+
+    # The interval of the ratio is 1.2 ± 4.303 · 0.1/√3, [0.952, 1.448].
+    assert verdict("no less than", 1.5, 0.0, "min") == "reproduced"  # at most 1.5
+    assert verdict("no less than", 1.4, 0.0, "min") == "partly"
+    assert verdict("no less than", 1.1, 0.0, "min") == "not"
+    assert verdict("no less than", 0.9, 0.0, "max") == "reproduced"  # at least 0.9
+    assert verdict("equal within", 1.2, 0.25, "max") == "reproduced"
+    assert verdict("equal within", 1.2, 0.2, "max") == "partly"
+    assert verdict("equal within", 1.0, 0.1, "max") == "not"

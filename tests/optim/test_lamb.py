@@ -1,6 +1,8 @@
+import copy
 import io
 import itertools
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -412,16 +414,38 @@ def test_a_saved_run_continues_bit_equal():
     assert resumed.trust_ratios() == optimizer.trust_ratios()
 
 
-def test_a_state_saved_without_an_option_gets_its_default():
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+def test_a_copy_goes_on_with_the_options_of_the_whole_optimizer(copied):
     weights = parameters()
-    optimizer = LAMB(weights)
+    grads = gradients(weights, 4)
+    optimizer = LAMB(weights, lr=0.05, eps=1e-2, max_grad_norm=0.1, foreach=False)
+    train(optimizer, weights, grads[:2])
+    twin = copied(optimizer)
+    assert (twin.max_grad_norm, twin.foreach) == (0.1, False)
+    twins = train(twin, twin.param_groups[0]["params"], grads[2:])
+    assert all(torch.equal(a, b) for a, b in zip(train(optimizer, weights, grads[2:]), twins, strict=True))
+
+
+def test_what_a_saved_state_lacks_stays_as_the_groups_were_made():
+    weights = parameters()
+
+    def make():
+        groups = [{"params": weights[:3], "phi": (0.0, 2.0)}, {"params": weights[3:]}]
+        return LAMB(groups, grad_averaging=False, adapt=lambda _, w: w.ndim > 1)
+
+    optimizer = make()
     train(optimizer, weights, gradients(weights, 1))
     old = optimizer.state_dict()
-    del old["param_groups"][0]["phi"], old["param_groups"][0]["grad_averaging"]
-    resumed = LAMB(weights)
+    for group in old["param_groups"]:
+        del group["phi"], group["grad_averaging"], group["adapt"]
+    resumed = make()
     resumed.load_state_dict(old)
-    assert resumed.param_groups[0]["phi"] is None
-    assert resumed.param_groups[0]["grad_averaging"] is True
+    for one, other in zip(optimizer.param_groups, resumed.param_groups, strict=True):
+        assert {name: one[name] for name in ("phi", "grad_averaging", "adapt")} == {
+            name: other[name] for name in ("phi", "grad_averaging", "adapt")
+        }
+    assert "phi" not in old["param_groups"][0]
+    assert resumed.trust_ratios() == optimizer.trust_ratios()
 
 
 def test_closures_hooks_and_absent_gradients():

@@ -1,4 +1,6 @@
+import copy
 import io
+import pickle
 import warnings
 
 import numpy as np
@@ -129,6 +131,16 @@ def test_rate_is_one_where_a_norm_is_zero():
     assert q.tolist() == pytest.approx([1, 1, 0.1 * 2 / 4])
 
 
+def test_clipping_leaves_the_rate_of_what_is_not_adapted_at_one():
+    weights = parameters((3, 2), (3, 2))
+    grads = [torch.zeros(3, 2, dtype=torch.float64), torch.ones(3, 2, dtype=torch.float64)]
+    optimizer = LARS(weights, lr=2.0, trust_coefficient=1.0, eps=0.0, clip=True)
+    expected = float(weights[1].detach().norm()) / 6**0.5 / 2
+    train(optimizer, weights, [grads])
+    assert expected < 1
+    assert [float(ratio) for ratio in optimizer.trust_ratios().values()] == [1, pytest.approx(expected)]
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("factor", [1e-6, 1e6])
 def test_the_scale_of_gradients_changes_nothing(form, factor):
@@ -233,6 +245,18 @@ def test_a_saved_run_continues_bit_equal(form):
     resumed.load_state_dict(saved["optimizer"])
     train(resumed, twins, grads[4:])
     assert all(torch.equal(a, b) for a, b in zip(weights, twins, strict=True))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_copy_goes_on_in_the_same_form(form, copied):
+    weights = parameters()
+    grads = gradients(weights, 4)
+    optimizer = LARS(weights, lr=0.05, form=form)
+    train(optimizer, weights, grads[:2])
+    twin = copied(optimizer)
+    twins = train(twin, twin.param_groups[0]["params"], grads[2:])
+    assert all(torch.equal(a, b) for a, b in zip(train(optimizer, weights, grads[2:]), twins, strict=True))
 
 
 def test_trust_ratios_are_the_rates_of_the_last_step():

@@ -183,9 +183,53 @@ def test_limits_of_the_threshold(method):
     torch.testing.assert_close(small, polar(update), rtol=0, atol=1e-6)
 
 
-def test_zero_stays_zero_and_an_empty_batch_stays_empty():
-    assert torch.equal(soft_spectral_clip(torch.zeros(3, 4), 1.0), torch.zeros(3, 4))
-    assert soft_spectral_clip(torch.zeros(0, 3, 4), 1.0).shape == (0, 3, 4)
+@pytest.mark.parametrize("method", [*STEPS, "svd"])
+def test_zero_stays_zero_and_what_is_empty_stays_empty(method):
+    assert torch.equal(soft_spectral_clip(torch.zeros(3, 4), 1.0, method=method), torch.zeros(3, 4))
+    for shape in ((0, 3, 4), (0, 3), (3, 0), (2, 0, 3)):
+        assert soft_spectral_clip(torch.zeros(shape), 1.0, method=method).shape == shape
+    assert torch.equal(soft_norm_clip(torch.zeros(3), 1.0), torch.zeros(3))
+    assert soft_norm_clip(torch.zeros(0), 1.0).shape == (0,)
+
+
+@pytest.mark.parametrize("c", [1e-30, 1e-19, 1.0, 1e19, 1e30])
+@pytest.mark.parametrize("method", [*STEPS, "svd"])
+def test_in_float32_no_scale_of_update_and_threshold_is_too_small_or_too_large(c, method):
+    update = gaussian(5, 8, dtype=torch.float32)
+    for relative in (1e-7, 1.0, 10.0):  # the norm of the update over c, but for a factor of about 5
+        given = relative * c * update
+        clipped = soft_spectral_clip(given, c, method=method)
+        torch.testing.assert_close(clipped.double() / c, by_svd(given.double(), c) / c, rtol=0, atol=5e-6)
+        vector = soft_norm_clip(given[0], c).double() / c
+        expected = by_svd(given.double()[:1], c)[0] / c
+        torch.testing.assert_close(vector, expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1e15, 1e36])
+def test_the_bound_holds_however_far_the_update_is_above_it(scale):
+    update = scale * gaussian(5, 8, dtype=torch.float32)
+    for method in (*STEPS, "svd"):
+        clipped = soft_spectral_clip(update, 1.0, method=method, ns_steps=7)
+        assert clipped.isfinite().all()
+        assert torch.linalg.matrix_norm(clipped, 2) <= 1 + 1e-5
+    assert soft_norm_clip(update[0], 1.0).norm() == pytest.approx(1)
+    assert soft_norm_clip(update[0], 1.0, form="official").norm() == pytest.approx(1)
+
+
+def test_a_threshold_of_one_number_may_lie_on_another_device_than_the_update():
+    update = torch.empty(4, 6, device="meta")  # stands for an accelerator
+    for method in STEPS:
+        assert soft_spectral_clip(update, torch.tensor(1.0), method=method).device == update.device
+    assert soft_norm_clip(update[0], torch.tensor(1.0)).device == update.device
+
+
+@pytest.mark.parametrize("method", [*STEPS, "svd"])
+def test_autocast_changes_nothing(method):
+    update = gaussian(16, 24, dtype=torch.float32)
+    plain = soft_spectral_clip(update, 3.0, method=method)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(soft_spectral_clip(update, 3.0, method=method), plain)
+        assert (update @ update.mT).dtype == torch.bfloat16  # it was on
 
 
 def test_members_of_a_batch_do_not_see_each_other():
@@ -259,7 +303,7 @@ def test_the_smooth_form_is_continuous_and_the_official_one_falls_by_root_two():
 def test_preclipping_keeps_the_signal_under_a_spike_where_norm_clipping_loses_it():
     # Means over 200 draws; the standard error is below 0.005, so the margins are over ten of them.
     generator = torch.Generator().manual_seed(0)
-    alignment, energy, kept, bound = [], [], [], []
+    alignment, energy, kept, bound, hard_alignment, hard_energy = [], [], [], [], [], []
     for _ in range(200):
         g = torch.randn(64, 64, generator=generator, dtype=torch.float64)
         g /= torch.linalg.matrix_norm(g, 2)
@@ -273,10 +317,17 @@ def test_preclipping_keeps_the_signal_under_a_spike_where_norm_clipping_loses_it
         bound.append(1 + g.square().sum())
         shrunk = noisy.detach() * (clipped.norm() / noisy.detach().norm())
         kept.append((g * shrunk).sum() / g.square().sum())
-    mean = [float(torch.stack(values).mean()) for values in (alignment, energy, bound, kept)]
+        p, sigma, qh = torch.linalg.svd(noisy.detach())
+        hard = p @ sigma.clamp(max=1).diag() @ qh  # what soft clipping approximates
+        hard_alignment.append((g * hard).sum() / g.square().sum())
+        hard_energy.append(hard.square().sum())
+    columns = (alignment, energy, bound, kept, hard_alignment, hard_energy)
+    mean = [float(torch.stack(values).mean()) for values in columns]
     assert mean[0] >= 0.7
     assert mean[1] <= mean[2]
     assert mean[3] <= 0.15
+    assert mean[4] >= 0.9
+    assert mean[5] <= mean[2]
 
 
 def test_gradients_of_matrices_are_clipped_in_place_and_the_others_left():
@@ -324,7 +375,11 @@ def test_a_gradient_that_is_not_finite_is_an_error_on_request():
         (lambda: soft_spectral_clip(torch.ones(2, 2).long(), 1.0), "update must be a real matrix .* torch.int64"),
         (
             lambda: soft_spectral_clip(torch.ones(2, 2), 1.0, compute_dtype=torch.int32),
-            "compute_dtype must be a floating-point dtype, got torch.int32",
+            "compute_dtype must be one of torch.bfloat16, torch.float32, torch.float64, got torch.int32",
+        ),
+        (
+            lambda: soft_spectral_clip(torch.ones(2, 2), 1.0, compute_dtype=torch.float16),
+            "compute_dtype must be one of torch.bfloat16, torch.float32, torch.float64, got torch.float16",
         ),
         (lambda: soft_norm_clip(torch.ones(2), 0.0), "threshold must be positive, got 0.0"),
         (lambda: soft_norm_clip(torch.ones(2), 1.0, form="hard"), "form must be .*, got 'hard'"),

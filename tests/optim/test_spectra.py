@@ -146,6 +146,15 @@ def test_without_clipping_the_trajectory_is_the_base_optimizers(kind, base, opti
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("beta", [0.0, 1 - 1e-8, math.nextafter(1, 0)])
+def test_ademamix_takes_every_rate_of_the_slow_mean_that_is_below_one(beta):
+    p = parameters(dtype=torch.float32)
+    optimizer = SpectraAdEMAMix(p, betas=(0.9, 0.999, beta), warmup=2)
+    assert all(q.isfinite().all() for q in train(optimizer, p, 4))
+    if beta == 0:
+        torch.testing.assert_close(optimizer.state[p[0]]["slow_exp_avg"], p[0].grad)
+
+
 def test_without_clipping_float32_follows_adamw_to_single_precision():
     ours, theirs = parameters(dtype=torch.float32), parameters(dtype=torch.float32)
     got = train(SpectraAdamW(ours, lr=0.01, **UNCLIPPED), ours, 20)
@@ -223,6 +232,16 @@ def test_half_precision_weights_have_a_state_in_float32_that_survives_a_checkpoi
     again.load_state_dict(optimizer.state_dict())
     assert torch.equal(again.state[q[0]]["exp_avg"], optimizer.state[p[0]]["exp_avg"])
     assert same(train(optimizer, p, 3, begin=3), train(again, q, 3, begin=3))
+
+
+@pytest.mark.parametrize("higher_dims", ["stack", "flatten"])
+@pytest.mark.parametrize("kind", [*NATIVE, lambda p, **options: Spectra(torch.optim.AdamW(p), **options)])
+def test_empty_parameters_stay_as_they_are(kind, higher_dims):
+    shapes = [(0, 3), (3, 0), (2, 0, 3), (0,), (4, 6)]
+    p = parameters(shapes)
+    got = train(kind(p, higher_dims=higher_dims), p, 2)
+    assert [tuple(q.shape) for q in got] == shapes
+    assert not torch.equal(got[-1], parameters(shapes)[-1])
 
 
 # --- Thresholds -----------------------------------------------------------------------------------------------------
@@ -304,11 +323,13 @@ def test_a_run_resumed_in_the_warmup_is_bit_identical(kind):
 def test_a_state_that_lacks_an_option_takes_the_optimizers_own():
     for make in (lambda p: SpectraAdamW(p, clip=0.5), lambda p: Spectra(torch.optim.AdamW(p), 0.5)):
         saved = make(parameters()).state_dict()
-        for name in ("vectors", "clip"):
+        for name in ("vectors", "clip", "clip_step", "base_lr"):
             del saved["param_groups"][0][name]
-        optimizer = make(parameters())
+        optimizer = make(p := parameters())
         optimizer.load_state_dict(saved)
-        assert (optimizer.param_groups[0]["vectors"], optimizer.param_groups[0]["clip"]) == ("smooth", 0.5)
+        train(optimizer, p, 1)
+        group = optimizer.param_groups[0]
+        assert [group[name] for name in ("vectors", "clip", "clip_step", "base_lr")] == ["smooth", 0.5, 1, 1e-3]
 
 
 def test_a_copied_optimizer_keeps_its_schedule():
@@ -508,7 +529,7 @@ def test_a_step_compiled_to_machine_code_gives_the_same_numbers():
         ({"scale": "mup"}, "scale must be one of 'muon', None, got 'mup'"),
         ({"vectors": "hard"}, "vectors must be one of .*, got 'hard'"),
         ({"higher_dims": "conv"}, "higher_dims must be one of .*, got 'conv'"),
-        ({"compute_dtype": torch.int8}, "compute_dtype must be a floating-point dtype, got torch.int8"),
+        ({"compute_dtype": torch.int8}, "compute_dtype must be one of .*, got torch.int8"),
     ],
 )
 def test_bad_options_are_named(kind, options, message):
@@ -634,7 +655,7 @@ def test_the_wrapper_resumes_bit_identically():
         to.data.copy_(value.data)
     again.load_state_dict(saved["optimizer"])
     later.load_state_dict(saved["schedule"])
-    assert again.base.param_groups is again.param_groups
+    assert all(one is other for one, other in zip(again.base.param_groups, again.param_groups, strict=True))
     assert same(run(q, again, later, range(4, 9)), whole)
 
 
@@ -695,6 +716,19 @@ def test_a_group_that_joins_the_wrapper_joins_the_base():
     assert len(optimizer.base.param_groups) == len(optimizer.param_groups) == 2
 
 
+def test_a_group_can_join_the_wrapper_after_a_state_was_loaded():
+    p = parameters([(4, 6), (3, 3)])
+    optimizer = Spectra(torch.optim.AdamW(p[:1], lr=0.1), 0.2)
+    train(optimizer, p[:1], 1)
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.add_param_group({"params": p[1:]})
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1, 1]
+    assert all(one is other for one, other in zip(optimizer.base.param_groups, optimizer.param_groups, strict=True))
+    before = p[1].detach().clone()
+    train(optimizer, p, 1, begin=1)
+    assert not torch.equal(p[1], before)
+
+
 def test_a_rate_of_zero_moves_nothing():
     for lr in (0.0, torch.tensor(0.0)):
         p = parameters(dtype=torch.float32)
@@ -702,13 +736,24 @@ def test_a_rate_of_zero_moves_nothing():
         assert same([q.detach() for q in p], [q.detach() for q in parameters(dtype=torch.float32)])
 
 
-def test_the_wrapper_adds_no_wait_to_its_base():
-    p = parameters(dtype=torch.float32)
-    optimizer = Spectra(torch.optim.Muon([q for q in p if q.ndim == 2], lr=0.01), 0.5)
-    give_gradients(p, 0)
-    with Synchronisations() as mode:
-        optimizer.step()
-    assert mode.count == 0
+@pytest.mark.parametrize(
+    ("make", "reads"),
+    [
+        (lambda p: torch.optim.Muon([q for q in p if q.ndim == 2], lr=0.01), 0),
+        (lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), 0),
+        (lambda p: torch.optim.AdamW(p, fused=True), 0),
+        (lambda p: torch.optim.AdamW(p), len(SHAPES)),
+    ],
+    ids=["Muon", "SGD", "fused AdamW", "AdamW"],
+)
+def test_the_wrapper_adds_no_wait_to_its_base(make, reads):
+    for wrapped in (make, lambda p: Spectra(make(p), 0.5)):
+        p = parameters(dtype=torch.float32)
+        optimizer = wrapped(p)
+        train(optimizer, p, 1)
+        with Synchronisations() as mode:
+            train(optimizer, p, 1)
+        assert mode.count == reads
 
 
 @pytest.mark.plain

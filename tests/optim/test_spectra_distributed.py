@@ -16,7 +16,8 @@ from torch.distributed.checkpoint.state_dict import (
     StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict,
 )
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, init_device_mesh
+from torch.distributed.tensor import DTensor, Shard, init_device_mesh
+from torch.distributed.tensor.debug import CommDebugMode
 from aleator.optim import ClipSchedule, Spectra, SpectraAdamW, SpectraAdEMAMix, SpectraMARS, SpectraSignum
 
 KINDS = (SpectraAdamW, SpectraSignum, SpectraAdEMAMix, SpectraMARS)
@@ -47,9 +48,14 @@ def make(kind, net, **options):
 
 
 def train(net, optimizer, begin, end):
+    # Returns how many collectives the steps make.
+    count = 0
     for step in range(begin, end):
         gradients(net, step)
-        optimizer.step()
+        with CommDebugMode() as collectives:
+            optimizer.step()
+        count += collectives.get_total_counts()
+    return count
 
 
 def whole(net):
@@ -61,25 +67,22 @@ path, world = sys.argv[1], int(sys.argv[2])
 dist.init_process_group("gloo")
 assert dist.get_world_size() == world
 mesh = init_device_mesh("cpu", (world,))
-work, exchanges = 0, 0
+work = 0
 clipping = sys.modules["aleator.optim.soft_spectral_clip"]
-clip, gather = clipping.soft_spectral_clip, dist.all_gather
+clip = clipping.soft_spectral_clip
 def counted(stack, *args, **kwargs):
     global work
     work += len(stack)
     return clip(stack, *args, **kwargs)
-def counted_gather(*args, **kwargs):
-    global exchanges
-    exchanges += 1
-    return gather(*args, **kwargs)
-clipping.soft_spectral_clip, torch.distributed.all_gather = counted, counted_gather
+clipping.soft_spectral_clip = counted
 
 results = {}
 for kind in KINDS:
     net = Net()
-    train(net, make(kind, net, process_group=dist.group.WORLD), 0, 6)
+    count = train(net, make(kind, net, process_group=dist.group.WORLD), 0, 6)
+    results[f"collectives of shared {kind.__name__}"] = count
     results[f"shared {kind.__name__}"] = whole(net)
-results["exchanges"], results["work"] = exchanges, [None] * world
+results["work"] = [None] * world
 dist.all_gather_object(results["work"], work)
 
 SCALARS = 1  # fully_shard takes no scalars
@@ -87,10 +90,15 @@ for kind in KINDS:
     net = Net()
     fully_shard(net, mesh=mesh)
     optimizer = make(kind, net)
-    train(net, optimizer, 0, 6)
+    results[f"collectives of sharded {kind.__name__}"] = train(net, optimizer, 0, 6)
     results[f"sharded {kind.__name__}"] = whole(net)
     if world == 2:
         assert [len(p.to_local()) for p in (net.p0, net.p3)] == ([3, 1] if dist.get_rank() == 0 else [2, 0])
+
+net = Net()
+fully_shard(net, mesh=mesh, shard_placement_fn=lambda p: Shard(1) if p.shape == (6, 4) else None)
+results["collectives of sharded by columns"] = train(net, make(SpectraAdamW, net), 0, 6)
+results["sharded by columns"] = whole(net)
 
 net = Net()
 fully_shard(net, mesh=mesh)
@@ -160,9 +168,12 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
         assert_equal(two[f"shared {name}"], one[f"shared {name}"])
         assert_equal(two[f"sharded {name}"], one[f"sharded {name}"])
         assert_equal(one[f"sharded {name}"], one[f"shared {name}"][:-1])
+        assert two[f"collectives of shared {name}"] == 6
+        assert two[f"collectives of sharded {name}"] == 6 * (3 if name == "SpectraMARS" else 2)
         assert_equal(two[f"resumed by two {name}"], one[f"sharded {name}"])
         assert_equal(one[f"resumed by one {name}"], one[f"sharded {name}"])
     assert_equal(two["sharded Spectra"], one["sharded SpectraAdamW"])
+    assert_equal(two["sharded by columns"], one["sharded SpectraAdamW"])
+    assert two["collectives of sharded by columns"] == 6 * 3
     # Four optimizers, six steps. Of 9 matrices, of which three have shapes of their own, one process clips 5.
     assert (one["work"], two["work"]) == ([4 * 6 * 9], [4 * 6 * 5, 4 * 6 * 4])
-    assert two["exchanges"] == 4 * 6

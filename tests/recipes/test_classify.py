@@ -108,6 +108,47 @@ def test_accumulated_step_equals_the_whole_step():
     assert torch.allclose(weights(one), weights(cut), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("model", ["mlp", "cnn", "vit-tiny"])
+def test_tract_starts_from_the_plain_weights_and_accumulates_exactly(model):
+    options = {"model": model, "precision": "float64", "max_grad_norm": 0.1}
+    plain = task(Classify(**options))
+    whole = task(Classify(**options, first_layer="tract"))
+    cut = task(Classify(**options, first_layer="tract", accumulate=3))
+    assert torch.equal(weights(plain), weights(whole))
+    assert plain.evaluate("test") == whole.evaluate("test")
+    for built in (plain, whole, cut):
+        batches = built.train_batches()
+        for _ in range(3):
+            built.train_step(next(batches))
+    assert torch.allclose(weights(whole), weights(cut), rtol=1e-8, atol=1e-10)
+    assert (weights(whole) - weights(plain)).abs().max() > 1e-5
+    assert whole.state_dict()["model"].keys() == plain.state_dict()["model"].keys()
+
+
+@pytest.mark.parametrize("first_layer", ["plain", "tract"])
+def test_the_first_layer_alone_learns_at_its_own_rate(first_layer):
+    options = {"model": "cnn", "precision": "float64", "first_layer": first_layer, "weight_decay": 0}
+    changes = []
+    for ratio in (1.0, 4.0):
+        built = task(Classify(**options, first_layer_lr_ratio=ratio))
+        before = [p.detach().clone() for p in built.model.parameters()]
+        metrics = built.train_step(next(built.train_batches())).metrics
+        assert float(metrics["lr"]) == pytest.approx(0.05)
+        changes.append([p.detach() - b for p, b in zip(built.model.parameters(), before, strict=True)])
+    factors = [float((four / one).nanmedian()) for one, four in zip(*changes, strict=True)]
+    assert factors == pytest.approx([4.0, 4.0] + [1.0] * 6)
+
+
+def test_training_loss_is_that_of_the_first_2000_training_images_as_they_are(mirror):
+    built = task(Classify(data="mnist", train_size=2100, test_size=20, augment="crop"))
+    x, y = built.images.normalise(built.train.inputs[:2000], torch.float32), built.train.targets[:2000]
+    with torch.no_grad():
+        expected = float(nn.functional.cross_entropy(built.model(x), y))
+        assert built.evaluate("test")["train_loss"] == pytest.approx(expected, rel=1e-5)
+        assert built.evaluate("test")["examples"] == 20
+        assert "train_loss" not in built.evaluate("validation")
+
+
 def test_augmentation_draws_from_its_own_stream_and_resumes():
     options = Classify(augment="flip-crop", rounds=1)
     streams = Streams(0)
@@ -151,7 +192,12 @@ def test_crop_takes_a_window_of_the_padded_image():
         ("mlp-without-bias", 64 * 128 + 2 * 128 * 128 + 128 * 10),
         ("mlp-normalised", 65 * 128 + 3 * 129 * 128 + 4 * 2 * 128 + 129 * 10),
         ("cnn", 53_002),
+        ("cnn-bn", (9 + 3) * 16 + (9 * 16 + 3) * 32 + (9 * 32 + 3) * 64 + 65 * 10),
         ("resnet18", 11_172_810),
+        # A layer of width d: attention 4d² + 4d, feed-forward 2d² + 2d, normalisations 4d; then patches of 16 pixels,
+        # four positions, a normalisation and the head.
+        ("vit", 7 * (6 * 384**2 + 10 * 384) + 17 * 384 + 4 * 384 + 2 * 384 + 3850),
+        ("vit-tiny", 4 * (6 * 96**2 + 10 * 96) + 17 * 96 + 4 * 96 + 2 * 96 + 970),
     ],
 )
 def test_models_have_the_size_they_should_have(name, parameters):
@@ -165,6 +211,22 @@ def test_resnet18_for_cifar_has_the_published_number_of_parameters():
     with Streams(0).scope("init"):
         model = image_model("resnet18", (3, 32, 32), 10)
     assert sum(p.numel() for p in model.parameters()) == 11_173_962
+
+
+def test_layers_of_a_transformer_start_from_weights_of_their_own():
+    with Streams(0).scope("init"):
+        model = image_model("vit-tiny", (1, 8, 8), 10)
+    first, second = (block.linear1.weight for block in model.blocks[:2])
+    assert (first - second).abs().mean() > 0.01
+    assert model(torch.ones(2, 1, 8, 8)).shape == model.eval()(torch.ones(2, 1, 8, 8)).shape
+
+
+def test_a_transformer_cuts_images_into_whole_patches():
+    with (
+        Streams(0).scope("init"),
+        pytest.raises(ValueError, match="height and width must be multiples of 4, got 8 x 6"),
+    ):
+        image_model("vit", (1, 8, 6), 10)
 
 
 def test_rescaled_layers_compute_the_same_function_from_other_weights():
@@ -221,9 +283,12 @@ def test_recipe_learns_in_float64_with_clipping_and_with_other_optimizers(tmp_pa
     accuracies = {}
     for name, options in {
         "float64": Classify(rounds=3, precision="float64", max_grad_norm=1.0),
-        "constant": Classify(rounds=3, schedule="constant", optimizer="adamw", lr=1e-3, inputs="unit"),
-        "lamb": Classify(rounds=3, optimizer="lamb", lr=0.02),
-        "lars": Classify(rounds=3, optimizer="lars", lr=0.02),
+        "constant": Classify(rounds=3, schedule="constant", optimizer="adamw", inputs="unit"),
+        "lamb": Classify(rounds=3, optimizer="lamb"),
+        "lars": Classify(rounds=3, optimizer="lars"),
+        "signum": Classify(rounds=3, optimizer="signum"),
+        "tract": Classify(rounds=3, first_layer="tract", tract_lam=0.2),
+        "vit-tiny": Classify(rounds=3, model="vit-tiny", optimizer="adamw", lr=2e-3, first_layer="tract"),
     }.items():
         accuracies[name] = run(options, tmp_path / name, TINY, name="classify")["test"]["accuracy"]
     assert min(accuracies.values()) > 0.85
@@ -255,6 +320,12 @@ def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
         ({"validation_size": 5000}, "validation_size must be below the 1437 training examples, got 5000"),
         ({"data": "mnits"}, "mnist"),
         ({"rescale": 4}, "rescale must be 1 with model mlp, got 4"),
+        ({"tract_lam": 0}, "tract_lam must be positive and finite, got 0"),
+        ({"first_layer_lr_ratio": 0}, "first_layer_lr_ratio must be positive and finite, got 0"),
+        (
+            {"first_layer_lr_ratio": 3, "optimizer": "lars"},
+            "first_layer_lr_ratio must be 1 with optimizer lars, got 3",
+        ),
         ({"rescale": -1}, "rescale must be positive and finite, got -1"),
         ({"schedule": "linear", "warmup": 5000}, r"warmup_steps must be in \[0, 2400\], total_steps, got 5000"),
     ],

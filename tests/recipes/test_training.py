@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import itertools
+import re
+from typing import get_args
 
 import pytest
 import torch
@@ -12,8 +14,10 @@ from aleator.experiment import registry
 from aleator.experiment.identity import options_of, recipe_from
 from aleator.optim import LAMB, LARS, SpectraAdamW, SpectraAdEMAMix, SpectraMARS, SpectraSignum
 from aleator.random import Streams
+from aleator.recipes.classify import Classify
+from aleator.recipes.language import Language
 from aleator.recipes.training import make_optimizer, make_schedule
-from aleator.recipes.training_options import TrainingOptions
+from aleator.recipes.training_options import Optimizer, TrainingOptions
 
 
 def a_model() -> nn.Module:
@@ -130,11 +134,63 @@ def test_warmup_is_a_number_of_steps_or_a_share_of_them(warmup, steps):
         ({"optimizer": "spectra-mars", "clip": 0.0}, "clip must be positive and finite, got 0.0"),
         ({"warmup": 10.5}, "warmup must be a whole number of steps, or a share below 1, got 10.5"),
         ({"warmup": -1}, "warmup must be finite and not negative, got -1"),
+        (
+            {"warmup": 0.1, "schedule": "constant"},
+            "warmup must be left out with schedule constant, got 0.1",
+        ),
     ],
 )
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         TrainingOptions(**options)
+
+
+@pytest.mark.parametrize("recipe", [Classify, Language])
+def test_every_optimizer_has_a_learning_rate_of_its_own_and_the_help_says_which(recipe):
+    where = recipe if "lr" in recipe.__annotations__ else TrainingOptions
+    (helped,) = re.findall(r'\n    lr: .*\n    """([^"]*)"""', inspect.getsource(where))
+    said = set(map(float, re.findall(r"0\.\d+", helped)))
+    assert said == set(recipe.own_lr.values())
+    for name in get_args(Optimizer):
+        options = recipe(optimizer=name)
+        optimizer = make_optimizer(a_model(), options, 50)
+        assert {group["lr"] for group in optimizer.param_groups} == {recipe.own_lr[name]}
+        assert make_optimizer(a_model(), recipe(optimizer=name, lr=0.25), 50).param_groups[0]["lr"] == 0.25
+
+
+@pytest.mark.parametrize("lr", [1e-4, 5e-5, 10.0])
+def test_a_cosine_falls_however_small_the_learning_rate(lr):
+    options = TrainingOptions(optimizer="adamw", lr=lr)
+    model = a_model()
+    optimizer = make_optimizer(model, options, 10)
+    schedule = make_schedule(optimizer, options, 10)
+    weights_after(10, optimizer, model, schedule)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(lr / 500)
+
+
+def rates(options, total):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=options.peak_lr)
+    schedule, found = make_schedule(optimizer, options, total), []
+    for _ in range(total):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_the_two_warmups_are_what_the_help_says():
+    cosine = rates(TrainingOptions(lr=1.0, lr_min=0.0, warmup=4), 20)
+    assert cosine[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert cosine[4 + 8] == pytest.approx(0.5)  # halfway through the 16 steps after the warmup
+    linear = rates(TrainingOptions(lr=1.0, schedule="linear", warmup=4), 20)
+    assert linear == pytest.approx([0.25, 0.5, 0.75, 1.0, *(1 - k / 20 for k in range(4, 20))])
+
+
+def test_a_constant_rate_has_no_warmup_even_where_the_recipe_has_one():
+    options = Language(schedule="constant", lr=0.125)
+    assert rates(options, 5) == [0.125] * 5
+    assert options.warmup_steps(300) == 0
+    assert Language().warmup_steps(300) == 30
 
 
 def test_options_survive_the_way_through_a_config_file():

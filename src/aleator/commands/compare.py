@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -17,6 +17,9 @@ from aleator.commands import flags, logs, recipes
 from aleator.commands.table import write_lines, write_table
 from aleator.commands.variants import tuned, variants
 from aleator.experiment import RunOptions, registry
+
+if TYPE_CHECKING:
+    from aleator.experiment.report.read import Comparison
 
 MOST_SEEDS = 10_000
 
@@ -30,12 +33,16 @@ class Grid:
     seeds: int = 3
     """Run every variant with the seeds 0 … N-1. One seed gives no interval."""
     sizes: tuple[int, ...] = ()
-    """Training sizes, put into the recipe's field train_size; a smaller training set is part of a larger one."""
+    """Training sizes, put into the recipe's field train_size; a smaller training set is part of a larger one. Three or
+    more have a trend, which forecasts the headline at --horizon; whether to trust it can be said from five on."""
+    horizon: int | None = None
+    """Forecast the headline at this training size. Default: the whole training set, or twice the largest size where the
+    recipe does not say how large that is."""
     tune: Annotated[str | None, tyro.conf.arg(metavar="FIELD=V1,V2,…")] = None
     """A field and its values. Each variant tries all and keeps the one that is best on validation."""
     target: float | None = None
     """Report the steps and the time to this value of the headline on validation; accuracies are between 0 and 1.
-    Default: the baseline's mean."""
+    Default: the baseline's mean. With three sizes or more, also forecast the size at which the test headline has it."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -95,6 +102,7 @@ def main(args: Sequence[str]) -> int:
         "seeds": range(grid.seeds),
         "sizes": grid.sizes or None,
         "tune": tuned(base, grid.tune) if grid.tune else None,
+        "horizon": grid.horizon,
         "options": RunOptions(**dataclasses.asdict(each)),
     }
     compared = variants(base, grid.variant)
@@ -164,4 +172,18 @@ def _show(out: Path) -> None:
         headings = ("variant", "seeds", "mean", "95 % interval", f"minus {baseline}", "95 % interval, paired")
         write_table(title, headings, rows)
         write_lines(verdict(comparison, size), "")
+    if comparison.forecasts:
+        _show_forecasts(comparison, metric)
     write_lines(f"report: {report}")
+
+
+def _show_forecasts(comparison: Comparison, metric: str) -> None:
+    from aleator.experiment.report.words import forecast_cells, forecast_head, trend_note
+
+    head = forecast_head(metric, comparison.forecasts)
+    rows = [
+        (found.name, *forecast_cells(metric, found, with_target=len(head) > 3), trend_note(found))
+        for found in comparison.forecasts
+    ]
+    title = f"{comparison.recipe}, test {metric} forecast from {len(comparison.forecasts[0].sizes)} sizes"
+    write_table(title, ("variant", *head, "trend"), rows)

@@ -59,6 +59,48 @@ METHODS = (
         summary="soft spectral clipping: bounds the singular values of every update of AdamW and its kin",
         paper="Jiang et al. 2026, arXiv 2603.14315",
     ),
+    Method(
+        name="cooldown",
+        room="aleator.data",
+        import_path="aleator.data:Cooldown",
+        summary="mixtures of domains: small ones are sampled more often first, and in proportion to size afterwards",
+        paper="Li et al. 2024, arXiv 2410.04579",
+    ),
+    Method(
+        name="learning-curves",
+        room="aleator.stats",
+        import_path="aleator.stats:LearningTrace",
+        summary="learning-curve forecasts: what accuracy more data will bring, and when a forecast may be trusted",
+        paper="Vilares Ferro et al. 2017, arXiv 2402.02515",
+    ),
+    Method(
+        name="stochastic-neurons",
+        room="aleator.nn",
+        import_path="aleator.nn:ConditionalLinear",
+        summary="random bits inside a model: gradients through them, and layers whose shut blocks are not computed",
+        paper="Bengio et al. 2013, arXiv 1308.3432",
+    ),
+    Method(
+        name="magnet",
+        room="aleator.language",
+        import_path="aleator.language:MagnetLM",
+        summary="MAGNET: a byte-level language model that learns its segments, with a rate for each script",
+        paper="Ahia et al. 2024, arXiv 2407.08818",
+    ),
+    Method(
+        name="tract",
+        room="aleator.nn",
+        import_path="aleator.nn:apply_tract",
+        summary="TrAct: first layers that learn from an image as much whether it is bright or dim",
+        paper="Petersen et al. 2024, arXiv 2410.23970",
+    ),
+    Method(
+        name="target-surrogates",
+        room="aleator.optim",
+        import_path="aleator.optim:TargetSurrogate",
+        summary="many parameter updates for one gradient of the loss in the outputs, where that is what costs",
+        paper="Lavington et al. 2023, arXiv 2302.02607",
+    ),
 )
 
 

@@ -94,12 +94,7 @@ class TextCorpus:
         Raises:
             ValueError: if no domain has this name.
         """
-        by_name = {domain.name: domain for domain in self.domains}
-        if name in by_name:
-            return by_name[name]
-        near = difflib.get_close_matches(name, by_name, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"name must be a domain of {self.name} ({_listed(by_name)}), got {name!r}{hint}")
+        return self._found(name, "name must be a domain")
 
     def only(self: _Corpus, names: Iterable[str]) -> _Corpus:
         """Return the corpus of some of the domains, in the order of ``names``.
@@ -107,7 +102,15 @@ class TextCorpus:
         Raises:
             ValueError: if there is no name, a name twice, or one that no domain has.
         """
-        return dataclasses.replace(self, domains=tuple(self.domain(name) for name in names))
+        return dataclasses.replace(self, domains=tuple(self._found(name, "domains must be some") for name in names))
+
+    def _found(self, name: str, wanted: str) -> TextDomain:
+        by_name = {domain.name: domain for domain in self.domains}
+        if name in by_name:
+            return by_name[name]
+        near = difflib.get_close_matches(name, by_name, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{wanted} of {self.name} ({_listed(by_name)}), got {name!r}{hint}")
 
 
 @dataclass(frozen=True, eq=False)

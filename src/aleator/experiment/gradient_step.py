@@ -1,7 +1,7 @@
 """One optimizer step, done right.
 
     step(losses):  g = Σ_i (n_i / n) ∇ mean loss_i     over the micro-batches i of all processes, n = Σ n_i
-                   finite?  clip  optimizer.step  schedule.step
+                   finite?  transform g  clip  optimizer.step  schedule.step
 
 Accumulated micro-batches are weighted by their true sample counts, so that a batch cut into pieces gives the gradient
 of the whole batch also when the pieces are unequal. Gradients are synchronised once, at the last piece. Whether the
@@ -52,6 +52,8 @@ class GradientStep:
         optimizer: any torch optimizer, not prepared.
         schedule: stepped after every optimizer step that was taken.
         max_grad_norm: gradients are scaled down to this total 2-norm; None leaves them alone.
+        before_clip: called in turn once the gradients of the whole batch are there, to put others in their place: on
+            all processes, in every step, also one that is then skipped. Under a gradient scaler they are still scaled.
 
     Raises:
         ValueError: if ``max_grad_norm`` is not positive.
@@ -69,6 +71,7 @@ class GradientStep:
         *,
         schedule: LRScheduler | None = None,
         max_grad_norm: float | None = None,
+        before_clip: Sequence[Callable[[], object]] = (),
     ) -> None:
         if max_grad_norm is not None and not max_grad_norm > 0:
             raise ValueError(f"max_grad_norm must be positive, got {max_grad_norm}")
@@ -77,6 +80,7 @@ class GradientStep:
         self._optimizer = optimizer
         self._schedule = schedule
         self._max_grad_norm = max_grad_norm
+        self._before_clip = before_clip
         self._agreement = Agreement(accelerator.num_processes)
         self._sharded = is_sharded(model)
         # Batch normalisation learns in the forward pass; a step that is skipped must not have taught it anything.
@@ -111,6 +115,8 @@ class GradientStep:
                 share = loss * (count * self._accelerator.num_processes / total)
                 self._accelerator.backward(share)
             shares.append(share.detach())
+        for transform in self._before_clip:
+            transform()
         mean_loss = torch.stack(shares).sum() if len(shares) > 1 else shares[0]
         return self._apply(mean_loss, statistics)
 

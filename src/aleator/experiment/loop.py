@@ -111,7 +111,7 @@ class _Run:
         self.clock = Clock()
         self.out, self.options, self.name, self.resume = out, options, name, resume
         self.identity = identity(name, recipe, options, size)
-        self._check_folder()
+        self._check_folder(options_of(recipe) | options_of(options))
         require(options.trackers)
         self.accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
         self.rank = self.accelerator.process_index
@@ -134,6 +134,7 @@ class _Run:
             "identity": self.identity,
             "budget": {"total": self.task.budget.total, "unit": self.task.budget.unit},
             "headline": {"name": self.task.headline.name, "direction": self.task.headline.direction},
+            "full_size": getattr(self.task, "full_size", None),
             "source_sha256": registry.source_sha256(name),
             "command": command,
             "processes": self.accelerator.num_processes,
@@ -332,7 +333,7 @@ class _Run:
         _log.info("resumed at %d %s", self.progress, self.task.budget.unit)
         return True
 
-    def _check_folder(self) -> None:
+    def _check_folder(self, given: dict[str, Any]) -> None:
         config_path = self.out / "config.json"
         if not config_path.exists():
             if self.resume:
@@ -352,9 +353,15 @@ class _Run:
                 f"another number changes the last bits"
             )
         if config["identity"] != self.identity:
+            decisive = {name: config["loop"][name] for name in ("seed", "evaluate_every", "non_finite")}
+            for name, value in (config["options"] | decisive).items():
+                if given.get(name) != value:
+                    raise ValueError(
+                        f"{name} must be {value} as in the run to resume, got {given.get(name)}: "
+                        f"a resume needs all options again"
+                    )
             raise ValueError(
-                f"the options, the recipe's source or the library differ from those of the run in {self.out} "
-                f"(see its config.json)"
+                f"the recipe's source or the library differs from that of the run in {self.out} (see its config.json)"
             )
 
 

@@ -72,7 +72,12 @@ class StepResult:
 
 @runtime_checkable
 class Task(Protocol):
-    """A training problem ready to run. All processes of a run hold one each."""
+    """A training problem ready to run. All processes of a run hold one each.
+
+    Attributes that the house reads, where a task has them: ``model`` (saved at the end), ``evaluate_every`` (progress
+    between evaluations) and ``full_size`` (training examples there are without ``train_size``; a comparison of sizes
+    forecasts the headline there).
+    """
 
     budget: Budget
     headline: Headline

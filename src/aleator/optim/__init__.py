@@ -1,5 +1,6 @@
 """How a noisy gradient becomes a step: optimizers and learning-rate schedules."""
 
+from aleator.optim.armijo import ArmijoGD
 from aleator.optim.clip_schedule import ClipSchedule
 from aleator.optim.lamb import LAMB
 from aleator.optim.large_batch import LinearEpochWarmupPoly, Stage, TwoStageSchedule, scale_for_batch, scale_warmup
@@ -13,12 +14,31 @@ from aleator.optim.spectra_mars import SpectraMARS
 from aleator.optim.spectra_signum import SpectraSignum
 from aleator.optim.spectra_wrapper import Spectra
 from aleator.optim.spectral_step import SpectralOptions
+from aleator.optim.target_step_size import (
+    SMOOTH_STEP,
+    AdaGradNorm,
+    Constant,
+    DiagonalAdaGrad,
+    Exponential,
+    InverseSqrt,
+    TargetArmijo,
+    logistic_metric,
+    softmax_metric,
+)
+from aleator.optim.target_surrogate import SurrogateStep, TargetSurrogate, surrogate_loss
 
 __all__ = [
     "LAMB",
     "LARS",
+    "SMOOTH_STEP",
+    "AdaGradNorm",
+    "ArmijoGD",
     "ClipSchedule",
+    "Constant",
     "CosineToBudget",
+    "DiagonalAdaGrad",
+    "Exponential",
+    "InverseSqrt",
     "LinearEpochWarmupPoly",
     "Rule",
     "Spectra",
@@ -28,13 +48,19 @@ __all__ = [
     "SpectraSignum",
     "SpectralOptions",
     "Stage",
+    "SurrogateStep",
+    "TargetArmijo",
+    "TargetSurrogate",
     "TwoStageSchedule",
     "is_vector",
+    "logistic_metric",
     "name_matches",
     "scale_for_batch",
     "scale_warmup",
     "soft_norm_clip",
     "soft_spectral_clip",
+    "softmax_metric",
     "spectral_clip_grads_",
+    "surrogate_loss",
     "without_decay",
 ]

@@ -65,6 +65,7 @@ class LAMB(TrustRatioOptimizer):
     """
 
     _averages = ("exp_avg", "exp_avg_sq")
+    _kept = ("max_grad_norm", "foreach")
 
     def __init__(
         self,

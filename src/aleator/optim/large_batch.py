@@ -226,7 +226,7 @@ class TwoStageSchedule(LRScheduler):
         return [rate for _ in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, object]:
-        """Return the step number: the stages are given anew."""
+        """Return everything but the stages, which are given anew: also ``rewarm``, ``power`` and ``horizon``."""
         state: dict[str, object] = super().state_dict()
         return {name: value for name, value in state.items() if name != "stages"}
 

@@ -44,6 +44,7 @@ def local_rate(
     weight_decay: float,
     trust_coefficient: float,
     eps: float,
+    clip_at: float | Tensor | None = None,
 ) -> Float[Tensor, "*layers"]:
     """Return q = η‖w‖/(‖g‖ + λ‖w‖ + ε) per layer, and 1 where ‖w‖ or ‖g‖ is zero (You et al. 2017).
 
@@ -53,10 +54,14 @@ def local_rate(
         weight_decay: λ.
         trust_coefficient: η.
         eps: ε.
+        clip_at: a learning rate, for min(q/lr, 1) instead of q.
     """
     adapted = (weight_norm > 0) & (grad_norm > 0)
     denominator = torch.where(adapted, grad_norm + weight_decay * weight_norm + eps, 1)
-    return torch.where(adapted, trust_coefficient * weight_norm / denominator, 1)
+    rate = trust_coefficient * weight_norm / denominator
+    if clip_at is not None:
+        rate = (rate / clip_at).clamp(max=1)
+    return torch.where(adapted, rate, 1)
 
 
 class LARS(TrustRatioOptimizer):
@@ -93,6 +98,7 @@ class LARS(TrustRatioOptimizer):
     """
 
     _averages = ("momentum_buffer",)
+    _kept = ("form",)
 
     def __init__(
         self,
@@ -188,6 +194,6 @@ def _local_rates(layers: list[Layers]) -> list[Tensor]:
     for indices, *both in norm_pairs(adapted, pairs):
         for i, *of_tensor in zip(indices, *(norms.unbind() for norms in both), strict=True):
             options = {name: groups[i][name] for name in ("weight_decay", "trust_coefficient", "eps")}
-            rate = local_rate(of_tensor[0], of_tensor[1], **options)
-            rates[i] = (rate / groups[i]["lr"]).clamp(max=1) if groups[i]["clip"] else rate
+            clip_at = groups[i]["lr"] if groups[i]["clip"] else None
+            rates[i] = local_rate(of_tensor[0], of_tensor[1], **options, clip_at=clip_at)
     return rates

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,8 +22,11 @@ from aleator.optim.sharded_norms import state_dtype
 class LayerwiseOptimizer(Optimizer):
     """Base of LAMB, LARS and the SPECTRA optimizers; not an optimizer by itself.
 
-    A subclass says what a group's options may be, `_check`, and what a step is, `_take_step`.
+    A subclass says what a group's options may be, `_check`, and what a step is, `_take_step`. Options that are no
+    group's are attributes named in ``_kept``.
     """
+
+    _kept: ClassVar[tuple[str, ...]] = ()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; what was not given is as for the other groups.
@@ -65,7 +68,14 @@ class LayerwiseOptimizer(Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was called. Running means of half-precision weights stay in float32."""
+        """Continue where ``state_dict`` was called. Running means of half-precision weights stay in float32.
+
+        An option that an older version did not save stays as it is, group by group.
+        """
+        saved = state_dict["param_groups"]
+        if len(saved) == len(self.param_groups):  # otherwise torch refuses it
+            groups = [{**own, **group} for own, group in zip(self.param_groups, saved, strict=True)]
+            state_dict = {**state_dict, "param_groups": groups}
         super().load_state_dict(state_dict)
         # torch has cast them to the weights' own precision on the way, and shares step counts with the saved state.
         numbers = itertools.chain.from_iterable(group["params"] for group in state_dict["param_groups"])
@@ -80,11 +90,14 @@ class LayerwiseOptimizer(Optimizer):
                     dtype = self._loaded_dtype(parameter, value)
                     self.state[parameter][name] = value.to(parameter.device, dtype, copy=True)
 
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return state | {name: getattr(self, name) for name in self._kept}  # torch copies and pickles only its own
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)  # a state that an older version saved
+            for name in self.defaults.keys() & group.keys():
                 if isinstance(group[name], list):  # a pair that went through torch's distributed checkpoint
                     group[name] = tuple(group[name])
 

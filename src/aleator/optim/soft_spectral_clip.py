@@ -23,6 +23,7 @@ X. Jiang, A. Semenov and S. Stich, "Enhancing LLM Training via Spectral Clipping
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, get_args
@@ -34,7 +35,7 @@ from torch import Tensor
 NamedMethod = Literal["scaled_newton_schulz", "newton_schulz", "svd"]
 Method = NamedMethod | Callable[[Tensor], Tensor]
 
-# The authors' ten, and as many scaled ones as do the same.
+# The authors' ten, and the scaled ones that are as accurate while σ_max/c is below 40.
 _DEFAULT_STEPS = {"scaled_newton_schulz": 7, "newton_schulz": 10}
 
 # Of a symmetric product only the panels on and above the diagonal are computed: 5/8 of the work with four panels. On
@@ -46,6 +47,11 @@ _LEAST_ROWS_OF_PANELS = {torch.float64: 256, torch.float32: 256, torch.bfloat16:
 # spares large matrices the copy that brings them together.
 _CHUNK = 2**26
 _CHUNK_ON_CPU = 2**16
+
+# A threshold of so many times the largest entry leaves a matrix alone in float64 too, and its square is a float32.
+_LARGEST_RATIO = 1e12
+
+_COMPUTE_DTYPES = (torch.bfloat16, torch.float32, torch.float64)
 
 
 def soft_spectral_clip(
@@ -62,7 +68,9 @@ def soft_spectral_clip(
     saves. In float32, 7 scaled steps leave a relative error of about 1e-6 while σ_max/c is below 40, and take one more
     for every factor 2.5; 10 plain ones do so below 16, and take one more for every factor 1.5. In bfloat16 the error is
     0.2 to 7 % on ordinary matrices, more steps do not lower it, and the bound by c can fail on spikes: with σ_max/c
-    above 30 the result can be far too large.
+    above 30 the result can be far too large. TF32, where `torch.set_float32_matmul_precision` allows a GPU to use it
+    for float32, lies between the two: an error of 0.1 to 0.6 %, and a bound that can fail with σ_max/c above 10.
+    Autocast is off inside.
 
     Args:
         update: U, one matrix or a batch of them. Every matrix has its own bound a.
@@ -74,7 +82,7 @@ def soft_spectral_clip(
             factor is [H_c(U)/c | …].
         ns_steps: K, the number of Newton–Schulz steps; None takes 7 scaled or 10 plain ones.
         compute_dtype: of the arithmetic; by default that of ``update`` and at least float32. The paper's code has
-            bfloat16.
+            bfloat16; float16 has too few exponents for the bound.
 
     Returns:
         A tensor of the shape and dtype of ``update``.
@@ -90,25 +98,36 @@ def soft_spectral_clip(
     check_clipping(method, ns_steps, compute_dtype)
     if update.ndim < 2 or not update.is_floating_point():
         raise ValueError(f"update must be a real matrix or a batch, got {update.dtype} of shape {tuple(update.shape)}")
+    if update.numel() == 0:
+        return update.clone()
     dtype = compute_dtype or torch.promote_types(update.dtype, torch.float32)
     matrices = update.to(dtype)
     tall = matrices.shape[-2] > matrices.shape[-1]
     wide: Tensor = matrices.mT if tall else matrices
     clipped: Tensor
-    c = threshold.to(dtype)[..., None, None] if isinstance(threshold, Tensor) else threshold
-    if method == "svd":
-        p, sigma, qh = torch.linalg.svd(wide, full_matrices=False)
-        row = sigma[..., None, :]
-        clipped = (p * (row * (1 + (row / c).square()).rsqrt())) @ qh
-    elif callable(method):
-        identity = torch.eye(wide.shape[-2], dtype=dtype, device=wide.device).expand(*wide.shape[:-1], -1)
-        clipped = c * method(torch.cat([wide / c, identity], dim=-1))[..., : wide.shape[-1]]
-    else:
-        steps = _DEFAULT_STEPS[method] if ns_steps is None else ns_steps
-        root = _inverse_root(_symmetric_product(wide, wide.mT) / (c * c), steps, method == "scaled_newton_schulz")
-        # The root is symmetric: what comes out lies in memory as what went in.
-        clipped = matrices @ root if tall else root @ matrices
-        return clipped.to(update.dtype)
+    c = threshold
+    if isinstance(c, Tensor):
+        c = c.to(torch.promote_types(dtype, torch.float32))
+        c = c[..., None, None] if c.ndim else c  # one number may lie on the CPU, whatever the device
+    with _autocast_off(update.device):
+        if method == "svd":
+            p, sigma, qh = torch.linalg.svd(wide, full_matrices=False)
+            row, number = sigma[..., None, :], torch.as_tensor(c, dtype=dtype, device=wide.device)
+            lower, higher = torch.minimum(row, number), torch.maximum(row, number)
+            clipped = (p * (lower * (1 + (lower / higher).square()).rsqrt())) @ qh
+        elif callable(method):
+            identity = torch.eye(wide.shape[-2], dtype=dtype, device=wide.device).expand(*wide.shape[:-1], -1)
+            clipped = (c * method(torch.cat([(wide / c).to(dtype), identity], dim=-1)))[..., : wide.shape[-1]]
+        else:
+            steps = _DEFAULT_STEPS[method] if ns_steps is None else ns_steps
+            size = _power_of_two(wide, (-2, -1))
+            scaled = wide / size.to(dtype)
+            ratio = (c / size).clamp(max=_LARGEST_RATIO)
+            gram = _symmetric_product(scaled, scaled.mT)
+            root = _inverse_root(gram, ratio, steps, method == "scaled_newton_schulz")
+            # The root is symmetric: what comes out lies in memory as what went in.
+            clipped = matrices @ root if tall else root @ matrices
+            return clipped.to(update.dtype)
     return (clipped.mT if tall else clipped).to(update.dtype)
 
 
@@ -129,9 +148,12 @@ def soft_norm_clip(
     check_threshold("threshold", threshold)
     if form not in ("smooth", "official"):
         raise ValueError(f'form must be "smooth" or "official", got {form!r}')
-    norm = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
-    factor = (1 + (norm / threshold).square()).rsqrt()
-    return vector * (factor if form == "smooth" else torch.where(norm <= threshold, 1.0, factor))
+    if vector.numel() == 0:
+        return vector.clone()
+    size = _power_of_two(vector, (-1,)).to(vector.dtype)
+    ratio = torch.linalg.vector_norm(vector / size, dim=-1, keepdim=True) * (size / threshold)
+    factor = 1 / torch.hypot(ratio, torch.ones_like(ratio))
+    return vector * (factor if form == "smooth" else torch.where(ratio <= 1, 1.0, factor))
 
 
 def clip_matrices(
@@ -227,26 +249,49 @@ def check_threshold(name: str, threshold: float | Tensor) -> None:
 
 
 def check_clipping(method: Method, ns_steps: int | None, compute_dtype: torch.dtype | None) -> None:
-    """Raise ValueError for an unknown method, too few steps or a dtype that is none of real numbers."""
+    """Raise ValueError for an unknown method, too few steps or a dtype in which the bound cannot be kept."""
     if not callable(method) and method not in get_args(NamedMethod):
         accepted = ", ".join(f'"{name}"' for name in get_args(NamedMethod))
         raise ValueError(f"method must be {accepted} or a function, got {method!r}")
     if ns_steps is not None and ns_steps < 1:
         raise ValueError(f"ns_steps must be at least 1, got {ns_steps}")
-    if compute_dtype is not None and not compute_dtype.is_floating_point:
-        raise ValueError(f"compute_dtype must be a floating-point dtype, got {compute_dtype}")
+    if compute_dtype not in (None, *_COMPUTE_DTYPES):
+        raise ValueError(f"compute_dtype must be one of {', '.join(map(str, _COMPUTE_DTYPES))}, got {compute_dtype}")
 
 
-def _inverse_root(gram: Float[Tensor, "*batch m m"], steps: int, scaled: bool) -> Float[Tensor, "*batch m m"]:
-    """Return (I + G)^(−1/2) of positive semidefinite G after so many steps of the coupled iteration."""
+def _autocast_off(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else contextlib.nullcontext()
+
+
+def _power_of_two(tensor: Tensor, dim: tuple[int, ...]) -> Tensor:
+    """Return a power of two near the largest entry: division by it rounds nothing, and squares stay in range."""
+    largest = tensor.detach().abs().amax(dim, keepdim=True).clamp(min=torch.finfo(tensor.dtype).tiny)
+    return largest.to(torch.promote_types(tensor.dtype, torch.float32)).log2().floor().exp2()
+
+
+def _inverse_root(
+    gram: Float[Tensor, "*batch m m"], ratio: Float[Tensor, "*batch 1 1"], steps: int, scaled: bool
+) -> Float[Tensor, "*batch m m"]:
+    """Return (I + G/r²)^(−1/2) of positive semidefinite G after so many steps of the coupled iteration.
+
+    That is r (r² I + G)^(−1/2), in which no number is far from those of G however small r is.
+
+    Args:
+        gram: G.
+        ratio: r, in at least float32.
+        steps: K.
+        scaled: whether with scaling.
+    """
     # Gershgorin and Frobenius: whichever bounds the largest eigenvalue better, for each matrix by itself. This and the
     # scaling are numbers of at least float32, where a step is exact to the precision of its products.
     row_sums = gram.abs().sum(-1).amax(-1)
     largest = torch.minimum(row_sums, torch.linalg.vector_norm(gram, dim=(-2, -1)))
-    bound = 1 + largest[..., None, None].to(torch.promote_types(gram.dtype, torch.float32))
+    bound = ratio.square() + largest[..., None, None].to(ratio.dtype)
+    least = ratio * bound.rsqrt()  # the root of the least eigenvalue that Â can have
     # Eigenvalues below the precision of Â are noise, of either sign: scaling for them would blow it up.
-    lowest = bound.rsqrt().clamp(min=math.sqrt(torch.finfo(gram.dtype).eps))
-    y = _add_to_diagonal((gram / bound).to(gram.dtype), 1 / bound)
+    lowest = least.clamp(min=math.sqrt(torch.finfo(gram.dtype).eps))
+    y = _add_to_diagonal((gram / bound).to(gram.dtype), least.square())
     z = torch.empty(0)
     for step in range(steps):
         last = step == steps - 1
@@ -258,7 +303,7 @@ def _inverse_root(gram: Float[Tensor, "*batch m m"], steps: int, scaled: bool) -
         z = t if step == 0 else _symmetric_product(t, z)
         if not last:
             y = _symmetric_product(y, t)
-    return z * bound.rsqrt().to(gram.dtype)
+    return z * least.to(gram.dtype)
 
 
 def _add_to_diagonal(matrix: Float[Tensor, "*batch m m"], number: Float[Tensor, "*batch 1 1"]) -> Tensor:

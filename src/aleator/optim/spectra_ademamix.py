@@ -54,7 +54,8 @@ def ademamix_updates(
     """
     beta1, beta2, beta3 = betas
     updates = adam_updates(grads, exp_avgs, exp_avg_sqs, steps, betas=(beta1, beta2), eps=eps)
-    first, last = (math.log(0.5) / math.log(beta + 1e-8) for beta in (beta1, beta3))
+    # The 1e-8, which is for β = 0, must not take a rate to 1 or above.
+    first, last = (math.log(0.5) / math.log(min(beta + 1e-8, max(beta, 1 - 1e-8))) for beta in (beta1, beta3))
     for update, grad, square, slow, step in zip(updates, grads, exp_avg_sqs, slow_exp_avgs, steps, strict=True):
         if warmup is None:
             alpha_now: float | Tensor = alpha

@@ -34,7 +34,8 @@ class Spectra(SpectralOptimizer):
 
     The groups are those of the base optimizer, with the options of SPECTRA added: learning-rate schedulers and
     ``add_param_group`` belong to this optimizer, not to the base, whose ``step`` nobody else may call. A closure is
-    evaluated once, before the base's step.
+    evaluated once, before the base's step. Numbers that the base reads back in a step it reads here too: torch's AdamW,
+    unless fused, its count of every parameter, SGD and Muon none.
 
     Args:
         base: the optimizer whose updates are clipped. Its state and groups are shared.
@@ -53,6 +54,8 @@ class Spectra(SpectralOptimizer):
         >>> model = torch.nn.Linear(3, 2)
         >>> optimizer = Spectra(torch.optim.NAdam(model.parameters(), lr=1e-2, weight_decay=0.0), clip=3.0)
     """
+
+    _kept = ("clip_schedule", "base", "decay_is_decoupled")
 
     def __init__(
         self,
@@ -91,10 +94,8 @@ class Spectra(SpectralOptimizer):
         """Continue where ``state_dict`` was called; the base optimizer's state is part of it."""
         super().load_state_dict(state_dict)
         self.base.__setstate__({"state": self.state, "param_groups": self.param_groups})
-        self.state, self.param_groups = self.base.state, self.base.param_groups
-
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"base": self.base, "decay_is_decoupled": self.decay_is_decoupled}
+        # The same groups in two lists: one that joins is appended to each.
+        self.state, self.param_groups = self.base.state, list(self.base.param_groups)
 
     def _loaded_dtype(self, parameter: Tensor, saved: Tensor) -> torch.dtype:
         return saved.dtype  # the base knows best

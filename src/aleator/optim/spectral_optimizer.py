@@ -12,7 +12,7 @@ X. Jiang, A. Semenov and S. Stich, "Enhancing LLM Training via Spectral Clipping
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -39,8 +39,10 @@ class SpectralOptimizer(LayerwiseOptimizer):
     A subclass says in `_updates` what its base optimizer would subtract.
     """
 
+    _kept: ClassVar[tuple[str, ...]] = ("clip_schedule",)
+
     clip_schedule: ClipSchedule | None = None
-    process_group: ProcessGroup | None = None
+    process_group: ProcessGroup | None = None  # cannot be copied: a copy clips everything itself, to the same numbers
 
     def __init__(
         self,
@@ -107,7 +109,3 @@ class SpectralOptimizer(LayerwiseOptimizer):
         states = [self._state_of(parameter, *names) for parameter in parameters]
         grads = [local_gradient(parameter).to(state_dtype(parameter)) for parameter in parameters]
         return [grads, *([local(state[name]) for state in states] for name in names)]
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = dict(super().__getstate__(), clip_schedule=self.clip_schedule)
-        return state

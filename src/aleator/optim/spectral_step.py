@@ -20,7 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributed import ProcessGroup
-from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.nn.functional import pad
 
 from aleator.optim.sharded_norms import local
 from aleator.optim.shared_clipping import clip_matrices_shared, processes_that_share
@@ -80,7 +82,7 @@ def as_stack(tensor: Float[Tensor, "*shape"], higher_dims: HigherDims) -> Float[
     """
     if higher_dims == "flatten":
         return tensor.flatten(1).unsqueeze(0)
-    return tensor.reshape(-1, *tensor.shape[-2:])
+    return tensor.reshape(math.prod(tensor.shape[:-2]), *tensor.shape[-2:])
 
 
 def scale_of(shape: torch.Size, scale: Scale) -> float:
@@ -101,6 +103,9 @@ def spectral_step_(
 ) -> None:
     """Do X ← (1 − λη) X − α η H_c(U) for every parameter X, in place.
 
+    For parameters that are sharded by their first dimension, as FSDP2 does it, there are two all-gathers for each dtype
+    and device, of the updates and of what the processes made of them; for those sharded otherwise one for each and one.
+
     Args:
         parameters: X; DTensors are gathered for clipping and stay sharded.
         updates: U, of DTensors this process's part. They are scratch: their values are lost.
@@ -114,8 +119,11 @@ def spectral_step_(
     applied = list(updates)
     factors: list[Any] = [lr] * len(applied)
     matrices = [i for i, p in enumerate(parameters) if p.ndim >= 2 and chosen["apply_to"] != "none"]
+    vectors = [i for i, p in enumerate(parameters) if p.ndim < 2 and chosen["apply_to"] == "all"]
+    both = [*matrices, *vectors]
+    wholes = dict(zip(both, _wholes([updates[i] for i in both], [parameters[i] for i in both]), strict=True))
     if matrices:
-        stacks = [as_stack(_whole(updates[i], parameters[i]), chosen["higher_dims"]) for i in matrices]
+        stacks = [as_stack(wholes[i], chosen["higher_dims"]) for i in matrices]
         group = process_group or processes_that_share([parameters[i] for i in matrices])
         clip = functools.partial(clip_matrices_shared, group) if group else clip_matrices
         method, ns_steps, compute_dtype = chosen["method"], chosen["ns_steps"], chosen["compute_dtype"]
@@ -123,11 +131,9 @@ def spectral_step_(
         for i, result in zip(matrices, results, strict=True):
             applied[i] = _part(result.reshape(parameters[i].shape), parameters[i])
             factors[i] = scale_of(result.shape, chosen["scale"]) * lr
-    if chosen["apply_to"] == "all":
-        for i, p in enumerate(parameters):
-            if p.ndim < 2:
-                vector = _whole(updates[i], p).reshape(-1)
-                applied[i] = _part(soft_norm_clip(vector, threshold, form=chosen["vectors"]).reshape(p.shape), p)
+    for i in vectors:
+        clipped = soft_norm_clip(wholes[i].reshape(-1), threshold, form=chosen["vectors"])
+        applied[i] = _part(clipped.reshape(parameters[i].shape), parameters[i])
     parts = [local(p) for p in parameters]
     weights = [part.to(u.dtype) for part, u in zip(parts, applied, strict=True)]  # the same tensors where dtypes agree
     torch._foreach_mul_(weights, 1 - lr * weight_decay)
@@ -143,13 +149,29 @@ def spectral_step_(
             part.copy_(weight)
 
 
-def _whole(part: Tensor, like: Tensor) -> Tensor:
-    if not isinstance(like, DTensor):
-        return part
-    sharded = DTensor.from_local(
-        part, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
-    )
-    return sharded.full_tensor()
+def _wholes(parts: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
+    """Return whole tensors from this process's parts, those sharded by rows with one all-gather together."""
+    wholes = list(parts)
+    by_rows: dict[tuple[DeviceMesh, torch.dtype, torch.device], list[int]] = {}
+    for i, (part, p) in enumerate(zip(parts, like, strict=True)):
+        if isinstance(p, DTensor):
+            if p.device_mesh.ndim == 1 and p.placements == (Shard(0),):
+                by_rows.setdefault((p.device_mesh, part.dtype, part.device), []).append(i)
+            else:
+                mesh, placements = p.device_mesh, p.placements
+                whole = DTensor.from_local(part, mesh, placements, run_check=False, shape=p.shape, stride=p.stride())
+                wholes[i] = whole.full_tensor()
+    for (mesh, _, _), indices in by_rows.items():
+        # Parts have equally many rows until none are left: once they are joined, only the end is padding.
+        lengths = [math.ceil(like[i].shape[0] / mesh.size()) * math.prod(like[i].shape[1:]) for i in indices]
+        padded = [pad(parts[i].reshape(-1), (0, n - parts[i].numel())) for i, n in zip(indices, lengths, strict=True)]
+        sent = torch.cat(padded)
+        received = sent.new_empty(mesh.size() * len(sent))
+        if len(sent):
+            torch.distributed.all_gather_into_tensor(received, sent, group=mesh.get_group())
+        for i, rows in zip(indices, torch.split(received.view(mesh.size(), len(sent)), lengths, dim=1), strict=True):
+            wholes[i] = rows.reshape(-1)[: like[i].numel()].view(like[i].shape)
+    return wholes
 
 
 def _part(whole: Tensor, like: Tensor) -> Tensor:

@@ -1,7 +1,10 @@
-"""Small image classifiers, written out: a multilayer perceptron, a two-layer convolutional net, ResNet-18.
+"""Small image classifiers, written out: multilayer perceptrons, a two-layer convolutional net, ResNet-18, transformers.
 
 ResNet-18 (He et al., 2016, arXiv 1512.03385) is in its form for small images: the first convolution is 3 × 3 with
 stride 1 and there is no pooling after it, so that 32 × 32 inputs reach the last stage at 4 × 4.
+
+The vision transformers (Dosovitskiy et al., 2021, arXiv 2010.11929) cut small images into patches of 4 × 4. The larger
+one has the size that the TrAct paper trains on CIFAR-10: 7 layers of width 384 with 12 heads.
 """
 
 from __future__ import annotations
@@ -13,14 +16,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MODELS = ("mlp", "mlp-without-bias", "mlp-normalised", "cnn", "resnet18")
+MODELS = ("mlp", "mlp-without-bias", "mlp-normalised", "cnn", "cnn-bn", "resnet18", "vit", "vit-tiny")
+
+PATCH = 4
+# Layers, width, heads.
+TRANSFORMERS = {"vit": (7, 384, 12), "vit-tiny": (4, 96, 4)}
 
 
 def image_model(name: str, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Return an untrained classifier for images of ``shape`` (channels, height, width), initialised as torch does.
 
     Raises:
-        ValueError: if the name is not one of `MODELS`.
+        ValueError: if the name is not one of `MODELS`, or a transformer's patches do not fit the image.
     """
     channels, height, width = shape
     if name == "mlp":
@@ -53,8 +60,16 @@ def image_model(name: str, shape: tuple[int, int, int], num_classes: int) -> nn.
             nn.ReLU(),
             nn.Linear(128, num_classes),
         )
+    if name == "cnn-bn":
+        convolutions = [
+            nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2))
+            for a, b in pairwise([channels, 16, 32, 64])
+        ]
+        return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
     if name == "resnet18":
         return ResNet18(channels, num_classes)
+    if name in TRANSFORMERS:
+        return VisionTransformer(shape, num_classes, *TRANSFORMERS[name])
     raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
 
 
@@ -105,3 +120,42 @@ class ResNet18(nn.Module):
     def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]:
         """Return class scores."""
         return self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+class VisionTransformer(nn.Module):
+    """Patches, learnt positions, pre-norm transformer layers, and a linear head on the mean over the patches.
+
+    Args:
+        shape: of the images, (channels, height, width).
+        num_classes: of the head.
+        layers: how many.
+        width: of every layer, also between the two matrices of its feed-forward part.
+        heads: of its attention.
+
+    Raises:
+        ValueError: if height or width is no multiple of `PATCH`.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], num_classes: int, layers: int, width: int, heads: int) -> None:
+        super().__init__()
+        channels, height, across = shape
+        if height % PATCH or across % PATCH:
+            raise ValueError(f"height and width must be multiples of {PATCH}, got {height} x {across}")
+        self.patches = nn.Conv2d(channels, width, PATCH, PATCH)
+        self.positions = nn.Parameter(torch.empty(1, (height // PATCH) * (across // PATCH), width).normal_(std=0.02))
+        # Built one by one: nn.TransformerEncoder would copy the first, with its initial weights.
+        self.blocks = nn.Sequential(
+            *(
+                nn.TransformerEncoderLayer(
+                    width, heads, width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+                )
+                for _ in range(layers)
+            )
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]:
+        """Return class scores."""
+        tokens = self.patches(x).flatten(2).mT + self.positions
+        return self.head(self.norm(self.blocks(tokens)).mean(dim=1))  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
-"""Small language models over bytes: a LLaMA-style transformer, and gated recurrent units to compare it with.
+"""Small language models over bytes or tokens: a LLaMA-style transformer, and gated recurrent units beside it.
 
-Both map bytes [batch, length] to scores of the next byte [batch, length, 256] and have untied input and output
+Both map ids [batch, length] to scores of the next one [batch, length, vocabulary] and have untied input and output
 embeddings. There is no dropout.
 """
 
@@ -15,7 +15,9 @@ BYTES = 256
 MODELS = ("transformer", "gru")
 
 
-def language_model(name: str, *, width: int, layers: int, heads: int, context: int) -> nn.Module:
+def language_model(
+    name: str, *, width: int, layers: int, heads: int, context: int, vocabulary: int = BYTES
+) -> nn.Module:
     """Return an untrained model.
 
     Args:
@@ -23,30 +25,31 @@ def language_model(name: str, *, width: int, layers: int, heads: int, context: i
         width: size of a position's representation.
         layers: number of blocks or recurrent layers.
         heads: attention heads; recurrent units have none.
-        context: longest sequence, in bytes.
+        context: longest sequence.
+        vocabulary: number of ids; the bytes.
 
     Raises:
         ImportError: if the transformer is asked for and ``transformers`` is not installed.
         ValueError: if the name is not one of `MODELS`.
     """
     if name == "transformer":
-        return Transformer(width, layers, heads, context)
+        return Transformer(width, layers, heads, context, vocabulary)
     if name == "gru":
-        return RecurrentUnits(width, layers)
+        return RecurrentUnits(width, layers, vocabulary)
     raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
 
 
 class Transformer(nn.Module):
     """A decoder with rotary positions, RMSNorm, SwiGLU of 8/3 of the width, and no biases."""
 
-    def __init__(self, width: int, layers: int, heads: int, context: int) -> None:
+    def __init__(self, width: int, layers: int, heads: int, context: int, vocabulary: int) -> None:
         super().__init__()
         try:
             from transformers import LlamaConfig, LlamaForCausalLM
         except ImportError:
             raise ImportError("model transformer needs the extra 'text': pip install 'aleator[text]'") from None
         config = LlamaConfig(
-            vocab_size=BYTES,
+            vocab_size=vocabulary,
             hidden_size=width,
             intermediate_size=8 * round(width / 3),
             num_hidden_layers=layers,
@@ -54,29 +57,29 @@ class Transformer(nn.Module):
             max_position_embeddings=context,
             tie_word_embeddings=False,
             use_cache=False,
-            # Bytes have no special tokens; the defaults would zero one of them.
+            # There are no special tokens; the defaults would zero one of them.
             pad_token_id=None,
             bos_token_id=None,
             eos_token_id=None,
         )
         self.decoder = LlamaForCausalLM(config)
 
-    def forward(self, text: Int64[Tensor, "batch length"]) -> Float[Tensor, "batch length 256"]:
-        """Return the scores of the byte after each position, from the bytes up to it."""
+    def forward(self, text: Int64[Tensor, "batch length"]) -> Float[Tensor, "batch length vocabulary"]:
+        """Return the scores of the id after each position, from those up to it."""
         return self.decoder(text).logits  # type: ignore[no-any-return]
 
 
 class RecurrentUnits(nn.Module):
     """An embedding, layers of gated recurrent units, and a linear layer. Every window begins in the zero state."""
 
-    def __init__(self, width: int, layers: int) -> None:
+    def __init__(self, width: int, layers: int, vocabulary: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(BYTES, width)
+        self.embedding = nn.Embedding(vocabulary, width)
         self.units = nn.GRU(width, width, layers, batch_first=True)
-        self.head = nn.Linear(width, BYTES)
+        self.head = nn.Linear(width, vocabulary)
 
-    def forward(self, text: Int64[Tensor, "batch length"]) -> Float[Tensor, "batch length 256"]:
-        """Return the scores of the byte after each position, from the bytes up to it."""
+    def forward(self, text: Int64[Tensor, "batch length"]) -> Float[Tensor, "batch length vocabulary"]:
+        """Return the scores of the id after each position, from those up to it."""
         states, _ = self.units(self.embedding(text))
         return self.head(states)  # type: ignore[no-any-return]
 

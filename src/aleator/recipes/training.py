@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 import torch
 from accelerate import Accelerator
@@ -10,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
-from aleator.experiment.model_state import unwrapped
+from aleator.experiment.model_state import load_training_state, training_state, unwrapped
 from aleator.optim import (
     LAMB,
     LARS,
@@ -27,6 +28,54 @@ from aleator.optim import (
 from aleator.recipes.training_options import TrainingOptions
 
 
+class Sampler(Protocol):
+    """What says which examples a step sees, and has a position."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue there."""
+        ...
+
+
+class GradientTask:
+    """What tasks with one model, one optimizer and one sampler have in common: what training changes, and its return.
+
+    Attributes:
+        accelerator: of the run.
+        model: as `placed` returned it.
+        optimizer: of its parameters.
+        schedule: of the optimizer.
+        sampler: which examples a step sees.
+    """
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    sampler: Sampler
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, optimizer, schedule and the position in the data."""
+        scaler = self.accelerator.scaler
+        return {
+            **training_state(self.model, self.optimizer),
+            "schedule": self.schedule.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was called."""
+        load_training_state(self.model, self.optimizer, state)
+        self.schedule.load_state_dict(state["schedule"])
+        self.sampler.load_state_dict(state["sampler"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
 def placed(model: nn.Module, options: TrainingOptions, accelerator: Accelerator) -> nn.Module:
     """Return the model on the accelerator's device: as it is, replicated, or sharded over the processes."""
     model = model.to(accelerator.device)
@@ -39,23 +88,41 @@ def placed(model: nn.Module, options: TrainingOptions, accelerator: Accelerator)
     return cast("nn.Module", fully_shard(model, mesh=mesh))
 
 
-def make_optimizer(model: nn.Module, options: TrainingOptions, total_steps: int) -> Optimizer:
+def make_optimizer(
+    model: nn.Module,
+    options: TrainingOptions,
+    total_steps: int,
+    lr_ratio: Callable[[str], float] = lambda name: 1.0,
+) -> Optimizer:
     """Return the optimizer that the options name, for a placed model.
 
     Args:
         model: as `placed` returned it.
         options: of the recipe. What is None is left to the optimizer.
         total_steps: of the schedule; thresholds and slow means that have a schedule of their own follow it.
+        lr_ratio: called with a parameter's name, returns what the learning rate of the options is multiplied by.
     """
     name = options.optimizer
-    settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay}
+    settings: dict[str, Any] = {"lr": options.peak_lr, "weight_decay": options.weight_decay}
     settings |= {key: value for key in ("momentum", "betas") if (value := getattr(options, key)) is not None}
+    of_ratio: dict[float, list[tuple[str, nn.Parameter]]] = {1.0: []}  # first: the rate of the first group is logged
+    for of_model, parameter in unwrapped(model).named_parameters():
+        of_ratio.setdefault(lr_ratio(of_model), []).append((of_model, parameter))
     if name in ("lamb", "lars"):
         # Biases and normalisation are neither decayed nor adapted, as is the practice.
-        groups = without_decay(unwrapped(model).named_parameters(), is_vector)
+        groups = [
+            {**group, "lr": options.peak_lr * ratio}
+            for ratio, named in of_ratio.items()
+            if named
+            for group in without_decay(named, is_vector)
+        ]
         settings["adapt"] = lambda name, parameter: not is_vector(name, parameter)
         return LAMB(groups, **settings) if name == "lamb" else LARS(groups, form="algorithm1", **settings)
-    parameters = list(model.parameters())
+    parameters = [
+        {"params": [parameter for _, parameter in named], "lr": options.peak_lr * ratio}
+        for ratio, named in of_ratio.items()
+        if named
+    ]
     if name == "sgd":
         momentum = settings.setdefault("momentum", 0.9)
         return torch.optim.SGD(parameters, nesterov=momentum > 0, **settings)
@@ -64,8 +131,7 @@ def make_optimizer(model: nn.Module, options: TrainingOptions, total_steps: int)
     if name == "signum":
         return SpectraSignum(parameters, apply_to="none", **settings)
     settings |= {key: value for key in ("clip", "apply_to") if (value := getattr(options, key)) is not None}
-    if options.schedule != "constant":
-        settings["clip_schedule"] = ClipSchedule(warmup_steps=options.warmup_steps(total_steps))
+    settings["clip_schedule"] = ClipSchedule(warmup_steps=options.warmup_steps(total_steps))
     if name == "spectra-adamw":
         return SpectraAdamW(parameters, **settings)
     if name == "spectra-signum":
@@ -82,4 +148,5 @@ def make_schedule(optimizer: Optimizer, options: TrainingOptions, total_steps: i
         return ConstantLR(optimizer, factor=1.0)
     if options.schedule == "linear":
         return LinearEpochWarmupPoly(optimizer, total_steps, warmup_steps=warmup)
-    return CosineToBudget(optimizer, total_steps, lr_min=options.lr_min, warmup=warmup)
+    lr_min = options.peak_lr / 500 if options.lr_min is None else options.lr_min
+    return CosineToBudget(optimizer, total_steps, lr_min=lr_min, warmup=warmup)

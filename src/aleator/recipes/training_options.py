@@ -8,8 +8,9 @@ optimizer, and are refused for the others.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from aleator.experiment import Precision
 
@@ -39,12 +40,28 @@ _OWNERS = {
 class TrainingOptions:
     """What every recipe with one optimizer has."""
 
+    # What is meant by an option that was not given, where that depends on the others. The rates were good in one pilot
+    # run each, on the default data of the recipe.
+    own_lr: ClassVar[Mapping[Optimizer, float]] = {
+        "sgd": 0.05,
+        "adamw": 0.001,
+        "lamb": 0.01,
+        "lars": 0.01,
+        "signum": 0.0003,
+        "spectra-adamw": 0.003,
+        "spectra-signum": 0.001,
+        "spectra-ademamix": 0.003,
+        "spectra-mars": 0.003,
+    }
+    own_warmup: ClassVar[float] = 0
+
     # --- how a gradient becomes a step
     optimizer: Optimizer = "sgd"
     """SGD with Nesterov momentum, AdamW, LAMB, LARS as Algorithm 1 of the LAMB paper, the sign of a Nesterov momentum,
     or SPECTRA around AdamW, Signum, AdEMAMix or MARS."""
-    lr: float = 0.05
-    """Learning rate at its highest."""
+    lr: float | None = None
+    """Learning rate at its highest. Default: 0.05 for SGD, 0.01 for LAMB and LARS, 0.003 for SPECTRA around AdamW,
+    AdEMAMix and MARS, 0.001 for AdamW and SPECTRA around Signum, 0.0003 for Signum."""
     momentum: float | None = None
     """Of SGD and LARS, by default 0.9, and of Signum, by default 0.95."""
     betas: tuple[float, ...] | None = None
@@ -63,11 +80,13 @@ class TrainingOptions:
 
     # --- schedule
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Cosine from lr to lr_min in every step, a straight line to zero, or constant."""
-    lr_min: float = 1e-4
-    """Where the cosine ends."""
-    warmup: float = 0
-    """Steps over which the learning rate first rises to lr, unless it is constant; below 1, a share of all steps."""
+    """Over T steps, the first w of them a warmup: a cosine from lr to lr_min in the T - w others, after lr t/(w + 1) in
+    step t of the warmup; linear, which is lr t/w in the warmup and then lr (1 - (t - 1)/T), a line to zero that begins
+    at lr (1 - w/T); or constant, without a warmup."""
+    lr_min: float | None = None
+    """Where the cosine ends. Default: lr/500."""
+    warmup: float | None = None
+    """Steps in which the learning rate first rises, see schedule; below 1, a share of all steps. Default: 0."""
 
     # --- numbers
     precision: Precision = "float32"
@@ -83,10 +102,12 @@ class TrainingOptions:
         """
         self._check_positive("lr", "clip", "max_grad_norm", "accumulate")
         for name in ("weight_decay", "lr_min", "warmup"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if not 0 <= (getattr(self, name) or 0) < math.inf:
                 raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
-        if self.warmup > 1 and self.warmup % 1:
+        if self.warmup and self.warmup > 1 and self.warmup % 1:
             raise ValueError(f"warmup must be a whole number of steps, or a share below 1, got {self.warmup}")
+        if self.warmup and self.schedule == "constant":
+            raise ValueError(f"warmup must be left out with schedule constant, got {self.warmup}")
         for name, owners in _OWNERS.items():
             if getattr(self, name) is not None and self.optimizer not in owners:
                 raise ValueError(f"{name} must be left out with optimizer {self.optimizer}, got {getattr(self, name)}")
@@ -96,9 +117,17 @@ class TrainingOptions:
         if self.betas is not None and not (len(self.betas) == number and all(0 <= beta < 1 for beta in self.betas)):
             raise ValueError(f"betas must be {number} numbers in [0, 1) with {self.optimizer}, got {self.betas}")
 
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate at its highest."""
+        return self.own_lr[self.optimizer] if self.lr is None else self.lr
+
     def warmup_steps(self, total_steps: int) -> int:
         """Return how many steps of a schedule over ``total_steps`` are its warm-up."""
-        return round(self.warmup * total_steps) if self.warmup < 1 else int(self.warmup)
+        if self.schedule == "constant":
+            return 0
+        warmup = self.own_warmup if self.warmup is None else self.warmup
+        return round(warmup * total_steps) if warmup < 1 else int(warmup)
 
     def _check_positive(self, *names: str) -> None:
         for name in names:

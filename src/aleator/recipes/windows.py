@@ -1,28 +1,50 @@
 """Which windows of which domain a step of the recipe ``language`` sees.
 
-A window is a start inside the training bytes of a domain. Here every window of the union is as likely as any other: a
-domain is drawn with probability n_i / Σ n_j, n_i being the number of its windows, and a start uniformly within it. The
-windows of step t are a function of one key and t. All ranks compute the same global batch and take their slice.
+A window is a start inside the training bytes of a domain: a domain of n bytes has n − context windows, each of which
+predicts context bytes, and they overlap. They are the examples of a `MixtureSampler`: every start is taken once before
+one of them returns. Sizes of domains are bytes and not windows, and what is reported as epochs is
+
+    draws · context / n        how often a domain's bytes were predicted, on average
+
+so that one shuffled epoch of starts is about ``context`` epochs of bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from aleator.data import DomainMixture, MixtureSampler
 
-class ProportionalWindows:
-    """Draws the global batch of every step with replacement, in proportion to the sizes of the domains.
+
+class Windows(NamedTuple):
+    """A process's share of a step's windows.
+
+    Attributes:
+        bytes: one more than the context.
+        domains: the index of each window's domain.
+        step: the step, from 0.
+    """
+
+    bytes: Int64[Tensor, "batch length"]
+    domains: Int64[Tensor, " batch"]
+    step: int
+
+
+class TrainingWindows:
+    """The windows of every step, and how much of each domain was seen.
 
     Args:
-        sizes: for each domain how many windows it has, each at least 1.
-        batch_size: windows of a global batch, a multiple of ``num_replicas``.
+        texts: the training bytes of each domain, more than ``context`` of each, in the order of the mixture.
+        mixture: in what proportion they are drawn.
+        context: bytes that a window predicts.
+        batch_size: windows of a global batch.
         generator: one number is drawn from it now, the key of all that follows.
+        device: where the bytes are kept.
         num_replicas: processes that share a batch.
         rank: which of them this is; it gets every ``num_replicas``-th window.
 
@@ -32,34 +54,55 @@ class ProportionalWindows:
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        texts: Mapping[str, UInt8[Tensor, " bytes"]],
+        mixture: DomainMixture,
+        context: int,
         batch_size: int,
         *,
         generator: torch.Generator,
+        device: torch.device | str = "cpu",
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
-        if batch_size < 1 or batch_size % num_replicas:
-            raise ValueError(f"batch_size must be a multiple of the {num_replicas} processes, got {batch_size}")
-        self.batch_size, self.num_replicas, self.rank = batch_size, num_replicas, rank
-        self._sizes = np.asarray(sizes, dtype=np.int64)
-        self._ends = self._sizes.cumsum()
-        self._key = int(torch.randint(2**63 - 1, (), generator=generator))
-        self._step = 0
+        self.context = context
+        self.bytes = torch.cat(list(texts.values())).to(device)
+        self.sampler = MixtureSampler(
+            {name: len(text) - context for name, text in texts.items()},
+            mixture,
+            batch_size,
+            generator=generator,
+            num_replicas=num_replicas,
+            rank=rank,
+        )
+        self._lengths = {name: len(text) for name, text in texts.items()}
+        self._inside = torch.arange(context + 1, device=device)
 
-    def take(self) -> tuple[Int64[Tensor, " share"], Int64[Tensor, " share"]]:
-        """Return this rank's (domains, starts) of the next step."""
-        # A counter-based generator: step t costs the same whether or not t − 1 was drawn.
-        drawn = np.random.Generator(np.random.Philox(key=[self._key, self._step]))
-        self._step += 1
-        windows = drawn.integers(self._ends[-1], size=self.batch_size)[self.rank :: self.num_replicas]
-        domains = np.searchsorted(self._ends, windows, side="right")
-        return torch.from_numpy(domains), torch.from_numpy(windows - (self._ends - self._sizes)[domains])
+    def __iter__(self) -> Iterator[Windows]:
+        """Yield this process's windows from the next step to the last."""
+        batches = iter(self.sampler.batches())
+        while True:
+            step = self.sampler.step
+            if (starts := next(batches, None)) is None:
+                return
+            domains = self.sampler.domain_ids(starts)
+            # Starts are counted through all domains, and every domain has ``context`` bytes more than starts.
+            positions = (starts + self.context * domains).to(self.bytes.device)
+            yield Windows(self.bytes[positions[:, None] + self._inside].long(), domains.to(self.bytes.device), step)
+
+    @property
+    def epochs(self) -> dict[str, float]:
+        """How often the bytes of each domain were predicted, on average."""
+        return {name: count * self.context / self._lengths[name] for name, count in self.sampler.draws.items()}
+
+    @property
+    def step(self) -> int:
+        """The step that is drawn next."""
+        return self.sampler.step
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the key and the next step."""
-        return {"key": self._key, "step": self._step}
+        """Return the key, the next step and the draws of each domain."""
+        return self.sampler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was called, with any number of ranks."""
-        self._key, self._step = state["key"], state["step"]
+        """Continue where `state_dict` was called, with any number of processes."""
+        self.sampler.load_state_dict(state)

@@ -23,6 +23,7 @@ from typing import Any
 from aleator.experiment.comparison.forecast import forecast
 from aleator.experiment.comparison.plan import PlannedRun, Variant, plan_runs, run_folder
 from aleator.experiment.comparison.progress import ComparisonProgress, clock
+from aleator.experiment.comparison.size_forecast import check_horizon
 from aleator.experiment.comparison.summary import (
     Results,
     check_folder,
@@ -58,6 +59,7 @@ def compare(
     sizes: Sequence[int] | None = None,
     tune: tuple[str, Sequence[Any]] | None = None,
     target: float | None = None,
+    horizon: int | None = None,
     workers: int | None = None,
     ray: str | None = None,
     command: list[str] | None = None,
@@ -73,7 +75,10 @@ def compare(
         sizes: training sizes (nested subsets), put into the recipe's field ``train_size``.
         tune: a field and the values that every variant tries; each variant reports the one best on validation.
         target: value of the validation headline whose time and steps are reported. Default: the baseline's mean at the
-            end of its runs.
+            end of its runs. Where there are three sizes or more, also the test headline whose training size is
+            forecast, if it is given.
+        horizon: the training size that three sizes or more forecast the headline at. Default: the whole training set
+            if the task says how large it is, or twice the largest size.
         workers: runs at the same time. Default: as many as the usable cores hold with ``options.threads`` each.
         ray: address of a Ray cluster that carries out the runs instead of local processes, or ``"local"``.
         command: the command line, for the record.
@@ -88,6 +93,7 @@ def compare(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("a comparison starts processes of its own and must not be started by torchrun or the like")
+    check_horizon(sizes, horizon)
     options, out, command = options or RunOptions(), Path(out), command or []
     planned = plan_runs(variants, seeds, name=name, options=options, sizes=sizes, tune=tune)
     check_folder(out, name)
@@ -97,7 +103,17 @@ def compare(
     out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is found out here, and said once
 
     def write() -> None:
-        content = summarise(variants, planned, results, ended_badly, out=out, name=name, target=target, command=command)
+        content = summarise(
+            variants,
+            planned,
+            results,
+            ended_badly,
+            out=out,
+            name=name,
+            target=target,
+            command=command,
+            horizon=horizon,
+        )
         write_json(out / "comparison.json", content)
 
     waiting = [run for run in planned if run.folder not in results]
@@ -126,6 +142,7 @@ def dry_run(
     options: RunOptions | None = None,
     sizes: Sequence[int] | None = None,
     tune: tuple[str, Sequence[Any]] | None = None,
+    horizon: int | None = None,
     workers: int | None = None,
     ray: str | None = None,
 ) -> list[str]:
@@ -135,6 +152,7 @@ def dry_run(
         ValueError: for options that cannot work; the line names the variant.
         RuntimeError: if a task breaks while it is timed.
     """
+    check_horizon(sizes, horizon)
     options = options or RunOptions()
     planned = plan_runs(variants, seeds, name=name, options=options, sizes=sizes, tune=tune)
     results: Results = {}

@@ -4,7 +4,7 @@ Everything is computed from the folders of the runs, so it is the same whether t
 parts. Test metrics have Student's interval over seeds; two variants are compared on the seeds that both have finished
 (paired); the accuracy of one run has the exact interval of a proportion. Seeds share the test set, so counts are never
 pooled. Where a field is tuned, each variant's value is the one with the best mean validation metric; test is only
-reported.
+reported. Three sizes or more have a forecast, see `size_forecast`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from aleator.experiment import registry
 from aleator.experiment.comparison.plan import PlannedRun, Variant, run_folder
+from aleator.experiment.comparison.size_forecast import size_forecasts
 from aleator.experiment.comparison.workers import Outcome
 from aleator.experiment.files import read_json
 from aleator.experiment.identity import environment, options_of
@@ -73,6 +74,7 @@ def summarise(
     name: str,
     target: float | None,
     command: list[str],
+    horizon: int | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``comparison.json``.
 
@@ -85,6 +87,7 @@ def summarise(
         name: the recipe's name.
         target: value of the validation headline that every run should reach; None takes the baseline's mean at the end.
         command: the command line that makes the comparison again.
+        horizon: the training size that the forecasts are for, see `size_forecasts`.
     """
     headline = _headline(results)
     sizes = _distinct(run.size for run in planned)
@@ -112,6 +115,14 @@ def summarise(
         "tune": {"field": field, "values": _distinct(run.tuned[field] for run in planned)} if field else None,
         "variants": entries,
         "pairs": _pairs(entries, sizes, headline) if headline else [],
+        "forecasts": size_forecasts(
+            entries,
+            headline,
+            _seeds(planned),
+            horizon=horizon,
+            full_size=_config(out, planned).get("full_size"),
+            target=target,
+        ),
         "failures": [
             {
                 "variant": run.variant,
@@ -304,12 +315,15 @@ def _mean_of(runs: Sequence[Mapping[str, Any]], split: str, headline: Headline |
 
 def _environment(out: Path, planned: Sequence[PlannedRun]) -> dict[str, Any]:
     """Return versions and machine as a run recorded them: it may have run on another machine than this."""
-    for run in planned:
-        path = run_folder(out, run) / "config.json"
-        if path.exists():
-            config = read_json(path)
-            return {"versions": config["versions"], "machine": config["machine"], "threads": config["threads"]}
+    if config := _config(out, planned):
+        return {"versions": config["versions"], "machine": config["machine"], "threads": config["threads"]}
     return {**environment(), "threads": planned[0].options.threads}
+
+
+def _config(out: Path, planned: Sequence[PlannedRun]) -> dict[str, Any]:
+    """Return what the first run that began wrote of itself, or nothing."""
+    paths = (run_folder(out, run) / "config.json" for run in planned)
+    return next((read_json(path) for path in paths if path.exists()), {})
 
 
 def _seeds(planned: Sequence[PlannedRun]) -> list[int]:

@@ -35,15 +35,20 @@ def write_report(folder: Path) -> Path:
 
     folder = Path(folder)
     if (folder / "comparison.json").is_file():
-        page = _render("comparison.html.j2", comparison_page(read_comparison(folder)))
+        template, page = "comparison.html.j2", comparison_page(read_comparison(folder))
     elif (folder / "config.json").is_file():
-        page = _render("run.html.j2", run_page(read_run(folder)))
+        template, page = "run.html.j2", run_page(read_run(folder))
     else:
         there = "it has neither comparison.json nor config.json" if folder.is_dir() else "it does not exist"
         raise ValueError(f"folder must be the folder of a comparison or of a run, got {folder}: {there}")
     path = folder / "report.html"
-    write_text(path, page)
+    write_page(path, template, page)
     return path
+
+
+def write_page(path: Path, template: str, page: dict[str, Any]) -> None:
+    """Write one page, from what its template shows."""
+    write_text(path, _render(template, page))
 
 
 def _render(name: str, page: dict[str, Any]) -> str:

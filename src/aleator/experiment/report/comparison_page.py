@@ -39,6 +39,7 @@ def comparison_page(comparison: Comparison) -> dict[str, Any]:
         "look": look,
         "sections": sections,
         "several_sizes": len(sizes) > 1,
+        "forecasts": _forecasts(comparison, look, metric),
         "tune": comparison.tune,
         "incomplete": _incomplete(comparison, runs),
         "variants_head": _variants_head(comparison, metric),
@@ -285,6 +286,34 @@ def _trials(comparison: Comparison, metric: str) -> dict[str, Any] | None:
     size = ["Training examples"] if len(comparison.sizes) > 1 else []
     head = [*size, "Value", words.axis(metric, "validation"), "Seeds", "Chosen"]
     return {"head": head, "rows": rows} if rows else None
+
+
+def _forecasts(comparison: Comparison, look: dict[str, Look], metric: str) -> dict[str, Any] | None:
+    """What the sizes forecast, or None where there are too few."""
+    if not comparison.forecasts:
+        return None
+    head = words.forecast_head(metric, comparison.forecasts)
+    rows = [
+        {
+            "label": found.name,
+            "look": look[found.name],
+            "cells": words.forecast_cells(metric, found, with_target=len(head) > 3),
+            "note": words.trend_note(found),
+        }
+        for found in comparison.forecasts
+    ]
+    first = comparison.forecasts[0]
+    horizon = {
+        "full": "The whole training set has",
+        "twice": "Twice the largest size is",
+        "given": "The horizon asked for is",
+    }[first.source]
+    return {
+        "head": [words.capital(name) for name in head],
+        "rows": rows,
+        "sizes": len(first.sizes),
+        "horizon": f"{horizon} {words.count(first.horizon, 'example')}.",
+    }
 
 
 def _other_metrics(comparison: Comparison, metric: str) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from aleator.experiment.report import words
 from aleator.experiment.report.curves import Curve
-from aleator.experiment.report.read import Comparison, Pair, Variant
+from aleator.experiment.report.read import Comparison, Pair, SizeForecast, Variant
 
 # Seven colours and six dashes and markers: 42 variants differ in at least one, and two that share a colour do not
 # share a dash. Colours are custom properties (--c0 … --c6) of report.css.
@@ -200,25 +200,31 @@ def pairs_figure(pairs: Sequence[Pair], metric: str) -> Figure:
 
 
 def sizes_figure(comparison: Comparison, look: dict[str, Look], metric: str) -> Figure:
-    """Draw the mean test headline against the training size, with 95 % intervals, on a logarithmic axis."""
+    """Draw the mean test headline against the training size, with 95 % intervals, on a logarithmic axis.
+
+    Where a variant has a forecast, its line is the fitted trend, up to the horizon, with its band.
+    """
     factor = words.scale(metric)
-    traces = []
+    forecasts = {found.name: found for found in comparison.forecasts if found.points}
+    traces: list[dict[str, Any]] = []
+    for name, found in forecasts.items():
+        traces += _trend_traces(found, look[name], metric)
     for label, style in look.items():
-        found = sorted(
+        found_at = sorted(
             (variant.size, variant.summary[metric])
             for variant in comparison.variants
             if variant.label == label and variant.size is not None and metric in variant.summary
         )
-        up = [(s.interval[1] - s.mean) * factor if s.interval else None for _, s in found]
-        down = [(s.mean - s.interval[0]) * factor if s.interval else None for _, s in found]
+        up = [(s.interval[1] - s.mean) * factor if s.interval else None for _, s in found_at]
+        down = [(s.mean - s.interval[0]) * factor if s.interval else None for _, s in found_at]
         traces.append(
             {
                 "type": "scatter",
-                "mode": "lines+markers",
+                "mode": "markers" if label in forecasts else "lines+markers",
                 "name": _plain(label),
-                "x": [size for size, _ in found],
-                "y": _rounded([summary.mean for _, summary in found], factor),
-                "text": [words.interval(metric, summary.interval) for _, summary in found],
+                "x": [size for size, _ in found_at],
+                "y": _rounded([summary.mean for _, summary in found_at], factor),
+                "text": [words.interval(metric, summary.interval) for _, summary in found_at],
                 "hovertemplate": "%{y:.4~g} (%{text})",
                 "error_y": {
                     "type": "data",
@@ -233,22 +239,77 @@ def sizes_figure(comparison: Comparison, look: dict[str, Look], metric: str) -> 
                 "meta": {"role": "line", "colour": style.colour, "variant": style.index},
             }
         )
-    sizes = sorted(size for size in comparison.sizes if size is not None)
+    ticks = sorted({size for size in comparison.sizes if size is not None} | {f.horizon for f in forecasts.values()})
+    yaxis: dict[str, Any] = {"title": {"text": words.axis(metric, "test")}, "automargin": True}
+    if forecasts:
+        yaxis["range"] = _forecast_range(comparison, list(forecasts.values()), metric)
     return {
         "data": traces,
         "layout": {
-            "height": 360,
+            "height": 420 if forecasts else 360,
             "margin": {"l": 10, "r": 12, "t": 12, "b": 44},
             "hovermode": "x unified",
             "xaxis": {
                 "title": {"text": "Training examples"},
                 "type": "log",
-                "tickvals": sizes,
-                "ticktext": [words.number(size, 12) for size in sizes],
+                "tickvals": ticks,
+                "ticktext": [words.number(size, 12) for size in ticks],
             },
-            "yaxis": {"title": {"text": words.axis(metric, "test")}, "automargin": True},
+            "yaxis": yaxis,
         },
     }
+
+
+def _trend_traces(found: SizeForecast, style: Look, metric: str) -> list[dict[str, Any]]:
+    """The band, the trend, its asymptote, the size from which that was calm, and the forecast."""
+    factor, x = words.scale(metric), _rounded([size for size, _ in found.points])
+    trend = _rounded([value for _, value in found.points], factor)
+
+    def trace(role: str, **drawing: Any) -> dict[str, Any]:
+        meta = {"role": role, "colour": style.colour, "variant": style.index}
+        return {"type": "scatter", "mode": "lines", "hoverinfo": "skip", **drawing, "meta": meta}
+
+    traces = []
+    if found.low:
+        band = _rounded([*found.high, *reversed(found.low)], factor)
+        traces.append(trace("band", x=x + x[::-1], y=band, fill="toself", line={"width": 0}))
+    traces.append(trace("trend", x=x, y=trend, line={"width": 2, "dash": style.dash}))
+    if found.asymptote is not None:
+        level = _rounded([found.asymptote] * 2, factor)
+        traces.append(trace("asymptote", x=[x[0], x[-1]], y=level, line={"width": 1, "dash": "dot"}))
+    if found.decision is not None:
+        at = min(range(len(x)), key=lambda i: abs(x[i] - (found.prediction or 0)))
+        ring = {"symbol": "circle-open", "size": 16, "line": {"width": 1.5}}
+        traces.append(trace("level", mode="markers", x=[found.prediction], y=[trend[at]], marker=ring))
+    if found.forecast is not None:
+        traces.append(
+            trace(
+                "forecast",
+                mode="markers",
+                hoverinfo="all",
+                name=_plain(f"{found.name}, forecast"),
+                x=[found.horizon],
+                y=_rounded([found.forecast], factor),
+                text=[words.interval(metric, found.band)],
+                hovertemplate="%{y:.4~g} (%{text})",
+                marker={"symbol": f"{style.marker}-open", "size": 9},
+            )
+        )
+    return traces
+
+
+def _forecast_range(comparison: Comparison, forecasts: Sequence[SizeForecast], metric: str) -> list[float]:
+    """A vertical range of what was measured and the trends; wide intervals and far asymptotes may leave it."""
+    summaries = [v.summary[metric] for v in comparison.variants if v.size is not None and metric in v.summary]
+    core = [summary.mean for summary in summaries] + [value for found in forecasts for _, value in found.points]
+    low, high = min(core), max(core)
+    room = 0.5 * (high - low)
+    further = [end for summary in summaries for end in summary.interval or ()]
+    further += [end for found in forecasts for end in found.band or ()]
+    further += [a for found in forecasts if (a := found.asymptote) is not None and low - room <= a <= high + room]
+    shown = core + [min(max(value, low - room), high + room) for value in further]
+    factor = words.scale(metric)
+    return _padded(min(shown) * factor, max(shown) * factor)
 
 
 def _rows_figure(traces: list[dict[str, Any]], labels: Sequence[str], name: str) -> Figure:

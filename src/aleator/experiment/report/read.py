@@ -125,6 +125,32 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class SizeForecast:
+    """What a variant's sizes say of another one. Where scores do not get better with size there is no forecast.
+
+    ``flags`` are those of the trend; ``prediction`` and ``decision`` are the sizes from which its asymptote was calm,
+    and at which that was known. ``needed`` is the size that has the test headline ``target``, None where the trend
+    never has. ``points`` are (size, trend), ``low`` and ``high`` the band there.
+    """
+
+    name: str
+    sizes: list[int]
+    horizon: int
+    source: str
+    forecast: float | None
+    band: Interval | None
+    asymptote: float | None
+    flags: list[str]
+    prediction: int | None
+    decision: int | None
+    target: float | None
+    needed: float | None
+    points: list[tuple[float, float]]
+    low: list[float]
+    high: list[float]
+
+
+@dataclass(frozen=True)
 class Failure:
     """A run that failed or was interrupted.
 
@@ -149,6 +175,7 @@ class Comparison:
     tune: dict[str, Any] | None
     variants: list[Variant]
     pairs: list[Pair]
+    forecasts: list[SizeForecast]
     failures: list[Failure]
     planned: int
     finished: int
@@ -230,6 +257,7 @@ def _comparison(folder: Path, document: dict[str, Any]) -> Comparison:
         tune=document.get("tune"),
         variants=variants,
         pairs=[_pair(entry) for entry in document.get("pairs") or [] if headline and entry["metric"] == headline.name],
+        forecasts=[_size_forecast(entry) for entry in document.get("forecasts") or []],
         failures=[_failure(folder, entry) for entry in document.get("failures") or []],
         planned=document["planned_runs"],
         finished=document["finished_runs"],
@@ -292,6 +320,27 @@ def _pair(entry: dict[str, Any]) -> Pair:
         p_value=entry.get("p_value"),
         smallest_detectable=entry.get("smallest_detectable"),
         n=int(entry["n"]),
+    )
+
+
+def _size_forecast(entry: dict[str, Any]) -> SizeForecast:
+    target, curve = entry.get("target") or {}, entry["curve"]
+    return SizeForecast(
+        name=str(entry["name"]),
+        sizes=list(entry["sizes"]),
+        horizon=entry["horizon"],
+        source=entry["horizon_source"],
+        forecast=entry.get("forecast"),
+        band=_interval(entry.get("band")),
+        asymptote=entry.get("asymptote"),
+        flags=list(entry.get("flags") or []),
+        prediction=entry.get("prediction_size"),
+        decision=entry.get("decision_size"),
+        target=target.get("value"),
+        needed=target.get("size"),
+        points=list(zip(curve["x"], curve["trend"] or [], strict=False)),
+        low=curve.get("low") or [],
+        high=curve.get("high") or [],
     )
 
 

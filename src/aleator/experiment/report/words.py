@@ -12,10 +12,13 @@ from datetime import datetime
 from math import isclose
 
 from aleator.experiment.protocol import Headline
-from aleator.experiment.report.read import Comparison, Interval, Variant
+from aleator.experiment.report.read import Comparison, Interval, SizeForecast, Variant
 
 THIN = "\u202f"  # narrow no-break space: between a number and its unit, and between groups of three digits
 NONE = "–"
+
+SIZES_FOR_TRUST = 5
+"""A trend needs three, one more moves its asymptote, and one more can show that it stays calm."""
 
 
 def title(metric: str) -> str:
@@ -139,6 +142,39 @@ def count(amount: int, noun: str) -> str:
 def listed(items: Sequence[str]) -> str:
     """``"a, b and c"``."""
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
+
+
+def forecast_head(metric: str, forecasts: Sequence[SizeForecast]) -> list[str]:
+    """The columns of `forecast_cells`."""
+    head = [f"at {number(forecasts[0].horizon, 12)} examples", f"95{THIN}% band", "asymptote"]
+    targets = [found.target for found in forecasts if found.target is not None]
+    return [*head, f"examples for {with_unit(metric, targets[0])}"] if targets else head
+
+
+def forecast_cells(metric: str, found: SizeForecast, with_target: bool) -> list[str]:
+    """A variant's forecast, its band, the trend's asymptote, and the size for the target where one is asked for."""
+    cells = [measured(metric, found.forecast), interval(metric, found.band), measured(metric, found.asymptote)]
+    if not with_target:
+        return cells
+    if found.target is None:
+        return [*cells, NONE]
+    return [*cells, "never, by the trend" if found.needed is None else number(round(found.needed), 12)]
+
+
+def trend_note(found: SizeForecast) -> str:
+    """What kind of trend it is, and whether it may be trusted."""
+    if "not_increasing" in found.flags:
+        return "does not get better with size: no forecast"
+    if "impossible" in found.flags:
+        return f"leads beyond 100{THIN}%: no forecast"
+    said = ["rises like a logarithm: no asymptote"] if "no_asymptote" in found.flags else []
+    if found.decision is not None:
+        said.append(f"asymptote calm from {number(found.prediction, 12)} examples on")
+    elif len(found.sizes) < SIZES_FOR_TRUST:
+        said.append(f"{len(found.sizes)} sizes cannot say whether it may be trusted: {SIZES_FOR_TRUST} are the least")
+    else:
+        said.append("asymptote not calm yet: not to be trusted")
+    return "; ".join(said)
 
 
 def verdict(comparison: Comparison, size: int | None) -> str:

@@ -1,0 +1,1 @@
+"""Experts that recipes imitate, and the programs that trained them."""

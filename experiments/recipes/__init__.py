@@ -1,0 +1,1 @@
+"""Recipes that only experiments need, named by their file: what they measure is no task of a user."""

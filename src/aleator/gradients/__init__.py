@@ -1,0 +1,12 @@
+"""How a gradient is estimated, and how far the estimate is from what it stands for."""
+
+from aleator.gradients.domain_moments import GradientMomentProbe, GradientMoments
+from aleator.gradients.mixture_variance import VarianceForecast, batch_gradient_variance, forecast_variance
+
+__all__ = [
+    "GradientMomentProbe",
+    "GradientMoments",
+    "VarianceForecast",
+    "batch_gradient_variance",
+    "forecast_variance",
+]

@@ -1,0 +1,81 @@
+"""What is random, or made trainable, inside the model: stochastic units, what they gate or part, and first layers."""
+
+from aleator.nn.boundary_losses import binomial_boundary_loss, hinge_boundary_loss
+from aleator.nn.boundary_predictor import Boundaries, BoundaryPredictor, EvalBoundaries
+from aleator.nn.conditional_linear import ConditionalLinear
+from aleator.nn.estimator_report import EstimatorReport, estimator_report
+from aleator.nn.gate_estimator import GateEstimator, StochasticUnits
+from aleator.nn.gated_linear import gated_linear
+from aleator.nn.gradient_audit import Audit, GradientAudit
+from aleator.nn.noisy_relu import NoisyReLU, noisy_relu
+from aleator.nn.score_function import (
+    BernoulliReinforce,
+    MinVarianceBaseline,
+    arm,
+    bernoulli_reinforce,
+    disarm,
+    reinforce,
+    rloo,
+    score_loss,
+    surrogate,
+)
+from aleator.nn.segments import segment_broadcast, segment_mean
+from aleator.nn.sparsity import SparsityController, sparsity_penalty
+from aleator.nn.stochastic_binary import (
+    STS,
+    BernoulliST,
+    ReinMaxBernoulli,
+    RelaxedBernoulliST,
+    bernoulli_st,
+    reinmax_bernoulli,
+    relaxed_bernoulli_st,
+    sts,
+)
+from aleator.nn.tract import TrAct, apply_tract, first_layer_group, remove_tract
+from aleator.nn.tract_gradient import tract_weight_grad
+from aleator.nn.tract_preconditioner import TrActPreconditioner
+
+__all__ = [
+    "STS",
+    "Audit",
+    "BernoulliReinforce",
+    "BernoulliST",
+    "Boundaries",
+    "BoundaryPredictor",
+    "ConditionalLinear",
+    "EstimatorReport",
+    "EvalBoundaries",
+    "GateEstimator",
+    "GradientAudit",
+    "MinVarianceBaseline",
+    "NoisyReLU",
+    "ReinMaxBernoulli",
+    "RelaxedBernoulliST",
+    "SparsityController",
+    "StochasticUnits",
+    "TrAct",
+    "TrActPreconditioner",
+    "apply_tract",
+    "arm",
+    "bernoulli_reinforce",
+    "bernoulli_st",
+    "binomial_boundary_loss",
+    "disarm",
+    "estimator_report",
+    "first_layer_group",
+    "gated_linear",
+    "hinge_boundary_loss",
+    "noisy_relu",
+    "reinforce",
+    "reinmax_bernoulli",
+    "relaxed_bernoulli_st",
+    "remove_tract",
+    "rloo",
+    "score_loss",
+    "segment_broadcast",
+    "segment_mean",
+    "sparsity_penalty",
+    "sts",
+    "surrogate",
+    "tract_weight_grad",
+]

@@ -1,0 +1,37 @@
+"""Least squares for one matrix and many right-hand sides: what an exact step of a linear model solves.
+
+The smallest of the solutions, A⁺b = V Σ⁺ Uᵀ b, from a singular value decomposition that is made once. Rows may be
+dependent, and normal equations would square the condition of badly scaled features.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class LeastSquares:
+    """The pseudo-inverse of a matrix, factored.
+
+    Args:
+        rows: A. Singular values below ε·max(A.shape)·σ_max, ε being the precision of the type, count as 0.
+    """
+
+    def __init__(self, rows: Float[Tensor, "n d"]) -> None:
+        self.left, values, self.right = torch.linalg.svd(rows, full_matrices=False)
+        smallest = torch.finfo(rows.dtype).eps * max(rows.shape) * values[:1]
+        self.inverse = torch.where(values > smallest, values.reciprocal(), 0)[:, None]
+
+    def __call__(self, wanted: Float[Tensor, "n k"]) -> Float[Tensor, "d k"]:
+        """Return the smallest x with the smallest ‖Ax − b‖, for every column b."""
+        solution: Tensor = self.right.mT @ (self.inverse * (self.left.mT @ wanted.to(self.left)))
+        return solution
+
+
+def linear_rows(inputs: Float[Tensor, ...], layer: nn.Linear) -> Float[Tensor, "n d"]:
+    """Return the inputs of a layer as a matrix, in float32 at least, with a column of ones for the bias."""
+    rows = inputs.reshape(-1, layer.in_features).to(torch.promote_types(layer.weight.dtype, torch.float32))
+    if layer.bias is not None:
+        rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
+    return rows

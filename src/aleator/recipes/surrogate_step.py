@@ -1,0 +1,96 @@
+"""A step of a recipe that descends on target surrogates: what `aleator.experiment.GradientStep` is for plain losses.
+
+The loss of a batch is asked for its gradient in the targets once; the recipe's own optimizer then takes its steps on
+the surrogate. Whether the loss is finite is decided on all processes alike, before any of them; the schedule moves once
+a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from aleator.experiment import StepResult
+from aleator.experiment.agreement import Agreement
+from aleator.optim import TargetSurrogate
+
+_COUNTS = ("target_gradient_calls", "total_inner_steps")
+
+
+class SurrogateGradientStep:
+    """Inner steps on the surrogate of a batch, then one step of the schedule.
+
+    Args:
+        accelerator: of the run.
+        model: as it is called in training. Its dropout and normalisation see one batch once.
+        optimizer: takes the inner steps and keeps its state from batch to batch.
+        schedule: stepped after every batch that was used.
+        step_size: γ.
+        inner_steps: on every surrogate.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizer: Optimizer,
+        schedule: LRScheduler,
+        step_size: float,
+        inner_steps: int,
+    ) -> None:
+        processes = accelerator.num_processes
+        self._agreement = Agreement(processes)
+        self._optimizer, self._schedule, self._processes = optimizer, schedule, processes
+        self._surrogate = TargetSurrogate(
+            model,
+            step_size,
+            inner=lambda _: optimizer,
+            inner_steps=inner_steps,
+            reset_inner=False,
+            freeze_stochastic=True,
+            process_group=torch.distributed.group.WORLD if processes > 1 else None,
+        )
+
+    def __call__(self, inputs: Tensor, losses: Callable[[Tensor], Tensor]) -> StepResult:
+        """Learn from this process's part of a batch.
+
+        Args:
+            inputs: of the model.
+            losses: the loss of each example as a function of the outputs.
+        """
+
+        def oracle(targets: Tensor) -> Tensor:
+            found = losses(targets)
+            if self._agreement.maximum(int(not found.isfinite().all())):
+                raise _NotFiniteError
+            return found
+
+        lr = torch.tensor(self._schedule.get_last_lr()[0])
+        examples = len(inputs) * self._processes
+        try:
+            done = self._surrogate.step(inputs, oracle)
+        except _NotFiniteError:  # statistics of the normalisation are as before
+            return StepResult(examples=examples, skipped=True)
+        finally:
+            self._optimizer.zero_grad(set_to_none=True)
+        self._schedule.step()
+        counted = torch.tensor(float(done.inner_steps), dtype=torch.float64)
+        return StepResult({"loss": done.loss, "lr": lr, "inner_steps": counted}, examples=examples)
+
+    def counts(self) -> dict[str, float]:
+        """Return the target gradients and the inner steps since the beginning."""
+        return {name: float(getattr(self._surrogate, name)) for name in _COUNTS}
+
+    def set_counts(self, counts: Mapping[str, float]) -> None:
+        """Continue from the counts of a saved state."""
+        for name in _COUNTS:
+            setattr(self._surrogate, name, int(counts[name]))
+
+
+class _NotFiniteError(Exception):
+    """The loss of some process is not finite."""
