@@ -159,7 +159,7 @@ def test_parts_are_examples():
 
 @pytest.mark.parametrize(("name", "hint"), [("minst", "did you mean 'mnist'?"), ("imagenet", "got 'imagenet'")])
 def test_unknown_name_lists_the_known_ones(name, hint):
-    with pytest.raises(ValueError, match="name must be one of digits, mnist, fashion-mnist, cifar10") as error:
+    with pytest.raises(ValueError, match=r"name must be one of .*fashion-mnist.*, got ") as error:
         load(name)
     assert hint in str(error.value)
 

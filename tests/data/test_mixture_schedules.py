@@ -150,7 +150,7 @@ def test_auto_cooldown_continues_from_its_state():
         (lambda: Cooldown(at=1.5), r"at must be in \[0, 1\], got 1.5"),
         (lambda: TemperatureSteps([(0.1, 5)]), r"steps must begin with fraction 0 and rise, got fractions \[0.1\]"),
         (lambda: TemperatureSteps([(0, 5), (0, 1)]), "must begin with fraction 0 and rise"),
-        (lambda: AnnealedTemperature(end=0), "temperature must be positive, got 0"),
+        (lambda: AnnealedTemperature(end=0), "end must be positive and finite, got 0"),
         (lambda: Unimax(max_epochs=0, budget=1), "max_epochs must be positive, got 0"),
         (lambda: Unimax(max_epochs=1, budget=-1), "budget must be positive, got -1"),
         (lambda: AutoCooldown(patience=0), "patience must be at least 1, got 0"),

@@ -49,9 +49,11 @@ for gate in ("st", "sbn", "relu"):
         "parameters": {name: value.flatten().tolist() for name, value in layer.named_parameters()},
         "buffers": {name: value.flatten().tolist() for name, value in layer.named_buffers()},
     }
-if processes > 1:
-    dist.destroy_process_group()
 Path(sys.argv[1], f"found-{processes}-{rank}.json").write_text(json.dumps(found))
+if processes > 1:
+    dist.barrier()
+    dist.destroy_process_group()
+    os._exit(0)  # threads of gloo now and then abort an interpreter that is going down
 """
 
 

@@ -138,6 +138,7 @@ if dist.get_rank() == 0:
     torch.save({"results": results, "state": saved, "weights": weights}, path)
 dist.barrier()  # one that leaves while the other still sends may abort
 dist.destroy_process_group()
+os._exit(0)  # threads of gloo now and then abort an interpreter that is going down
 """
 
 

@@ -51,6 +51,7 @@ Path(sys.argv[1], f"{processes}-{rank}.json").write_text(json.dumps(found))
 if group:
     dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # threads of gloo now and then abort an interpreter that is going down
 """
 
 
