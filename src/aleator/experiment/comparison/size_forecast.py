@@ -125,7 +125,7 @@ def _told(trace: LearningTrace, horizon: int, target: float | None) -> dict[str,
     follows = not {"not_increasing", "impossible"} & set(flags)
     points = np.geomspace(trace.x[0], horizon, _POINTS)
     points[-1] = horizon
-    low, high = _bands(trace, points, sign) if follows and trace.has_bands else (None, None)
+    bands = [trace.band(x) for x in points.tolist()] if follows and trace.has_bands else None
     size_of = [None if level is None else int(trace.x[level - 1]) for level in trace.levels]
     return {
         "sizes": [int(x) for x in trace.x],
@@ -137,25 +137,16 @@ def _told(trace: LearningTrace, horizon: int, target: float | None) -> dict[str,
         "prediction_size": size_of[1],
         "decision_size": size_of[2],
         "forecast": state.prediction if follows else None,
-        "band": [low[-1], high[-1]] if low and high else None,
+        "band": list(bands[-1]) if bands else None,
         "asymptote": sign * law.c if not flags else None,
         "target": _needed(trace, target) if follows and target is not None else None,
         "curve": {
             "x": points.tolist(),
             "trend": [trace.predict(x) for x in points.tolist()] if follows else None,
-            "low": low,
-            "high": high,
+            "low": [low for low, _ in bands] if bands else None,
+            "high": [high for _, high in bands] if bands else None,
         },
     }
-
-
-def _bands(trace: LearningTrace, points: np.ndarray, sign: int) -> tuple[list[float], list[float]]:
-    """The trace's bands at many sizes, from one bootstrap."""
-    refits = trace.bootstrap()
-    tail = (1 - trace.level) / 2
-    scores = np.stack([sign * refits.predict(float(x)) for x in points])
-    low, high = np.quantile(scores, [tail, 1 - tail], axis=1, method="inverted_cdf").tolist()
-    return low, high
 
 
 def _needed(trace: LearningTrace, target: float) -> dict[str, Any]:
