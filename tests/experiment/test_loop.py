@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aleator.experiment import Interrupted, RunFailed, RunOptions, run
+from aleator.experiment import Exhibit, Interrupted, RunFailed, RunOptions, run
 from aleator.experiment.files import read_json
 from aleator.experiment.loop import NonFiniteLoss
 from aleator.experiment.registry import resolve
@@ -247,6 +247,36 @@ def test_request_to_stop_during_the_test_evaluation_is_met_by_finishing(tmp_path
 
     assert run(Signalled(), tmp_path / "run", QUIET, name=TOY)["status"] == "done"
     assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_what_a_task_has_to_show_is_written_after_the_result(tmp_path, monkeypatch):
+    drawn = [Exhibit("Weights", "one heat map", plot={"data": [{"type": "heatmap", "z": [[float("nan"), 1.0]]}]})]
+    monkeypatch.setattr(sys.modules[type(toy()).__module__].ToyTask, "exhibits", lambda self: drawn, raising=False)
+    run(toy(), tmp_path / "run", QUIET, name=TOY)
+    assert read_json(tmp_path / "run" / "exhibits.json")["exhibits"] == [
+        {
+            "heading": "Weights",
+            "description": "one heat map",
+            "plot": {"data": [{"type": "heatmap", "z": [[None, 1.0]]}]},
+            "svg": None,
+        }
+    ]
+
+
+def test_a_picture_that_fails_loses_nothing(tmp_path, monkeypatch):
+    def fail(self):
+        raise KeyError("no picture")
+
+    monkeypatch.setattr(sys.modules[type(toy()).__module__].ToyTask, "exhibits", fail, raising=False)
+    with pytest.raises(RunFailed, match="no picture"):
+        run(toy(), tmp_path / "run", QUIET, name=TOY)
+    assert read_json(tmp_path / "run" / "result.json")["status"] == "done"
+
+
+@pytest.mark.parametrize("given", [{}, {"plot": {"data": []}, "svg": "<svg/>"}], ids=["none", "both"])
+def test_an_exhibit_is_a_plot_or_a_drawing(given):
+    with pytest.raises(ValueError, match="either plot or svg"):
+        Exhibit("heading", "description", **given)
 
 
 def test_finished_run_is_not_run_again(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import t
 
 from aleator.experiment.comparison.size_forecast import size_forecasts
+from aleator.experiment.files import write_json
 from aleator.experiment.protocol import Headline
 from aleator.experiment.report import write_report
 from aleator.experiment.report.curves import learning_curve
@@ -465,6 +466,48 @@ def test_run_has_its_exact_interval_and_says_that_one_seed_is_one_seed(tmp_path)
     assert page.tables["table-results"][1] == ["Accuracy, %", "96.11", "93.56 to 97.86", "96.00", "96.00"]
     assert ["note", HOSTILE] in page.tables["facts"]
     assert set(figures_of(tmp_path / "run")) == {"metric-0-steps", "metric-0-seconds", "metric-1-steps"}
+
+
+def with_exhibits(folder: Path) -> Path:
+    """A run that has two plots and a drawing to show, the drawing one that would like to do harm."""
+    write_run(folder, metric_lines(0.96, 900, np.random.default_rng(0)), 0, 346 / 360)
+    exhibits = [
+        {"heading": "Fields", "description": "a map", "plot": {"data": [{"type": "heatmap", "z": [[0, 1], [2, 3]]}]}},
+        {
+            "heading": HOSTILE,
+            "description": "dots",
+            "plot": {
+                "data": [{"type": "scatter", "mode": "markers", "x": [0, 1], "y": [1, 2], "meta": {"colour": "ink"}}],
+                "layout": {"height": 200},
+            },
+        },
+        {
+            "heading": "Drawing",
+            "description": HOSTILE,
+            "svg": '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>alert(2)</script></svg>',
+        },
+    ]
+    write_json(folder / "exhibits.json", {"exhibits": exhibits})
+    return folder
+
+
+def test_run_shows_what_its_task_has_to_show(tmp_path):
+    folder = with_exhibits(tmp_path / "run")
+    text, figures = page_of(folder).text, figures_of(folder)
+    assert figures["exhibit-0"]["data"][0]["z"] == [[0, 1], [2, 3]]
+    assert figures["exhibit-0"]["data"][0]["meta"] == {"colour": 0}
+    assert figures["exhibit-1"]["layout"]["height"] == 200
+    assert "What was learned" in text
+    html = (folder / "report.html").read_text()
+    assert "alert(2)" not in html  # the drawing is an image, in which no script runs
+    assert html.count('src="data:image/svg+xml;base64,') == 1
+
+
+def test_damaged_exhibits_are_refused_by_name(tmp_path):
+    folder = with_exhibits(tmp_path / "run")
+    write_json(folder / "exhibits.json", {"exhibits": [{"heading": "no description"}]})
+    with pytest.raises(ValueError, match=r"exhibits\.json does not hold exhibits"):
+        write_report(folder)
 
 
 def test_run_that_has_not_finished_has_a_report(tmp_path):

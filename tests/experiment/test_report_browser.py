@@ -11,7 +11,7 @@ import pytest
 
 from aleator.experiment.report import write_report
 from tests.experiment.fake_comparison import HOSTILE, metric_lines, write_comparison, write_run
-from tests.experiment.test_report import with_forecasts
+from tests.experiment.test_report import with_exhibits, with_forecasts
 
 FLAGS = (
     "--headless=new",
@@ -233,6 +233,17 @@ def test_forecasts_are_drawn_and_hidden_with_their_variant(browser, tmp_path):
     browser.until(f"{drawn} === 1")
     assert browser("document.documentElement.scrollWidth") == 390
     assert browser.console() == []
+
+
+def test_exhibits_of_a_run_are_drawn_in_both_themes(browser, tmp_path):
+    folder = with_exhibits(tmp_path / "run")
+    for theme in ("light", "dark"):
+        browser.theme(theme)
+        browser.open(write_report(folder))
+        assert browser.console() == []
+        assert browser("document.querySelectorAll('[data-figure=exhibit-0] .heatmaplayer image').length") == 1
+        assert browser("document.querySelector('.drawing img').naturalWidth") == 9
+    browser.theme("light")
 
 
 def test_page_of_a_run_is_drawn_too(browser, tmp_path):

@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING
 
 from aleator.experiment.options import RunOptions
-from aleator.experiment.protocol import Budget, Direction, Headline, Precision, Recipe, Split, StepResult, Task
+from aleator.experiment.protocol import Budget, Direction, Exhibit, Headline, Precision, Recipe, Split, StepResult, Task
 from aleator.experiment.signals import Interrupted
 from aleator.later import later
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Budget",
     "Direction",
+    "Exhibit",
     "GradientStep",
     "Headline",
     "Interrupted",

@@ -238,8 +238,19 @@ class _Run:
             write_json(self.out / "result.json", result)
             if self.options.keep_checkpoints == 0:
                 self.store.remove()
+        self._exhibit()
         self.accelerator.wait_for_everyone()
         return result
+
+    def _exhibit(self) -> None:
+        """Write what the task has to show. Last, since nothing of a run may be lost for a picture."""
+        show = getattr(self.task, "exhibits", None)
+        if show is None:
+            return
+        with self.streams.scope("exhibits", rank=self.rank), torch.no_grad():
+            exhibits = [vars(exhibit) for exhibit in show()]
+        if self.main:
+            write_json(self.out / "exhibits.json", {"exhibits": exhibits})
 
     # --- its parts -------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ plotly reads a subset of HTML in labels.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -258,6 +258,16 @@ def sizes_figure(comparison: Comparison, look: dict[str, Look], metric: str) -> 
             "yaxis": yaxis,
         },
     }
+
+
+def exhibit_figure(plot: Mapping[str, Any]) -> Figure:
+    """Complete a plot that a task has to show: what the page's script expects, where the task left it out."""
+    data = [{**trace, "meta": {"colour": 0, **trace.get("meta", {})}} for trace in plot["data"]]
+    layout: dict[str, Any] = {"height": 380, "margin": {"l": 10, "r": 12, "t": 12, "b": 44}, "xaxis": {}, "yaxis": {}}
+    layout |= plot.get("layout", {})
+    for name in [name for name in layout if name.startswith(("xaxis", "yaxis"))]:
+        layout[name] = {"automargin": True, **layout[name]}
+    return {"data": data, "layout": layout}
 
 
 def _trend_traces(found: SizeForecast, style: Look, metric: str) -> list[dict[str, Any]]:

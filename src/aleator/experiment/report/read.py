@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aleator.experiment.files import read_json
-from aleator.experiment.protocol import Headline
+from aleator.experiment.protocol import Exhibit, Headline
 from aleator.experiment.tracking import read_metrics
 
 Interval = tuple[float, float]
@@ -199,6 +199,7 @@ class SingleRun:
     config: dict[str, Any]
     result: dict[str, Any] | None
     log: list[LogLine]
+    exhibits: list[Exhibit]
 
 
 def read_comparison(folder: Path) -> Comparison:
@@ -229,7 +230,16 @@ def read_run(folder: Path) -> SingleRun:
         raise ValueError(
             f"{folder / 'result.json'} is not the result of a run: headline, test or validation is missing"
         )
-    return SingleRun(config, result, read_log(folder))
+    return SingleRun(config, result, read_log(folder), _exhibits(folder / "exhibits.json"))
+
+
+def _exhibits(path: Path) -> list[Exhibit]:
+    if not path.is_file():
+        return []
+    try:
+        return [Exhibit(**entry) for entry in read_json(path)["exhibits"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not hold exhibits that this library wrote: {error!r}") from error
 
 
 def read_log(folder: Path) -> list[LogLine]:

@@ -21,6 +21,7 @@
       trace.showlegend = false;
       trace.line = { ...trace.line, color: own };
       trace.marker = { ...trace.marker, color: trace.meta.role === "seed" ? faded(own, 0.75) : own };
+      if (trace.type === "heatmap") Object.assign(trace, { colorscale: [[0, colour("paper")], [1, own]], showscale: false });
       if (trace.meta.role === "band") trace.fillcolor = faded(own, 0.16);
       for (const bar of ["error_x", "error_y"]) if (trace[bar]) trace[bar].color = own;
     }
@@ -30,7 +31,7 @@
     layout.hoverlabel = { bgcolor: paper, bordercolor: colour("rule"), font: { color: ink } };
     layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: quiet, activecolor: ink };
     if (touch) layout.dragmode = false;
-    for (const name of ["xaxis", "yaxis"]) {
+    for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) {
       const axis = layout[name];
       Object.assign(axis, { gridcolor: colour("grid"), linecolor: colour("rule"), zeroline: false, tickfont: { color: quiet } });
       if (axis.title) axis.title.font = { size: 12, color: quiet };

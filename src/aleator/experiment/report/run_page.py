@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shlex
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ def run_page(run: SingleRun) -> dict[str, Any]:
         "finished": result is not None,
         "facts": _facts(result) if result is not None else [],
         "results": _results(result) if result is not None else None,
-        **_plots(run),
+        **_shown(run),
         "options": [(name, text(value)) for name, value in (config.get("options") or {}).items()],
         "command": shlex.join(config.get("command") or []),
         "environment": flat({name: config[name] for name in circumstances if name in config}),
@@ -85,6 +86,20 @@ def _results(result: dict[str, Any]) -> dict[str, Any]:
         cells += [words.measured(name, top.get(name))] if top else []
         rows.append({"label": words.axis(name, ""), "cells": cells})
     return {"head": head, "rows": rows}
+
+
+def _shown(run: SingleRun) -> dict[str, Any]:
+    """The curves, and what the task itself has to show, with all figures that they need."""
+    page = _plots(run)
+    exhibits = []
+    for number, exhibit in enumerate(run.exhibits):
+        shown = {"id": f"exhibit-{number}", "heading": exhibit.heading, "description": exhibit.description}
+        if exhibit.plot is not None:
+            page["figures"][shown["id"]] = figures.exhibit_figure(exhibit.plot)
+        if exhibit.svg is not None:
+            shown["image"] = "data:image/svg+xml;base64," + base64.b64encode(exhibit.svg.encode()).decode()
+        exhibits.append(shown)
+    return page | {"exhibits": exhibits}
 
 
 def _plots(run: SingleRun) -> dict[str, Any]:
