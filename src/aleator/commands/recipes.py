@@ -25,7 +25,10 @@ def recipe_word(verb: str, args: Sequence[str]) -> tuple[str, list[str]] | None:
         return args[0], list(args[1:])
     if "--help" in args or "-h" in args:
         listed = {name: summary(name) for name in registry.names()}
-        description = f"{verb.capitalize()} RECIPE: one of these, or a class of your own as path/to/file.py:Class."
+        description = (
+            f"{verb.capitalize()} RECIPE: one of these, or a class of your own as path/to/file.py:Class. "
+            f"`aleator {verb} RECIPE --help` shows all options, those of the recipe and those of every {verb}."
+        )
         flags.write_help(listed, prog=f"aleator {verb}", description=description)
         return None
     known = ", ".join(registry.names())
