@@ -12,7 +12,7 @@ boundaries are drawn, every evaluation draws them from the same numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,12 +24,15 @@ from torch import Tensor
 from aleator.data import ParallelCorpus, TextCorpus, load, read_texts
 from aleator.data.mixture_schedules import TemperatureSchedule
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
+from aleator.experiment.model_state import unwrapped
+from aleator.language import LanguageModel
 from aleator.language.fairness import spread_and_variation
 from aleator.losses import scalarized_loss
 from aleator.random import Streams
 from aleator.recipes.language_models import weight_norms
 from aleator.recipes.mixtures import drawn_from, make_mixture
-from aleator.recipes.tokenizations import Reading, Segments, Tokens, make_reader
+from aleator.recipes.reader_lm import ReaderLM
+from aleator.recipes.tokenizations import Reading, Segments, make_reader
 from aleator.recipes.training import GradientTask, make_optimizer, make_schedule, placed
 from aleator.recipes.windows import TrainingWindows, Windows
 
@@ -87,7 +90,7 @@ class LanguageTask(GradientTask):
         # What parallel text costs: the bytes of the whole held-out parts, or their tokens.
         self.parts = {"validation": {}, "test": {}}
         if len(self.names) > 1 and (isinstance(corpus, ParallelCorpus) or corpus.name == "udhr2"):
-            cost = self.reader.count if isinstance(self.reader, Tokens) else len
+            cost = len if isinstance(self.reader, Segments) else self.reader.count
             self.parts["validation"] = {d.name: cost(d.validation) for d in corpus.domains}
             self.parts["test"] = {d.name: cost(d.test) for d in corpus.domains}
         self.noise = streams.generator("boundaries", device=device)
@@ -182,6 +185,20 @@ class LanguageTask(GradientTask):
         metrics |= self._segments(split, sums)
         metrics["weight_norm"], metrics["spectral_norm"] = weight_norms(self.model)
         return metrics
+
+    def language_model(self) -> LanguageModel:
+        """Return the model as one that can be asked what a text costs."""
+        network = unwrapped(self.model)
+        if isinstance(self.reader, Segments):
+            assert isinstance(network, LanguageModel)
+            return network
+        return ReaderLM(self.reader, network)
+
+    def label(self, name: str, lines: Sequence[str]) -> str:
+        """Return the name by which the model knows the script of a language, from its name or its text."""
+        if not isinstance(self.reader, Segments):
+            return name
+        return self.reader.label(name, torch.tensor(list("\n".join(lines).encode()), dtype=torch.uint8))
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer, schedule, and the positions in the data and the mixture."""
