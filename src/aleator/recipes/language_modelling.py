@@ -25,7 +25,7 @@ from aleator.data import ParallelCorpus, TextCorpus, load, read_texts
 from aleator.data.mixture_schedules import TemperatureSchedule
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.experiment.model_state import unwrapped
-from aleator.language import LanguageModel
+from aleator.language import CollapseMonitor, LanguageModel
 from aleator.language.fairness import spread_and_variation
 from aleator.losses import scalarized_loss
 from aleator.random import Streams
@@ -94,6 +94,8 @@ class LanguageTask(GradientTask):
             self.parts["validation"] = {d.name: cost(d.validation) for d in corpus.domains}
             self.parts["test"] = {d.name: cost(d.test) for d in corpus.domains}
         self.noise = streams.generator("boundaries", device=device)
+        # What it warns of depends on nothing and nothing on it, so it is no part of the state.
+        self.collapse = CollapseMonitor()
         self.evaluation_key = streams.key("boundaries of an evaluation")
         self.model = placed(self.reader.network.to(self.dtype), options, accelerator)
         self.optimizer = make_optimizer(self.model, options, options.steps)
@@ -117,13 +119,14 @@ class LanguageTask(GradientTask):
         noise = self._noise(self.noise, self.options.batch_size)
         pieces = min(self.options.accumulate, len(batch.bytes))
         penalties: list[Tensor] = []
+        drawn: list[dict[str, Tensor]] = []
         # Quotas come in the order of the domains, so pieces are taken in turns: each holds something of all.
         cut = [
             (batch.bytes[i::pieces], batch.domains[i::pieces], None if noise is None else noise[i::pieces])
             for i in range(pieces)
         ]
         report = self.gradient_step(
-            [(len(piece[1]), partial(self._loss, *piece, weights, shares, penalties)) for piece in cut],
+            [(len(piece[1]), partial(self._loss, *piece, weights, shares, penalties, drawn)) for piece in cut],
             total=self.options.batch_size,
         )
         metrics = {"loss": report.loss, "lr": lr}
@@ -132,6 +135,10 @@ class LanguageTask(GradientTask):
             # As the loss, this process's part of a mean over processes.
             own = torch.stack(penalties).sum() * (self.accelerator.num_processes / self.options.batch_size)
             metrics["boundary_loss"], nats = own, report.loss - own
+        occurring = {name for rates in drawn for name in rates}
+        self.collapse.update(
+            {name: torch.stack([rates[name] for rates in drawn if name in rates]).mean() for name in sorted(occurring)}
+        )
         if weights is None:
             metrics["bits_per_byte"] = nats / math.log(2)
         if len(self.names) > 1 and isinstance(schedule := self.mixture.schedule, TemperatureSchedule):
@@ -264,8 +271,9 @@ class LanguageTask(GradientTask):
         weights: Float[Tensor, " domains"] | None,
         shares: Float[Tensor, " domains"] | None,
         heard: list[Tensor],
+        drawn: list[dict[str, Tensor]],
     ) -> Tensor:
-        """Return the loss of a piece, and add the sum of its boundary losses to those that were heard."""
+        """Return the loss of a piece; add the sum of its boundary losses and the boundary rates to the lists."""
         nats, boundaries, _ = self._read(windows, domains, noise)
         loss = nats.mean() if weights is None else scalarized_loss(nats.mean(1), domains, weights)
         if shares is None:
@@ -274,6 +282,7 @@ class LanguageTask(GradientTask):
         assert boundaries is not None
         penalties = shares[domains] * self.reader.boundary_losses(boundaries, domains)
         heard.append(penalties.detach().sum())
+        drawn.append(self.reader.rates_drawn(boundaries.detach(), domains))
         return loss + penalties.mean()
 
     def _read(

@@ -175,6 +175,14 @@ class Segments:
             return self.labels[name]
         return "shared" if self.groups == ("shared",) else script_of(text) or name
 
+    def rates_drawn(
+        self, boundaries: Float[Tensor, "batch length"], domains: Int64[Tensor, " batch"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Return the boundaries per byte of each group in the batch."""
+        groups = self.group_of[domains.cpu()]
+        of_rows = boundaries.mean(1)
+        return {self.groups[g]: of_rows[(groups == g).to(of_rows.device)].mean() for g in set(groups.tolist())}
+
     def members(self, domains: Int64[Tensor, " batch"]) -> Int64[Tensor, " groups"]:
         """Return how many rows each group has."""
         return self.group_of.to(domains.device)[domains].bincount(minlength=len(self.groups))
