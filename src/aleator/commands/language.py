@@ -97,10 +97,11 @@ def _loaded(folder: Path) -> tuple[LanguageModel, int, Callable[[str, Sequence[s
     if not (folder / "metrics.jsonl").is_file():  # which every run has, and no saved model
         return load_model(folder), 512, lambda language, _: language
     run = load_run(folder)
-    if not hasattr(run.task, "language_model"):
+    task: Any = run.task
+    if not hasattr(task, "language_model"):
         raise ValueError(f"MODEL must be a run of the recipe language, got one of {run.config['recipe']} in {folder}")
     # A window of the run is a byte that is given and those of the context, which are predicted.
-    return run.task.language_model(), run.recipe.context + 1, run.task.label
+    return task.language_model(), run.recipe.context + 1, task.label
 
 
 def _named(files: Sequence[str]) -> dict[str, tuple[str, Path]]:

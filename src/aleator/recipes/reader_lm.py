@@ -43,7 +43,7 @@ class ReaderLM(LanguageModel, saved=False):
         segments = torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
         nats = segments.clone()
         # Tokens are made of whole rows, so those of one length are read together and none is padded.
-        for length in lengths.unique().tolist():
+        for length in set(lengths.tolist()):
             rows = (lengths == length).nonzero()[:, 0]
             windows = ids[rows, :length] - FIRST_BYTE
             counts = [self.reader.count(window) for window in windows.to("cpu", torch.uint8)]
