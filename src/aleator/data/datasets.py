@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, overload
 
 from aleator.data.catalog import lookup
+from aleator.data.entries import DatasetInfo, Kind
 from aleator.data.files import checked_files
 from aleator.data.graphs import GraphSet, graph_set
 from aleator.data.images import LabelledImages, labelled_images
@@ -70,7 +73,7 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
     if info.mirror_lacks and set(paths) == {file.name for file in info.mirror_files}:
         notes = (*notes, f"This is part of the set: {info.mirror_lacks}.")
         _LOG.warning("%s: %s", info.name, info.mirror_lacks)
-    readers = {
+    readers: dict[Kind, Callable[[DatasetInfo, dict[str, Path], tuple[str, ...]], Dataset]] = {
         "images": labelled_images,
         "text": text_corpus,
         "treebank": treebank,

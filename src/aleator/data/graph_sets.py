@@ -17,9 +17,7 @@ _IDP = (
 _SPLIT = "The first fifth of the graphs is the test set, the rest trains, as published."
 
 
-def _graphs(
-    name: str, title: str, note: str, published: tuple[str, int], mirrored: tuple[str, int]
-) -> DatasetInfo:
+def _graphs(name: str, title: str, note: str, published: tuple[str, int], mirrored: tuple[str, int]) -> DatasetInfo:
     """Return the entry of a set that is published as one pickle of networkx graphs."""
     file = name.replace("-", "_")
     return DatasetInfo(
@@ -77,9 +75,7 @@ ENZYMES = DatasetInfo(
     licence="none stated",
     terms="not stated",
     mirror_files=(
-        RemoteFile(
-            "enzymes.json.gz", (), "552affa4b5caec1bb6be4b14ae5fef39e502548a5db5dc1e89c841658ef5f139", 52_227
-        ),
+        RemoteFile("enzymes.json.gz", (), "552affa4b5caec1bb6be4b14ae5fef39e502548a5db5dc1e89c841658ef5f139", 52_227),
     ),
     mirror_folder="graphs",
     notes=(
@@ -112,7 +108,7 @@ QM9 = DatasetInfo(
         ),
     ),
     mirror_folder="molecules",
-    mirror_lacks="a shuffled part, 119,399 of QM9's 133,885 molecules, without their properties; as is the file upstream",
+    mirror_lacks="a shuffled part, 119,399 of QM9's 133,885 molecules, without properties; as is the file upstream",
     notes=(
         "The split is ours: one permutation that never changes, of which the last tenth is the test set. The published "
         "list of test molecules counts lines of another file.",

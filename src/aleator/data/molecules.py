@@ -52,6 +52,7 @@ def molecule_set(info: DatasetInfo, paths: dict[str, Path], notes: tuple[str, ..
     if len(parts) == 1:
         (smiles,) = parts
         order = fixed_order(len(smiles), "aleator.data", info.name, "split")
-        train = len(smiles) - len(smiles) // 10
-        parts = [tuple(smiles[i] for i in half) for half in (order[:train], order[train:])]
-    return MoleculeSet(info.name, *parts, facts.elements, facts.max_atoms, notes)
+        first_test = len(smiles) - len(smiles) // 10
+        parts = [tuple(smiles[i] for i in part) for part in (order[:first_test], order[first_test:])]
+    train, test = parts
+    return MoleculeSet(info.name, train, test, facts.elements, facts.max_atoms, notes)
