@@ -77,8 +77,8 @@ def encode_smiles(
         max_atoms: N, the width of the arrays, positive.
 
     Returns:
-        The arrays of the molecules that are in order, and, for every other line, its position and the reason: RDKit cannot
-        read it, it has another element, more atoms, none, or bonds of another kind. They never end the run.
+        The arrays of the molecules that are in order, and, for every other line, its position and the reason: RDKit
+        cannot read it, it has another element, more atoms, none, or bonds of another kind. It never ends the run.
 
     Raises:
         ModuleNotFoundError: if RDKit is not installed.
