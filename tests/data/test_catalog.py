@@ -21,8 +21,9 @@ def test_every_entry_of_the_catalogue_is_complete(info):
 
 
 @pytest.mark.parametrize("info", CATALOG.values(), ids=CATALOG)
-def test_only_images_have_the_facts_of_images(info):
+def test_only_a_kind_of_data_has_its_facts(info):
     assert (info.images is not None) == (info.kind == "images")
+    assert (info.molecules is not None) == (info.kind == "molecules")
     if info.images is not None:
         assert len(info.images.mean) == len(info.images.std)
 

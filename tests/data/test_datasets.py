@@ -8,14 +8,23 @@ import pytest
 from aleator.data.catalog import CATALOG, lookup
 from aleator.data.datasets import load
 from aleator.data.entries import RemoteFile
+from aleator.data.graphs import GraphSet
 from aleator.data.images import LabelledImages
+from aleator.data.molecules import MoleculeSet
 from aleator.data.texts import ParallelCorpus, TextCorpus
 from aleator.data.treebanks import Treebank
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("digits", LabelledImages), ("udhr2", TextCorpus), ("tico19", ParallelCorpus), ("ud-galician-treegal", Treebank)],
+    [
+        ("digits", LabelledImages),
+        ("udhr2", TextCorpus),
+        ("tico19", ParallelCorpus),
+        ("ud-galician-treegal", Treebank),
+        ("ego-small", GraphSet),
+        ("zinc250k", MoleculeSet),
+    ],
 )
 def test_a_name_gives_its_kind_of_data(mirror, name, kind):
     data = load(name)

@@ -218,5 +218,15 @@ def test_whole_published_form_wins_over_the_mirrors(server, tmp_path):
     assert files_at(info, tmp_path) == info.files
 
 
+def test_mirror_may_hold_its_form_in_a_folder_of_another_name(tmp_path):
+    info = lookup("grid")
+    assert files_at(info, tmp_path) == info.files
+    path = tmp_path / "graphs" / "grid.json.gz"
+    path.parent.mkdir()
+    path.touch()
+    assert files_at(info, tmp_path) == info.mirror_files
+    assert [(status.file, status.status) for status in verify("grid", tmp_path)] == [(path, "altered")]
+
+
 def test_shared_mirror_is_whole(data_root):
     assert {status.status for status in verify(root=data_root)} == {"ok"}

@@ -101,7 +101,7 @@ def _presence(info: DatasetInfo, root: Path) -> str:
     from aleator.data.files import files_at
 
     files = files_at(info, root)
-    present = sum((root / info.name / file.name).is_file() for file in files)
+    present = sum(info.path(file, root).is_file() for file in files)
     if not files:
         return "embedded"
     if present < len(files):

@@ -1,20 +1,21 @@
 """Which examples a step sees, how many, and where they come from.
 
 `RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; `DomainMixture` says in
-what proportion domains are shown and `MixtureSampler` draws from them. ``load`` knows images, texts and treebanks by
-name, `read_texts` takes a user's own files, and `InMemoryLoader` hands out batches.
+what proportion domains are shown and `MixtureSampler` draws from them. ``load`` knows images, texts, treebanks,
+graphs and molecules by name, `read_texts` takes a user's own files, and `InMemoryLoader` hands out batches.
 """
 
 from typing import TYPE_CHECKING
 
 from aleator.data.catalog import CATALOG, lookup
-from aleator.data.entries import DatasetInfo, ImageFacts, RemoteFile
+from aleator.data.entries import DatasetInfo, ImageFacts, MoleculeFacts, RemoteFile
 from aleator.data.files import FileStatus, fetch, verify
 from aleator.later import later
 
 if TYPE_CHECKING:
     from aleator.data.budget import BudgetPlan
     from aleator.data.datasets import load
+    from aleator.data.graphs import Graph, GraphSet
     from aleator.data.images import Examples, LabelledImages
     from aleator.data.in_memory import InMemoryLoader
     from aleator.data.mixture import DomainMixture
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         TemperatureSteps,
         Unimax,
     )
+    from aleator.data.molecules import MoleculeSet
     from aleator.data.repeated_random import RepeatedRandomSampler
     from aleator.data.temperature import scalarization_weights, temperature_probabilities, variance_factor
     from aleator.data.texts import ParallelCorpus, TextCorpus, TextDomain, read_texts
@@ -43,11 +45,15 @@ __all__ = [
     "DomainMixture",
     "Examples",
     "FileStatus",
+    "Graph",
+    "GraphSet",
     "ImageFacts",
     "InMemoryLoader",
     "LabelledImages",
     "MixtureSampler",
     "MixtureSchedule",
+    "MoleculeFacts",
+    "MoleculeSet",
     "OrderMatters",
     "ParallelCorpus",
     "RemoteFile",
@@ -78,10 +84,13 @@ __getattr__ = later(
         "Cooldown": "mixture_schedules",
         "DomainMixture": "mixture",
         "Examples": "images",
+        "Graph": "graphs",
+        "GraphSet": "graphs",
         "InMemoryLoader": "in_memory",
         "LabelledImages": "images",
         "MixtureSampler": "mixture_sampler",
         "MixtureSchedule": "mixture_schedules",
+        "MoleculeSet": "molecules",
         "OrderMatters": "mixture_schedules",
         "ParallelCorpus": "texts",
         "RepeatedRandomSampler": "repeated_random",

@@ -1,9 +1,10 @@
 """The data sets that `load`, `fetch` and `verify` know by name.
 
-To add a data set: an entry in `aleator.data.image_sets` or `aleator.data.text_sets`, and its name here. A new file
-format is a new value of ``entries.Reader`` and a reader in ``images._READERS`` or ``text_readers._READERS``. To add
-another kind of data (graphs): a new value of ``entries.Kind``, a module beside `aleator.data.texts` for its dataclass,
-and its line in ``datasets.load``. This module imports nothing heavy, so that data sets can be listed without torch.
+To add a data set: an entry in `aleator.data.image_sets`, `aleator.data.text_sets` or `aleator.data.graph_sets`, and its
+name here. A new file format is a new value of ``entries.Reader`` and a reader in ``images._READERS``,
+``text_readers._READERS`` or beside its kind of data. To add another kind of data: a new value of ``entries.Kind``, a
+module beside `aleator.data.texts` for its dataclass, and its line in ``datasets.load``. This module imports nothing
+heavy, so that data sets can be listed without torch.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import difflib
 
 from aleator.data.entries import DatasetInfo
+from aleator.data.graph_sets import COMMUNITY_SMALL, EGO_SMALL, ENZYMES, GRID, QM9, ZINC250K
 from aleator.data.image_sets import CIFAR10, DIGITS, FASHION_MNIST, MNIST
 from aleator.data.text_sets import TICO19, TINY_SHAKESPEARE, UD_ENGLISH_EWT, UD_GALICIAN_TREEGAL, UDHR2, WIKITEXT2
 
@@ -20,6 +22,7 @@ CATALOG: dict[str, DatasetInfo] = {
         *(DIGITS, MNIST, FASHION_MNIST, CIFAR10),
         *(TINY_SHAKESPEARE, WIKITEXT2, UDHR2, TICO19),
         *(UD_ENGLISH_EWT, UD_GALICIAN_TREEGAL),
+        *(COMMUNITY_SMALL, EGO_SMALL, ENZYMES, GRID, QM9, ZINC250K),
     )
 }
 

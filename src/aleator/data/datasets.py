@@ -1,4 +1,4 @@
-"""Data sets by name: ``load("mnist")`` gives images, ``load("udhr2")`` texts, ``load("ud-english-ewt")`` a treebank.
+"""Data sets by name: ``load("mnist")`` gives images, ``load("udhr2")`` texts, ``load("grid")`` graphs.
 
 Every file's SHA-256 is checked at each load, before it is parsed.
 """
@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, overload
 
 from aleator.data.catalog import lookup
+from aleator.data.entries import DatasetInfo, Kind
 from aleator.data.files import checked_files
+from aleator.data.graphs import GraphSet, graph_set
 from aleator.data.images import LabelledImages, labelled_images
+from aleator.data.molecules import MoleculeSet, molecule_set
 from aleator.data.text_readers import text_corpus
 from aleator.data.texts import ParallelCorpus, TextCorpus
 from aleator.data.treebanks import Treebank, treebank
 
 _LOG = logging.getLogger("aleator.data")
+
+Dataset = LabelledImages | TextCorpus | Treebank | GraphSet | MoleculeSet
 
 
 @overload
@@ -34,8 +41,14 @@ def load(
     name: Literal["ud-english-ewt", "ud-galician-treegal"], root: str | os.PathLike[str] | None = None
 ) -> Treebank: ...
 @overload
-def load(name: str, root: str | os.PathLike[str] | None = None) -> LabelledImages | TextCorpus | Treebank: ...
-def load(name: str, root: str | os.PathLike[str] | None = None) -> LabelledImages | TextCorpus | Treebank:
+def load(
+    name: Literal["community-small", "ego-small", "enzymes", "grid"], root: str | os.PathLike[str] | None = None
+) -> GraphSet: ...
+@overload
+def load(name: Literal["qm9", "zinc250k"], root: str | os.PathLike[str] | None = None) -> MoleculeSet: ...
+@overload
+def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset: ...
+def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
     """Load a data set by name.
 
     Args:
@@ -47,7 +60,8 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> LabelledImage
 
     Returns:
         The data set in memory, by the kind of its entry: `LabelledImages`, `TextCorpus` (for ``"tico19"`` a
-        `ParallelCorpus`) or `Treebank`. `Treebank.corpus` gives the treebank's running text as a `TextCorpus`.
+        `ParallelCorpus`), `Treebank`, `GraphSet` or `MoleculeSet`. `Treebank.corpus` gives the treebank's running text
+        as a `TextCorpus`.
 
     Raises:
         ValueError: if no data set has this name, or a file is truncated, altered or not of its format.
@@ -59,6 +73,11 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> LabelledImage
     if info.mirror_lacks and set(paths) == {file.name for file in info.mirror_files}:
         notes = (*notes, f"This is part of the set: {info.mirror_lacks}.")
         _LOG.warning("%s: %s", info.name, info.mirror_lacks)
-    if info.kind == "images":
-        return labelled_images(info, paths, notes)
-    return text_corpus(info, paths, notes) if info.kind == "text" else treebank(info, paths, notes)
+    readers: dict[Kind, Callable[[DatasetInfo, dict[str, Path], tuple[str, ...]], Dataset]] = {
+        "images": labelled_images,
+        "text": text_corpus,
+        "treebank": treebank,
+        "graphs": graph_set,
+        "molecules": molecule_set,
+    }
+    return readers[info.kind](info, paths, notes)

@@ -8,10 +8,13 @@ local mirror may hold a set in another form, with checksums of its own; what tha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-Kind = Literal["images", "text", "treebank"]
-Reader = Literal["digits", "idx", "cifar", "shakespeare", "wikitext", "udhr", "tico", "conllu"]
+Kind = Literal["images", "text", "treebank", "graphs", "molecules"]
+Reader = Literal[
+    "digits", "idx", "cifar", "shakespeare", "wikitext", "udhr", "tico", "conllu", "networkx", "tu", "smiles"
+]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,19 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
+class MoleculeFacts:
+    """What is known about a set of molecules.
+
+    Attributes:
+        elements: the chemical elements of the heavy atoms.
+        max_atoms: the largest number of heavy atoms.
+    """
+
+    elements: tuple[str, ...]
+    max_atoms: int
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     """One data set.
 
@@ -62,7 +78,9 @@ class DatasetInfo:
         licence: the licence as the authors state it.
         terms: ``"open"`` or ``"not stated"``.
         images: what is known of a set of images; None for other kinds.
+        molecules: what is known of a set of molecules; None for other kinds.
         mirror_files: the form in which a local mirror may hold the set instead.
+        mirror_folder: the folder of that form under a data root; empty for ``name``.
         mirror_lacks: what that form leaves out; empty when it is whole.
         notes: what a user should know, one sentence each.
     """
@@ -75,7 +93,9 @@ class DatasetInfo:
     licence: str
     terms: Literal["open", "not stated"]
     images: ImageFacts | None = None
+    molecules: MoleculeFacts | None = None
     mirror_files: tuple[RemoteFile, ...] = ()
+    mirror_folder: str = ""
     mirror_lacks: str = ""
     notes: tuple[str, ...] = ()
 
@@ -83,3 +103,8 @@ class DatasetInfo:
     def size(self) -> int:
         """Bytes to download; 0 for a set that comes with a dependency."""
         return sum(file.size for file in self.files)
+
+    def path(self, file: RemoteFile, root: Path) -> Path:
+        """Return where a file of the set lies under a data root."""
+        in_mirror = self.mirror_folder and file in self.mirror_files
+        return root / (self.mirror_folder if in_mirror else self.name) / file.name

@@ -82,9 +82,8 @@ def files_at(info: DatasetInfo, root: Path) -> tuple[RemoteFile, ...]:
 
     The published form wins when both are whole; a form of which some files are there wins over one of which none is.
     """
-    folder = root / info.name
     forms = [form for form in (info.files, info.mirror_files) if form]
-    count = [sum((folder / file.name).is_file() for file in form) for form in forms]
+    count = [sum(info.path(file, root).is_file() for file in form) for form in forms]
     for form, present in zip(forms, count, strict=True):
         if present == len(form):
             return form
@@ -150,11 +149,10 @@ def checked_files(info: DatasetInfo, root: str | os.PathLike[str] | None = None)
         FileNotFoundError: if the folder or one of the files is not there and could not be downloaded.
     """
     base = existing_root(root)
-    folder = base.path / info.name
     files = files_at(info, base.path)
-    absent = [folder / file.name for file in files if not (folder / file.name).is_file()]
+    absent = [path for file in files if not (path := info.path(file, base.path)).is_file()]
     if absent and base.is_cache:
-        _LOG.info("%s: downloading %.1f MB to %s", info.name, info.size / 1e6, folder)
+        _LOG.info("%s: downloading %.1f MB to %s", info.name, info.size / 1e6, base.path / info.name)
         try:
             fetch(info.name, base.path)
         except ConnectionError as error:
@@ -167,11 +165,11 @@ def checked_files(info: DatasetInfo, root: str | os.PathLike[str] | None = None)
         raise FileNotFoundError(
             f"{absent[0]} does not exist; 'aleator data fetch {info.name} --root {base.path}' downloads it there"
         )
-    for file in files:
-        path = folder / file.name
+    paths = {file.name: info.path(file, base.path) for file in files}
+    for file, path in zip(files, paths.values(), strict=True):
         if (found := sha256(path)) != file.sha256:
             raise ValueError(f"{path} is truncated or altered: expected SHA-256 {file.sha256}, found {found}")
-    return {file.name: folder / file.name for file in files}
+    return paths
 
 
 def verify(name: str | None = None, root: str | os.PathLike[str] | None = None) -> list[FileStatus]:
@@ -183,7 +181,7 @@ def verify(name: str | None = None, root: str | os.PathLike[str] | None = None) 
     """
     infos = list(CATALOG.values()) if name is None else [lookup(name)]
     path = existing_root(root).path
-    return [_status(info, file, path / info.name / file.name) for info in infos for file in files_at(info, path)]
+    return [_status(info, file, info.path(file, path)) for info in infos for file in files_at(info, path)]
 
 
 def _status(info: DatasetInfo, file: RemoteFile, path: Path) -> FileStatus:

@@ -1,0 +1,30 @@
+"""RDKit, imported when a molecule is first read: the one place that says what to install."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import AbstractContextManager
+from typing import Any
+
+
+@functools.cache
+def chem() -> Any:
+    """Return ``rdkit.Chem``.
+
+    Raises:
+        ModuleNotFoundError: if RDKit is not installed; the message names the extra.
+    """
+    try:
+        from rdkit import Chem
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("molecules need RDKit: pip install 'aleator[graphs]'", name=error.name) from None
+    return Chem
+
+
+def silence() -> AbstractContextManager[Any]:
+    """Return a context in which RDKit does not print what is wrong with each molecule: our answers say it."""
+    chem()
+    from rdkit import rdBase
+
+    silent: AbstractContextManager[Any] = rdBase.BlockLogs()
+    return silent
