@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aleator.sde import SDE, Constrain, Noise, Score, gaussian_noise
+from aleator.sde import SDE, Constrain, Noise, Score, gaussian_noise, over_trailing
 
 
 def denoising_score_matching(
@@ -67,13 +67,12 @@ def denoising_score_matching(
     elif t.shape != (batch,):
         raise ValueError(f"t must have shape ({batch},), one time for each item, got {tuple(t.shape)}")
     project = constrain if constrain is not None else _as_it_is
-    if callable(noise):
-        z = tuple(noise(x, i, _given(generator, "noise")) for i, x in enumerate(clean))
-    else:
-        z = tuple(noise)
+    z = tuple(noise(x, i, _given(generator, "noise")) for i, x in enumerate(clean)) if callable(noise) else tuple(noise)
     _check_shapes("noise", z, clean)
     z = project(z)
-    marginals = [tuple(_over(value, x) for value in sde.marginal(t)) for sde, x in zip(sdes, clean, strict=True)]
+    marginals = [
+        tuple(over_trailing(value, x) for value in sde.marginal(t)) for sde, x in zip(sdes, clean, strict=True)
+    ]
     noisy = project(tuple(m * x + s * n for (m, s), x, n in zip(marginals, clean, z, strict=True)))
     scores = tuple(score(noisy, t))
     _check_shapes("score", scores, clean)
@@ -88,10 +87,6 @@ def denoising_score_matching(
 
 def _as_it_is(states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return states
-
-
-def _over(values: Tensor, x: Tensor) -> Tensor:
-    return values.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _given(generator: torch.Generator | None, what: str) -> torch.Generator:

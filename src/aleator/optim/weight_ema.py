@@ -22,7 +22,7 @@ def weight_ema(model: nn.Module, decay: float = 0.999) -> AveragedModel:
     """Return a copy of the model whose parameters follow the model's as a running mean with warm-up.
 
     Call ``update_parameters(model)`` after every optimizer step; evaluate and sample with the copy's ``module``, whose
-    buffers are the model's last ones. ``state_dict`` holds the mean and n. The host does not wait for the device.
+    buffers are the model's last ones. ``state_dict`` holds the mean and n.
 
     Args:
         model: stays as it is.
@@ -42,8 +42,7 @@ def weight_ema(model: nn.Module, decay: float = 0.999) -> AveragedModel:
 
     @torch.no_grad()
     def follow(means: ParameterList, weights: ParameterList, n: Tensor | int) -> None:
-        count = torch.as_tensor(n, device=means[0].device)
-        rate = (1 - ((1 + count) / (10 + count)).clamp(max=decay)).to(means[0].dtype)
+        rate = (9 / (10 + torch.as_tensor(n))).clamp(min=1 - decay).to(means[0])  # 1 − (1 + n)/(10 + n) = 9/(10 + n)
         steps = torch._foreach_sub(weights, means)
         torch._foreach_mul_(steps, rate)
         torch._foreach_add_(means, steps)

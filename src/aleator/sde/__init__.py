@@ -4,7 +4,7 @@ from aleator.sde.euler_maruyama import EulerMaruyama
 from aleator.sde.langevin import LangevinCorrector
 from aleator.sde.noise import Generator, Noise, gaussian_noise
 from aleator.sde.predictor_corrector import PredictorCorrector
-from aleator.sde.processes import SDE, VESDE, VPSDE, SubVPSDE
+from aleator.sde.processes import SDE, VESDE, VPSDE, SubVPSDE, over_trailing
 from aleator.sde.reverse_diffusion import ReverseDiffusion
 from aleator.sde.s4 import S4
 from aleator.sde.solve import Constrain, Score, Solution, Solver, States, System, prior_sample, solve
@@ -28,6 +28,7 @@ __all__ = [
     "SubVPSDE",
     "System",
     "gaussian_noise",
+    "over_trailing",
     "prior_sample",
     "solve",
 ]
