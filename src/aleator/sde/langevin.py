@@ -4,7 +4,8 @@
 
 with a signal-to-noise ratio r, a scale c of the noise and the process's damping α. The norms are over an item's whole
 state; as published they are then averaged over the batch, so that items act on each other and a sample depends on the
-batch it was drawn in. ``per_graph`` leaves the average out.
+batch it was drawn in. ``per_graph`` leaves the average out. The step then depends on the state and its noise: for a
+Gaussian in d dimensions many small steps settle at a variance of 1 + 4/d instead of 1.
 
 Y. Song et al., "Score-Based Generative Modeling through Stochastic Differential Equations", ICLR 2021, algorithms 4
 and 5; the scale is the GDSS authors' (arXiv 2202.02514).
