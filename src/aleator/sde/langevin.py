@@ -13,6 +13,7 @@ and 5; the scale is the GDSS authors' (arXiv 2202.02514).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aleator.sde.processes import SDE, over_trailing
-from aleator.sde.solve import States, System, check_not_negative
+from aleator.sde.solve import States, System
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class LangevinCorrector:
     per_graph: bool = False
 
     def __post_init__(self) -> None:
-        check_not_negative(snr=self.snr, scale_eps=self.scale_eps)
+        for name in ("snr", "scale_eps"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must not be negative and must be finite, got {getattr(self, name)}")
         if self.n_steps < 1:
             raise ValueError(f"n_steps must be at least 1, got {self.n_steps}")
 

@@ -13,7 +13,6 @@ Equations", ICML 2022, arXiv 2202.02514, section 3.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -167,14 +166,3 @@ def solve(
     for t in solver.times(states[0]).unbind():
         states, means = solver.step(system, states, t.expand(batch))
     return Solution(means if solver.denoise else states, system.nfe)
-
-
-def check_not_negative(**values: float) -> None:
-    """Refuse the values of a solver's options that are negative or not finite.
-
-    Raises:
-        ValueError: naming the option and the value.
-    """
-    for name, value in values.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must not be negative and must be finite, got {value}")
