@@ -77,19 +77,20 @@ class ClassificationTask(GradientTask):
             self.model, options, schedule_steps, lambda name: options.first_layer_lr_ratio if name in first else 1.0
         )
         self.schedule = make_schedule(self.optimizer, options, schedule_steps)
+        solve = [TrActPreconditioner(self.model).step] if options.first_layer == "tract" else []
         self.gradient_step = GradientStep(
             accelerator,
             self.model,
             self.optimizer,
             schedule=self.schedule,
             max_grad_norm=options.max_grad_norm,
-            before_clip=[TrActPreconditioner(self.model).step] if options.first_layer == "tract" else [],
+            before_clip=solve,
         )
         self.surrogate = None
         if options.surrogate is not None:
             gamma = options.target_step_size or SMOOTH_STEP["cross-entropy"]
             self.surrogate = SurrogateGradientStep(
-                accelerator, self.model, self.optimizer, self.schedule, gamma, options.surrogate
+                accelerator, self.model, self.optimizer, self.schedule, gamma, options.surrogate, before_step=solve
             )
 
     def train_batches(self) -> Iterator[tuple[Tensor, ...]]:
