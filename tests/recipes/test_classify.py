@@ -320,6 +320,7 @@ def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
         ({"validation_size": 5000}, "validation_size must be below the 1437 training examples, got 5000"),
         ({"data": "mnits"}, "mnist"),
         ({"rescale": 4}, "rescale must be 1 with model mlp, got 4"),
+        ({"tract_lam": 0.2}, "tract_lam must be left out with first_layer plain, got 0.2"),
         ({"tract_lam": 0}, "tract_lam must be positive and finite, got 0"),
         ({"first_layer_lr_ratio": 0}, "first_layer_lr_ratio must be positive and finite, got 0"),
         (

@@ -54,6 +54,8 @@ def test_the_schedule_moves_once_a_batch_and_both_counts_are_told(tmp_path):
     assert (found["target_gradient_calls"], found["total_inner_steps"]) == (8, 40)
     rows = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if row["split"] == "train"]
     assert all(row["metrics"]["inner_steps"] == 5 for row in rows)
+    assert [row["metrics"]["target_gradient_calls"] for row in rows] == list(range(1, 9))
+    assert rows[-1]["metrics"]["total_inner_steps"] == 40
     assert rows[-1]["metrics"]["lr"] < rows[0]["metrics"]["lr"]
     assert len(rows) == 8
 

@@ -75,8 +75,9 @@ class Task(Protocol):
     """A training problem ready to run. All processes of a run hold one each.
 
     Attributes that the house reads, where a task has them: ``model`` (saved at the end), ``evaluate_every`` (progress
-    between evaluations) and ``full_size`` (training examples there are without ``train_size``; a comparison of sizes
-    forecasts the headline there).
+    between evaluations), ``full_size`` (training examples there are without ``train_size``; a comparison of sizes
+    forecasts the headline there) and ``totals()`` (numbers by name that are logged with training metrics as they are,
+    such as counts since the beginning, and not as means over steps).
     """
 
     budget: Budget

@@ -126,9 +126,11 @@ class ClassificationTask(GradientTask):
             seen = Examples(*(tensor[:TRAIN_LOSS_SIZE] for tensor in self.train))
             found["train_loss"] = measured(self._scores, seen, self.accelerator)["loss"]
         self.model.train()
-        if self.surrogate is not None:
-            found |= self.surrogate.counts()
-        return found
+        return found | self.totals()
+
+    def totals(self) -> dict[str, float]:
+        """Return the counts of a surrogate, for every line of the log."""
+        return self.surrogate.counts() if self.surrogate is not None else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer, schedule, the position in the data, and the counts of a surrogate."""
