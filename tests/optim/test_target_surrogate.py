@@ -407,12 +407,24 @@ class TestStepSizes:
         gamma = surrogate.step(x, functools.partial(squared, y)).step_size
         assert 0.45 <= gamma <= 0.5
 
+    def test_a_search_in_target_space_stays_within_its_bounds(self):
+        mean = lambda values: float(values.mean())  # noqa: E731
+        z, g = torch.zeros(4, 1), torch.full((4, 1), -2.0)
+
+        def steep(z):  # falls without end: every γ is accepted
+            return float((-10 * z).mean())
+
+        rule = TargetArmijo(1.0, bounds=(0.5, 3.0))
+        assert [rule(z, g, mean, steep) for _ in range(4)] == pytest.approx([1.0, 1.8, 3.0, 3.0])
+        assert TargetArmijo(0.1, bounds=(0.5, 3.0))(z, g, mean, steep) == 0.5
+
     def test_diagonal_adagrad_adds_up_per_example(self):
         metric = DiagonalAdaGrad(4, 1)
         anchor, grad = torch.zeros(2, 1, dtype=torch.float64), torch.tensor([[3.0], [0.0]], dtype=torch.float64)
         ids = torch.tensor([2, 0])
         torch.testing.assert_close(metric(anchor, grad, ids), torch.tensor([[3.0], [1e-5**0.5]]).double())
         torch.testing.assert_close(metric(anchor, grad, ids)[0, 0].item(), 18**0.5)
+        torch.testing.assert_close(metric(anchor, 1e3 * grad, ids)[0, 0].item(), 1e5**0.5)
 
 
 class TestWhatCannotGoOn:

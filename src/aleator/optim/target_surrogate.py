@@ -157,14 +157,16 @@ class TargetSurrogate:
         freeze_stochastic: bool = False,
         process_group: ProcessGroup | None = None,
     ) -> None:
-        if not isinstance(inner_steps, int) or inner_steps < 1:
+        if inner_steps < 1 or inner_steps % 1:
             raise ValueError(f"inner_steps must be an integer of at least 1, got {inner_steps}")
         if not 0 <= tolerance < math.inf:
             raise ValueError(f"tolerance must be finite and not negative, got {tolerance}")
-        if not (inner is None or inner == "exact" or callable(inner)):
-            raise TypeError(f"inner must be 'exact' or a function that makes an optimizer, got {inner!r}")
-        if not isinstance(step_size, (int, float, StepSize)):
-            raise TypeError(f"step_size must be a number or a rule, got {step_size!r}")
+        given: Any = inner  # what types promise is not what users always pass
+        if not (given in (None, "exact") or callable(given)):
+            raise TypeError(f"inner must be 'exact' or a function that makes an optimizer, got {given!r}")
+        given = step_size
+        if not isinstance(given, (int, float, StepSize)):
+            raise TypeError(f"step_size must be a number or a rule, got {given!r}")
         if inner == "exact":
             check_linear(model)
         for name, value in (("regularizer", regularizer), ("process_group", process_group)):
@@ -204,7 +206,7 @@ class TargetSurrogate:
         """
         forward = functools.partial(self.model, *(inputs if isinstance(inputs, tuple) else (inputs,)))
         with repeating(self.model, self.freeze_stochastic) as again, torch.enable_grad():
-            first: Tensor = forward()
+            first: Any = forward()
             if not isinstance(first, Tensor) or not len(first):
                 got = f"shape {tuple(first.shape)}" if isinstance(first, Tensor) else type(first).__name__
                 raise ValueError(f"model must return a tensor, examples × outputs, of at least one example, got {got}")
@@ -252,12 +254,12 @@ class TargetSurrogate:
         Autograd sees the targets and nothing before them.
         """
         targets = anchor.clone().requires_grad_()
-        answer = oracle(targets)
+        answer: Any = oracle(targets)
         self.target_gradient_calls += 1
         loss_of = None
-        found = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer,)
-        if not all(isinstance(part, Tensor) for part in found):
-            kinds = ", ".join(type(part).__name__ for part in found)
+        parts = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer,)
+        if not all(isinstance(part, Tensor) for part in parts):
+            kinds = ", ".join(type(part).__name__ for part in parts)
             raise ValueError(
                 f"oracle must return a tensor of losses, or one of losses and one of gradients, got {kinds}"
             )
