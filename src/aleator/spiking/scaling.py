@@ -2,8 +2,8 @@
 
     w_ij ← w_ij · target / Σ_k w_kj
 
-It is the competition of the method, and its only depression: what one synapse gains, the others of its cell lose. A cell
-without weights keeps none. Weights may exceed the rule's ``w_max`` until they are potentiated the next time.
+It is the competition of the method, and its only depression: what one synapse gains, the others of its cell lose. A
+cell without weights keeps none. Weights may exceed the rule's ``w_max`` until they are potentiated the next time.
 
 Y. Hao et al., arXiv 1812.06574; the authors' program scales before every presentation.
 """

@@ -59,7 +59,7 @@ class SymmetricSTDP:
     ) -> None:
         if not tau > 0:
             raise ValueError(f"tau must be positive, got {tau}")
-        if not 0 < dt or (decay == "euler" and dt > tau):
+        if not dt > 0 or (decay == "euler" and dt > tau):
             raise ValueError(f"dt must be in (0, {tau}], the traces' time constant, got {dt}")
         if decay not in ("exp", "euler"):
             raise ValueError(f"decay must be exp or euler, got {decay!r}")
