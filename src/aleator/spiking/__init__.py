@@ -12,7 +12,7 @@ from aleator.spiking.parameters import Ablation, CellParameters, RuleParameters,
 
 if TYPE_CHECKING:
     from aleator.spiking.classifier import FitProgress, SampleStats, SymSTDPClassifier
-    from aleator.spiking.engines import Engine, Responses
+    from aleator.spiking.engines import Engine, Phase, Responses
     from aleator.spiking.event_engine import EventEngine, Rasters
     from aleator.spiking.neurons import ConductanceLIF
     from aleator.spiking.poisson import PoissonEncoder, sample_keys
@@ -30,6 +30,7 @@ __all__ = [
     "Engine",
     "EventEngine",
     "FitProgress",
+    "Phase",
     "PoissonEncoder",
     "Rasters",
     "Responses",
@@ -56,6 +57,7 @@ __getattr__ = later(
         "Engine": "engines",
         "EventEngine": "event_engine",
         "FitProgress": "classifier",
+        "Phase": "engines",
         "PoissonEncoder": "poisson",
         "Rasters": "event_engine",
         "Responses": "engines",

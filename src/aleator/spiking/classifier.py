@@ -143,6 +143,17 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.device = device
         self.seed = seed
 
+    def start(self) -> None:
+        """Forget everything: a new network that has not learned. `fit` does so, and the first `partial_fit`."""
+        streams = Streams(self.seed)
+        self.state_ = SpikingState.initial(
+            self.n_in, self.n_hidden, self.n_classes, self.constants, streams.generator("spiking", "weights")
+        )
+        self.classes_ = np.arange(self.n_classes)
+        self.samples_seen_ = 0
+        self._fitted = 0
+        self.forget_responses()
+
     def fit(
         self,
         images: Any,
@@ -169,7 +180,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if resume:
             self._check_fitted()
         else:
-            self._start()
+            self.start()
         greys, classes = self._samples(images, labels)
         engine = self._engine()
         phases = _PHASES[self.schedule]
@@ -182,7 +193,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             if begin == 0:
                 self.forget_responses()
                 if epoch == 0 and phase == "classes":
-                    self._renew_class_weights()
+                    self.renew_class_weights()
             part = slice(begin, min(begin + stride, n))
             stats = self._learn(engine, greys[part], classes[part], phase)
             self._fitted += part.stop - part.start
@@ -199,20 +210,24 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             phase: what learns: ``"both"``, ``"hidden"`` (input → hidden and thresholds) or ``"classes"``.
         """
         if not hasattr(self, "state_"):
-            self._start()
+            self.start()
         greys, classes = self._samples(images, labels)
         return self._learn(self._engine(), greys, classes, phase)
 
-    def spike_counts(self, images: Any) -> Responses:
+    def spike_counts(self, images: Any, first: int = 0) -> Responses:
         """Return how the network responds to images, without learning.
+
+        Args:
+            images: see the class.
+            first: place of the first image in the array that these are a part of.
 
         Raises:
             NotFittedError: before training.
             ValueError: if the images are not accepted.
         """
         self._check_fitted()
-        greys = grey_levels(images, self.n_in, self._constants().mean_grey)
-        return self._engine().evaluate(self.state_, greys, sample_keys(self.seed, "evaluate", 0, len(greys)))
+        greys = grey_levels(images, self.n_in, self.constants.mean_grey)
+        return self._engine().evaluate(self.state_, greys, sample_keys(self.seed, "evaluate", first, len(greys)))
 
     def scores(self, responses: Responses, readout: Readout = "sl") -> npt.NDArray[np.float64]:
         """Return what a readout makes of responses, [samples, N_c]: spikes of the class cells, or `assignment_scores`.
@@ -267,13 +282,19 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     ) -> Rasters:
         """Replay given spikes on the network, see `EventEngine.simulate`; the state carries over between calls."""
         if not hasattr(self, "state_"):
-            self._start()
-        return EventEngine(self._constants()).simulate(self.state_, inputs, teacher, learn)
+            self.start()
+        return EventEngine(self.constants).simulate(self.state_, inputs, teacher, learn)
 
     def forget_responses(self) -> None:
         """Forget the responses that label hidden cells. `fit` does so when an epoch begins."""
         self._label_sums = np.zeros((self.n_classes, self.n_hidden), np.int64)
         self._label_samples = np.zeros(self.n_classes, np.int64)
+
+    def renew_class_weights(self) -> None:
+        """Give hidden → classes new random weights. `fit` does so when the second phase of ``"layerwise"`` begins."""
+        generator = Streams(self.seed).generator("spiking", "class weights")
+        fresh = SpikingState.initial(1, self.n_hidden, self.n_classes, self.constants, generator)
+        self.state_.weights_out.copy_(fresh.weights_out)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that was learned and where training is: tensors, integers, floats and strings.
@@ -301,7 +322,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             saved = state["identity"].get(name)
             if saved != own:
                 raise ValueError(f"the saved classifier has {name}={saved!r}, this one has {name}={own!r}")
-        self._start()
+        self.start()
         self.state_.load_state_dict(state["network"])
         self._label_sums = state["label_sums"].numpy().copy()
         self._label_samples = state["label_samples"].numpy().copy()
@@ -310,34 +331,21 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _identity(self) -> dict[str, Any]:
         """Return what may not change between saving and loading."""
         sizes = {name: getattr(self, name) for name in ("n_in", "n_hidden", "n_classes", "schedule", "seed")}
-        constants = dataclasses.asdict(self._constants())
+        constants = dataclasses.asdict(self.constants)
         nested = {name: value for name, value in constants.items() if isinstance(value, dict)}
         flat = {f"{name}.{key}": value for name, values in nested.items() for key, value in values.items()}
         return sizes | {name: value for name, value in constants.items() if name not in nested} | flat
 
-    def _constants(self) -> SpikingParameters:
+    @property
+    def constants(self) -> SpikingParameters:
+        """The constants, whether they were given or named."""
         return preset(self.parameters) if isinstance(self.parameters, str) else self.parameters
 
     def _engine(self) -> Engine:
-        return make_engine(self.engine, self._constants(), self.batch_size, self.n_jobs, self.device)
-
-    def _start(self) -> None:
-        streams = Streams(self.seed)
-        self.state_ = SpikingState.initial(
-            self.n_in, self.n_hidden, self.n_classes, self._constants(), streams.generator("spiking", "weights")
-        )
-        self.classes_ = np.arange(self.n_classes)
-        self.samples_seen_ = 0
-        self._fitted = 0
-        self.forget_responses()
-
-    def _renew_class_weights(self) -> None:
-        generator = Streams(self.seed).generator("spiking", "class weights")
-        fresh = SpikingState.initial(1, self.n_hidden, self.n_classes, self._constants(), generator)
-        self.state_.weights_out.copy_(fresh.weights_out)
+        return make_engine(self.engine, self.constants, self.batch_size, self.n_jobs, self.device)
 
     def _samples(self, images: Any, labels: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        greys = grey_levels(images, self.n_in, self._constants().mean_grey)
+        greys = grey_levels(images, self.n_in, self.constants.mean_grey)
         return greys, class_labels(labels, len(greys), self.n_classes)
 
     def _learn(
