@@ -154,7 +154,7 @@ def _events(raster: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64
     spikes = raster.numpy()
     begins = np.zeros(len(spikes) + 1, np.int64)
     np.cumsum(spikes.sum(1), out=begins[1:])
-    return np.nonzero(spikes)[1], begins
+    return np.ascontiguousarray(np.nonzero(spikes)[1]), begins
 
 
 def _network(state: SpikingState) -> Any:
