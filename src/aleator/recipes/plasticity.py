@@ -1,8 +1,8 @@
 """The task behind the recipe ``spiking``: images in memory, `SymSTDPClassifier`, no gradient anywhere.
 
 A step is the next hundred training images or so, in the order of the data set, as the authors have it; the budget
-counts images. The classifier has a seed of its own, derived from the run's, so its random numbers depend on the run's seed and
-on how many images came before, and a run that goes on needs nothing but the classifier's state.
+counts images. The classifier has a seed of its own, derived from the run's, so its random numbers depend on the run's
+seed and on how many images came before, and a run that goes on needs nothing but the classifier's state.
 
 With several processes the engines that learn in batches share the samples of every batch. The others learn one sample
 after another, so all processes learn the same; evaluation is shared out in any case, among processes and among threads.
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor
+from torch import Tensor, nn
 
 from aleator.data import Examples, LabelledImages, load
 from aleator.experiment import Budget, Exhibit, Headline, Split, StepResult
@@ -41,6 +41,17 @@ def grey_images(images: LabelledImages, examples: Examples) -> tuple[Tensor, Ten
     greys = (examples.inputs[:, 0].double() * (255 / images.max_value)).round().to(torch.uint8)
     greys = greys.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
     return greys.flatten(1), examples.targets
+
+
+class LearnedNetwork(nn.Module):
+    """What a classifier learned, as buffers that share its memory, to be saved and loaded like any model."""
+
+    def __init__(self, classifier: SymSTDPClassifier) -> None:
+        super().__init__()
+        for name, tensor in vars(classifier.state_).items():
+            self.register_buffer(name, tensor)
+        for name in ("label_sums_", "label_samples_"):
+            self.register_buffer(name, torch.from_numpy(getattr(classifier, name)))
 
 
 class PlasticityTask:
@@ -80,6 +91,11 @@ class PlasticityTask:
         self.stride = options.batch_size * -(-STRIDE // options.batch_size)
         self.accuracies: list[list[float]] = []  # examples seen, validation accuracy
         self._responses: tuple[Responses, Tensor] | None = None
+
+    @property
+    def model(self) -> LearnedNetwork:
+        """The network as it is now."""
+        return LearnedNetwork(self.classifier)
 
     def train_batches(self) -> Iterator[slice]:
         """Yield the next training examples, in the order of the data set."""

@@ -111,6 +111,8 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Attributes:
         state_: the network, from the first training on.
         samples_seen_: number of samples trained on.
+        label_sums_: spikes of every hidden cell over the training samples of every class, [n_classes, n_hidden].
+        label_samples_: number of training samples of every class, [n_classes].
 
     Example:
         >>> classifier = SymSTDPClassifier(n_hidden=100).fit(images, labels)
@@ -249,9 +251,9 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             ValueError: before training.
         """
         self._check_fitted()
-        if not self._label_samples.any():
+        if not self.label_samples_.any():
             raise ValueError("readout assignment needs responses to training images, got none: train first")
-        return label_cells(self._label_sums, self._label_samples)
+        return label_cells(self.label_sums_, self.label_samples_)
 
     def predict(self, images: Any, readout: Readout = "sl") -> npt.NDArray[np.int64]:
         """Return the class of each image, −1 for those that bring no spike in what is read.
@@ -288,8 +290,8 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def forget_responses(self) -> None:
         """Forget the responses that label hidden cells. `fit` does so when an epoch begins."""
-        self._label_sums = np.zeros((self.n_classes, self.n_hidden), np.int64)
-        self._label_samples = np.zeros(self.n_classes, np.int64)
+        self.label_sums_ = np.zeros((self.n_classes, self.n_hidden), np.int64)
+        self.label_samples_ = np.zeros(self.n_classes, np.int64)
 
     def renew_class_weights(self) -> None:
         """Give hidden → classes new random weights. `fit` does so when the second phase of ``"layerwise"`` begins."""
@@ -307,8 +309,8 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return {
             "identity": self._identity(),
             "network": self.state_.state_dict(),
-            "label_sums": torch.from_numpy(self._label_sums.copy()),
-            "label_samples": torch.from_numpy(self._label_samples.copy()),
+            "label_sums": torch.from_numpy(self.label_sums_.copy()),
+            "label_samples": torch.from_numpy(self.label_samples_.copy()),
             "samples_seen": self.samples_seen_,
             "fitted": self._fitted,
         }
@@ -325,8 +327,8 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 raise ValueError(f"the saved classifier has {name}={saved!r}, this one has {name}={own!r}")
         self.start()
         self.state_.load_state_dict(state["network"])
-        self._label_sums = state["label_sums"].numpy().copy()
-        self._label_samples = state["label_samples"].numpy().copy()
+        self.label_sums_ = state["label_sums"].numpy().copy()
+        self.label_samples_ = state["label_samples"].numpy().copy()
         self.samples_seen_, self._fitted = state["samples_seen"], state["fitted"]
 
     def _identity(self) -> dict[str, Any]:
@@ -355,8 +357,8 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         keys = sample_keys(self.seed, "train", self.samples_seen_, len(greys))
         responses = engine.train(self.state_, greys, classes, keys, phase)
         self.samples_seen_ += len(greys)
-        np.add.at(self._label_sums, classes, responses.hidden)
-        self._label_samples += np.bincount(classes, minlength=self.n_classes)
+        np.add.at(self.label_sums_, classes, responses.hidden)
+        self.label_samples_ += np.bincount(classes, minlength=self.n_classes)
         return SampleStats(responses.hidden.sum(1), responses.re_presentations, responses.silent)
 
     def _check_fitted(self) -> None:
