@@ -334,7 +334,8 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         )
         self.classes_ = np.arange(self.n_classes)
         self.samples_seen_ = 0
-        self._fitted = self._fit_samples = 0
+        self._fitted: int = 0
+        self._fit_samples: int = 0
         self.forget_responses()
 
     def _renew_class_weights(self) -> None:
