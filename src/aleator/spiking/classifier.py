@@ -117,6 +117,9 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         >>> classifier.score(test_images, test_labels)
     """
 
+    _fitted: int  # samples of the last fit, over all epochs and phases
+    _fit_samples: int  # samples of one of its epochs
+
     def __init__(
         self,
         n_in: int = 784,
@@ -334,8 +337,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         )
         self.classes_ = np.arange(self.n_classes)
         self.samples_seen_ = 0
-        self._fitted: int = 0
-        self._fit_samples: int = 0
+        self._fitted = self._fit_samples = 0
         self.forget_responses()
 
     def _renew_class_weights(self) -> None:
