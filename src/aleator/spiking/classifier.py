@@ -119,6 +119,9 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         >>> classifier.score(test_images, test_labels)
     """
 
+    _fitted: int  # samples of the last fit, over all epochs and phases
+    _fit_samples: int  # samples of one of its epochs
+
     def __init__(
         self,
         n_in: int = 784,
@@ -154,7 +157,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         )
         self.classes_ = np.arange(self.n_classes)
         self.samples_seen_ = 0
-        self._fitted = 0
+        self._fitted = self._fit_samples = 0
         self.forget_responses()
 
     def fit(
@@ -188,6 +191,9 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         engine = self._engine()
         phases = _PHASES[self.schedule]
         n = len(greys)
+        if resume and n != self._fit_samples:
+            raise ValueError(f"images must be the {self._fit_samples} samples of the fit to resume, got {n}")
+        self._fit_samples = n
         total = n * self.epochs * len(phases)
         stride = engine.batch_size * -(-_AT_LEAST // engine.batch_size)
         while self._fitted < total:
@@ -313,6 +319,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             "label_samples": torch.from_numpy(self.label_samples_.copy()),
             "samples_seen": self.samples_seen_,
             "fitted": self._fitted,
+            "fit_samples": self._fit_samples,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -329,7 +336,8 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.state_.load_state_dict(state["network"])
         self.label_sums_ = state["label_sums"].numpy().copy()
         self.label_samples_ = state["label_samples"].numpy().copy()
-        self.samples_seen_, self._fitted = state["samples_seen"], state["fitted"]
+        self.samples_seen_ = state["samples_seen"]
+        self._fitted, self._fit_samples = state["fitted"], state["fit_samples"]
 
     def _identity(self) -> dict[str, Any]:
         """Return what may not change between saving and loading."""
