@@ -5,9 +5,9 @@
 
 so a gain equals ``step`` at theta = offset and falls as theta grows. A cell spikes above V_th + theta − offset.
 
-One step's decay of theta = 20 with tau = 2·10⁷ ms is less than half a unit in the last place of float32, so in single
-precision theta would never decay. Here the factor of many steps is computed in double precision and applied at once, and
-a theta in double precision may be stepped singly.
+One step's decay of theta = 20 with tau = 2·10⁷ ms is less than half a unit in the last place of float32: in single
+precision theta would never decay. Here the factor of many steps is computed in double precision and applied at once,
+and a theta in double precision may be stepped singly.
 
 Y. Hao et al., arXiv 1812.06574, equation 5; ``step`` is the α dt / tau_θ of the paper.
 """
