@@ -9,14 +9,16 @@ last presentation.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from aleator.spiking.parameters import SpikingParameters
 from aleator.spiking.state import SpikingState
 
 Phase = Literal["both", "hidden", "classes"]
+EngineName = Literal["auto", "event", "dense", "private", "frozen"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,13 @@ class Responses:
 
 
 class Engine(Protocol):
-    """Presents samples to a network. It is made from a `SpikingParameters` and holds no state of the network."""
+    """Presents samples to a network. It is made from a `SpikingParameters` and holds no state of the network.
+
+    Attributes:
+        batch_size: samples that learn together. Training that is cut at multiples of it gives the same numbers.
+    """
+
+    batch_size: int
 
     def train(
         self,
@@ -74,3 +82,25 @@ def no_responses(samples: int, state: SpikingState) -> dict[str, Any]:
         "re_presentations": np.zeros(samples, np.int64),
         "silent": np.zeros(samples, np.bool_),
     }
+
+
+def make_engine(name: EngineName, parameters: SpikingParameters, batch_size: int, n_jobs: int, device: str) -> Engine:
+    """Return an engine by its name.
+
+    Args:
+        name: ``"auto"`` is event on the CPU.
+        parameters: the constants.
+        batch_size: samples of a batch, for the engines that learn in batches.
+        n_jobs: threads of an evaluation, for the event engine.
+        device: for the torch engines.
+
+    Raises:
+        ImportError: if the engine needs an extra that is missing.
+        ValueError: if there is no such engine.
+    """
+    # Imported here: an engine's module imports this one.
+    if name in ("auto", "event"):
+        from aleator.spiking.event_engine import EventEngine
+
+        return EventEngine(parameters, n_jobs)
+    raise ValueError(f"engine must be one of {', '.join(get_args(EngineName))}, got {name!r}")

@@ -54,6 +54,8 @@ class EventEngine:
         ValueError: if ``n_jobs`` is below 1.
     """
 
+    batch_size = 1
+
     def __init__(self, parameters: SpikingParameters, n_jobs: int = 1) -> None:
         if n_jobs < 1:
             raise ValueError(f"n_jobs must be at least 1, got {n_jobs}")
