@@ -228,21 +228,21 @@ class DenseEngine:
         rasters = []
         for spikes, taught in zip(inputs, teacher, strict=True):
             # 1. Spikes of the step before arrive, presynaptic plasticity.
-            hidden = cells.spikes_hidden
+            hidden, taught_before = cells.spikes_hidden, cells.spikes_class
             cells.arrive(own.weights_in[own.spikes_input].sum(0), own.weights_out)
             if learn_in:
                 self._raise_rows(own.weights_in, own.spikes_input, own.x_hidden_post, p.input_rule)
-                own.x_input += step * own.spikes_input
+                own.x_input[own.spikes_input] += step
             if learn_out:
                 self._raise_rows(own.weights_out, hidden, own.x_class, p.class_rule)
-                own.x_hidden_pre += step * hidden
+                own.x_hidden_pre[hidden] += step
             # 2. Postsynaptic plasticity.
             if learn_in:
                 _raise_columns(own.weights_in, hidden, own.x_input, p.input_rule)
-                own.x_hidden_post += step * hidden
+                own.x_hidden_post[hidden] += step
             if learn_out:
-                _raise_columns(own.weights_out, cells.spikes_class, own.x_hidden_pre, p.class_rule)
-                own.x_class += step * cells.spikes_class
+                _raise_columns(own.weights_out, taught_before, own.x_hidden_pre, p.class_rule)
+                own.x_class[taught_before] += step
             # 3. The cells advance. As in the authors' program, an input's trace does not decay when it spikes.
             if learn_in:
                 own.theta.copy_(self._threshold.decayed(own.theta, 1))

@@ -65,6 +65,50 @@ def poisson_table(
     return torch.stack(columns[:-1] or columns, 2).long()
 
 
+def traces_at(
+    table: Int64[Tensor, "batch channels spikes"],
+    times: Int64[Tensor, " rows"],
+    samples: Int64[Tensor, " rows"],
+    factor: float,
+    *,
+    steps: int,
+    own_step_is_past: bool,
+    stretched: bool,
+) -> tuple[Float[Tensor, "rows channels"], Float[Tensor, "rows channels"]]:
+    """Return the traces of channels at some times, of spikes before and of spikes to come, for a gain of 1 per spike.
+
+        past(k) = Σ_{u ≤ k} f^(k − u),        future(k) = Σ_{u > k} f^(u − k)
+
+    Args:
+        table: of the channels' spikes.
+        times: k.
+        samples: of which sample each row is.
+        factor: f, decay of a step, positive.
+        steps: number of steps.
+        own_step_is_past: whether a spike in the step k belongs to the past, as above, or to the future.
+        stretched: whether the past trace does not decay in a step with a spike, as that of the inputs.
+    """
+    batch, channels, most = table.shape
+    # A grid of times for each sample, so that all its channels are searched for them at once.
+    samples_in_order, order = torch.sort(samples, stable=True)
+    counts = torch.bincount(samples, minlength=batch)
+    place = torch.empty_like(samples)
+    place[order] = torch.arange(len(samples), device=table.device) - (counts.cumsum(0) - counts)[samples_in_order]
+    grid = torch.zeros(batch, max(1, int(counts.max())), dtype=torch.long, device=table.device)
+    grid[samples, place] = times
+    grid = grid[:, None].expand(-1, channels, -1).contiguous()
+    before = torch.searchsorted(table.contiguous(), grid, right=own_step_is_past)
+
+    spikes = table < steps
+    skipped = torch.arange(1, most + 1, device=table.device) if stretched else 0
+    grown = torch.where(spikes, factor ** (skipped - table).double(), 0.0).cumsum(2)
+    shrunk = torch.where(spikes, factor ** table.double(), 0.0).flip(2).cumsum(2).flip(2)
+    empty = torch.zeros_like(grown[..., :1])
+    past = torch.cat([empty, grown], 2).gather(2, before) * factor ** (grid - (before if stretched else 0)).double()
+    future = torch.cat([shrunk, empty], 2).gather(2, before) * factor ** (-grid).double()
+    return past[samples, :, place], future[samples, :, place]
+
+
 class Events(NamedTuple):
     """The spikes of a table in the order of steps, then samples, then channels.
 
