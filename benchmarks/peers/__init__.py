@@ -3,10 +3,10 @@
     python -m benchmarks.peers bindsnet brian2
 
 makes the environments in the folder ``ALEATOR_PEERS`` (``/tmp/peers`` unless set), from the requirements beside this
-file; they share no package with ours. A peer's program, ``NAME_peer.py``, runs there. It is told a file with a raster of
-spikes, the number of hidden cells and the number of samples that it simulates side by side, and answers on its standard
-output: one line of JSON with its version when it is ready, and after every line on its input one with the seconds of
-processor time of the next samples. So the sides can take turns on a machine whose speed drifts.
+file; they share no package with ours. A peer's program, ``NAME_peer.py``, runs there. It is told a file with a raster
+of spikes, the number of hidden cells, the number of samples side by side and of samples at a time, and answers on its
+standard output: one line of JSON with its version when it is ready, and after every line on its input one with the
+seconds of processor time of the next samples. So the sides can take turns on a machine whose speed drifts.
 """
 
 from __future__ import annotations
@@ -62,13 +62,15 @@ class Peer:
     def __init__(
         self, name: str, spikes: npt.NDArray[np.bool_], hidden: int, *, batch: int = 1, chunk: int = 1
     ) -> None:
-        interpreter = python(name)
+        self._name, interpreter = name, python(name)
         if not interpreter.exists():
-            sys.exit(f"error: no environment of {name} in {interpreter.parent.parent}: python -m benchmarks.peers {name}")
+            sys.exit(
+                f"error: no environment of {name} in {interpreter.parent.parent}: python -m benchmarks.peers {name}"
+            )
         self._folder = tempfile.TemporaryDirectory()
         raster = Path(self._folder.name) / "spikes.npy"
         np.save(raster, spikes)
-        command = [interpreter, HERE / f"{name}_peer.py", raster, str(hidden), str(batch), str(chunk)]
+        command = [str(interpreter), str(HERE / f"{name}_peer.py"), str(raster), str(hidden), str(batch), str(chunk)]
         threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}
@@ -99,4 +101,4 @@ class Peer:
             if line.startswith("{"):
                 answer: dict[str, Any] = json.loads(line)
                 return answer
-        raise SystemExit(f"error: {self._process.args} ended with {self._process.wait()}; its message is above")
+        sys.exit(f"error: the program of {self._name} ended with {self._process.wait()}; its message is above")

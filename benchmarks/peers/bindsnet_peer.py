@@ -18,7 +18,7 @@ package = types.ModuleType("bindsnet")
 package.__path__ = list(importlib.util.find_spec("bindsnet").submodule_search_locations)
 sys.modules["bindsnet"] = package
 
-import bindsnet.network  # noqa: E402  # before the models, as its __init__ does: they import each other in a circle
+import bindsnet.network  # noqa: E402, F401  # before the models, or they import each other in a circle
 from bindsnet.models import DiehlAndCook2015  # noqa: E402
 
 path, hidden, batch, chunk = sys.argv[1], *map(int, sys.argv[2:])
@@ -33,6 +33,7 @@ done = 0
 
 
 def simulate():
+    """Simulate the next samples."""
     global done
     for _ in range(chunk // batch):
         some = spikes[torch.arange(done, done + batch) % samples].transpose(0, 1).contiguous()

@@ -65,6 +65,7 @@ network = Network(source, cells, inhibitors, plastic, excite, inhibit)
 
 
 def simulate():
+    """Simulate the next samples and return the seconds of their steps."""
     times = []  # at the beginning and the end of the steps
 
     def mark(*progress):

@@ -12,14 +12,14 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from aleator.spiking.batch_cells import BatchCells
 from aleator.spiking.engines import Phase, Responses, no_responses
 from aleator.spiking.event_engine import Rasters
 from aleator.spiking.parameters import RuleParameters, SpikingParameters
-from aleator.spiking.poisson_tables import Events, poisson_table
+from aleator.spiking.poisson_tables import Events, poisson_table, raster_of
 from aleator.spiking.scaling import SynapticScaling
 from aleator.spiking.state import SpikingState
 from aleator.spiking.threshold import AdaptiveThreshold
@@ -51,8 +51,8 @@ class DenseEngine:
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         self.parameters, self.batch_size, self.device, self.dtype = parameters, batch_size, torch.device(device), dtype
         p = parameters
-        self._threshold = AdaptiveThreshold(p.theta_step, p.tau_theta, p.theta_offset, p.theta_pole, dt=p.dt)
-        self._trace_decay = 1 - p.dt / p.tau_trace
+        self.threshold = AdaptiveThreshold(p.theta_step, p.tau_theta, p.theta_offset, p.theta_pole, dt=p.dt)
+        self.trace_decay = 1 - p.dt / p.tau_trace
 
     @torch.no_grad()
     def train(
@@ -73,11 +73,11 @@ class DenseEngine:
             for presentation in range(p.intensity_max - p.intensity + 1):
                 self._scale(own, learns[1])
                 one = slice(s, s + 1)
-                table, taught = self.coded(greys[one], keys[one], np.full(1, presentation))
-                inputs = _raster(table, p.stimulus_steps)[:, 0]
+                table, taught = self.coded(greys[one], keys[one], presentation)
+                inputs = raster_of(table, p.stimulus_steps)[:, 0]
                 teacher = torch.zeros(p.stimulus_steps, state.n_classes, dtype=torch.bool, device=self.device)
                 if learns[1]:
-                    teacher[:, int(labels[s])] = _raster(taught, p.stimulus_steps)[:, 0, 0]
+                    teacher[:, int(labels[s])] = raster_of(taught, p.stimulus_steps)[:, 0, 0]
                 run = self._learn(own, inputs, teacher, *learns)
                 self._learn(own, rest, teacher.new_zeros(p.rest_steps, state.n_classes), *learns)
                 filled["hidden"][s] = run.hidden.sum(0).cpu().numpy()
@@ -140,19 +140,19 @@ class DenseEngine:
         return Rasters(rasters.hidden.cpu(), rasters.inhibitory.cpu(), rasters.classes.cpu())
 
     def coded(
-        self, greys: npt.NDArray[np.float64], keys: npt.NDArray[np.uint64], presentations: npt.NDArray[np.int64]
-    ) -> tuple[Tensor, Tensor]:
+        self, greys: npt.NDArray[np.float64], keys: npt.NDArray[np.uint64], presentation: int
+    ) -> tuple[Int64[Tensor, "batch inputs spikes"], Int64[Tensor, "batch 1 spikes"]]:
         """Return the tables of spikes, see `poisson_table`, of images [samples, N_in] and of their teachers."""
         p = self.parameters
-        intensity = (p.intensity + presentations)[:, None]
-        probabilities = torch.from_numpy(greys * (p.rate_per_grey * p.dt / 1000 * intensity))
+        scale = p.rate_per_grey * p.dt / 1000 * (p.intensity + presentation)
+        probabilities = torch.from_numpy(greys * scale)
         # The teacher is the channel after the inputs.
         probabilities = torch.nn.functional.pad(probabilities, (0, 1), value=p.teacher_rate * p.dt / 1000)
         table = poisson_table(
             probabilities.to(self.device),
             p.stimulus_steps,
             torch.from_numpy(keys.view(np.int64)).to(self.device),
-            torch.from_numpy(presentations).to(self.device),
+            presentation,
         )
         return table[:, :-1], table[:, -1:]
 
@@ -175,7 +175,7 @@ class DenseEngine:
         p = self.parameters
         cells = BatchCells(rested, p, (len(pending),))
         for presentation in itertools.count():
-            table, _ = self.coded(greys[pending], keys[pending], np.full(len(pending), presentation))
+            table, _ = self.coded(greys[pending], keys[pending], presentation)
             drives = Events.of(table, p.stimulus_steps).drives(rested.weights_in)
             hidden = torch.zeros(len(pending), rested.n_hidden, dtype=torch.long, device=self.device)
             classes = torch.zeros(len(pending), rested.n_classes, dtype=torch.long, device=self.device)
@@ -223,7 +223,7 @@ class DenseEngine:
         learn_out: bool,
     ) -> Rasters:
         """Make steps and learn after each, changing the state on this engine's device in place."""
-        p, decay, step = self.parameters, self._trace_decay, self.parameters.trace_step
+        p, decay, step = self.parameters, self.trace_decay, self.parameters.trace_step
         cells = BatchCells(own, p, ())
         rasters = []
         for spikes, taught in zip(inputs, teacher, strict=True):
@@ -245,10 +245,10 @@ class DenseEngine:
                 own.x_class[taught_before] += step
             # 3. The cells advance. As in the authors' program, an input's trace does not decay when it spikes.
             if learn_in:
-                own.theta.copy_(self._threshold.decayed(own.theta, 1))
+                own.theta.copy_(self.threshold.decayed(own.theta, 1))
             cells.advance(own.theta, classes=not learn_out)
             if learn_in:
-                own.theta.copy_(self._threshold.gained(own.theta, cells.spikes_hidden.to(self.dtype)))
+                own.theta.copy_(self.threshold.gained(own.theta, cells.spikes_hidden.to(self.dtype)))
                 own.x_input = torch.where(spikes, own.x_input, own.x_input * decay)
                 own.x_hidden_post *= decay
             if learn_out:
@@ -278,9 +278,3 @@ def _raise_columns(
     rule: RuleParameters,
 ) -> None:
     weights[:, spikes] = (weights[:, spikes] + rule.lr * traces[:, None]).clamp(max=rule.w_max)
-
-
-def _raster(table: Tensor, steps: int) -> Bool[Tensor, "time batch channels"]:
-    batch, channels, _ = table.shape
-    raster = torch.zeros(batch, channels, steps + 1, dtype=torch.bool, device=table.device)
-    return raster.scatter_(2, table, True)[..., :steps].permute(2, 0, 1)

@@ -14,13 +14,15 @@ which is exact, and both become one product over the postsynaptic spikes only.
 
 A published network learns online (batch 1). This form is our reconstruction for devices that like batches. Every
 presentation starts from the rested network with traces at 0, there is no plasticity in the rest after it, so that the
-rest need not be simulated, and a silent sample takes a place in the next batch, at a higher intensity.
+rest need not be simulated. The silent samples of a batch are a batch of their own, at a higher intensity, before the
+next one.
 
 Y. Hao et al., arXiv 1812.06574, for the rule.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -99,24 +101,25 @@ class FrozenEngine(DenseEngine):
         filled = no_responses(len(greys), state)
         own = state.to(self.device, self.dtype)
         theta = state.theta.to(self.device)  # gains of a batch are small beside it: as precise as it came
-        waiting = np.arange(len(greys))
-        presentations = filled["re_presentations"]
-        while len(waiting):
-            self._scale(own, phase != "hidden")
-            own.theta = theta.to(self.dtype)
-            now, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
-            changes = self._shared(own, greys, labels, keys, presentations, now, phase)
-            own.weights_in = changed(own.weights_in, changes.weights_in, p.input_rule.w_max)
-            own.weights_out = changed(own.weights_out, changes.weights_out, p.class_rule.w_max)
-            if phase != "classes":
-                gained = theta + changes.theta
-                theta = self._threshold.decayed(gained, len(now) * (p.stimulus_steps + p.rest_steps))
-            filled["hidden"][now] = changes.hidden.cpu().numpy()
-            filled["classes"][now] = changes.classes.cpu().numpy()
-            filled["silent"][now] = filled["hidden"][now].sum(1) < p.min_spikes
-            again = now[filled["silent"][now] & (p.intensity + presentations[now] < p.intensity_max)]
-            presentations[again] += 1
-            waiting = np.concatenate([again, waiting])
+        for begin in range(0, len(greys), self.batch_size):
+            now = np.arange(begin, min(begin + self.batch_size, len(greys)))
+            for presentation in itertools.count():
+                self._scale(own, phase != "hidden")
+                own.theta = theta.to(self.dtype)
+                changes = self._shared(own, greys[now], labels[now], keys[now], presentation, phase)
+                own.weights_in = changed(own.weights_in, changes.weights_in, p.input_rule.w_max)
+                own.weights_out = changed(own.weights_out, changes.weights_out, p.class_rule.w_max)
+                if phase != "classes":
+                    steps = len(now) * (p.stimulus_steps + p.rest_steps)
+                    theta = self.threshold.decayed(theta + changes.theta, steps)
+                silent = (changes.hidden.sum(1) < p.min_spikes).cpu().numpy()
+                filled["hidden"][now] = changes.hidden.cpu().numpy()
+                filled["classes"][now] = changes.classes.cpu().numpy()
+                filled["re_presentations"][now] = presentation
+                filled["silent"][now] = silent
+                now = now[silent]
+                if not len(now) or p.intensity + presentation >= p.intensity_max:
+                    break
         for field, learned in ((state.weights_in, own.weights_in), (state.weights_out, own.weights_out)):
             field.copy_(learned)
         state.theta.copy_(theta)
@@ -128,28 +131,26 @@ class FrozenEngine(DenseEngine):
         greys: npt.NDArray[np.float64],
         labels: npt.NDArray[np.int64],
         keys: npt.NDArray[np.uint64],
-        presentations: npt.NDArray[np.int64],
-        now: npt.NDArray[np.int64],
+        presentation: int,
         phase: Phase,
     ) -> Changes:
         """Return the changes of a batch, of which every process runs its part."""
         group = self.process_group
         rank, size = (0, 1) if group is None else (group.rank(), group.size())
-        part = np.arange(len(now))[rank::size]
-        hidden = torch.zeros(len(now), own.n_hidden, dtype=torch.long, device=self.device)
-        classes = torch.zeros(len(now), own.n_classes, dtype=torch.long, device=self.device)
-        changes = [torch.zeros_like(field) for field in (own.weights_in, own.weights_out, own.theta.double())]
+        part = np.arange(len(greys))[rank::size]
+        hidden = torch.zeros(len(greys), own.n_hidden, dtype=torch.long, device=self.device)
+        classes = torch.zeros(len(greys), own.n_classes, dtype=torch.long, device=self.device)
+        sums = [torch.zeros_like(field) for field in (own.weights_in, own.weights_out, own.theta.double())]
         if len(part):
-            mine = now[part]
-            table, taught = self.coded(greys[mine], keys[mine], presentations[mine])
-            of_class = torch.from_numpy(labels[mine]).to(self.device)
+            table, taught = self.coded(greys[part], keys[part], presentation)
+            of_class = torch.from_numpy(labels[part]).to(self.device)
             found = self._changes(own, table, taught, of_class, phase)
-            changes = list(found[:3])
+            sums = [each.contiguous() for each in found[:3]]
             hidden[part], classes[part] = found.hidden, found.classes
         if group is not None:
-            for each in (*changes, hidden, classes):
+            for each in (*sums, hidden, classes):
                 dist.all_reduce(each, group=group)  # the sum
-        return Changes(*changes, hidden, classes)
+        return Changes(sums[0], sums[1], sums[2], hidden, classes)
 
     def _changes(
         self,
@@ -169,13 +170,13 @@ class FrozenEngine(DenseEngine):
             cells.advance(theta, classes=False)
             spikes[t] = cells.spikes_hidden
             if phase != "classes":
-                theta = self._threshold.gained(theta, cells.spikes_hidden.to(self.dtype))
+                theta = self.threshold.gained(theta, cells.spikes_hidden.to(self.dtype))
 
         times, samples = spikes.any(2).nonzero().unbind(1)  # the rows of the products
         post = spikes[times, samples].to(self.dtype)
         change_in, change_out = torch.zeros_like(own.weights_in), torch.zeros_like(own.weights_out)
         counts = torch.zeros(batch, own.n_classes, dtype=torch.long, device=self.device)
-        where = (times, samples, self._trace_decay)
+        where = (times, samples, self.trace_decay)
         sign = 1.0 if p.symmetric else -1.0  # of what presynaptic spikes do
         if phase != "classes":
             past, future = traces_at(table, *where, steps=steps, own_step_is_past=True, stretched=True)

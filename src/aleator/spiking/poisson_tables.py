@@ -40,7 +40,7 @@ def poisson_table(
     probabilities: Float[Tensor, "batch channels"],
     steps: int,
     keys: Int64[Tensor, " batch"],
-    presentations: Int64[Tensor, " batch"],
+    presentation: int,
 ) -> Int64[Tensor, "batch channels spikes"]:
     """Return the steps in which channels spike; places without a spike hold ``steps``.
 
@@ -48,10 +48,11 @@ def poisson_table(
         probabilities: of a spike in a step, float64 in [0, 1].
         steps: number of steps.
         keys: of the samples, see `aleator.spiking.sample_keys`; the same 64 bits, as signed integers.
-        presentations: how often each sample was presented before.
+        presentation: how often they were presented before.
     """
     channels = torch.arange(probabilities.shape[1], device=keys.device)
-    own = _subkeys(_subkeys(keys, presentations)[:, None].expand(-1, len(channels)), channels)
+    presented = _subkeys(keys, torch.full_like(keys, presentation))
+    own = _subkeys(presented[:, None].expand(-1, len(channels)), channels)
     slope = torch.log1p(-probabilities)
     now = torch.full_like(slope, -2.0)
     columns = []
@@ -63,6 +64,12 @@ def poisson_table(
         if not bool((now < steps).any()):  # one question to the device for the n-th spikes of the whole batch
             break
     return torch.stack(columns[:-1] or columns, 2).long()
+
+
+def raster_of(table: Int64[Tensor, "batch channels spikes"], steps: int) -> Bool[Tensor, "time batch channels"]:
+    """Return the spikes of a table as a raster."""
+    raster = torch.zeros(*table.shape[:2], steps + 1, dtype=torch.bool, device=table.device)
+    return raster.scatter_(2, table, True)[..., :steps].permute(2, 0, 1)
 
 
 def traces_at(
@@ -154,11 +161,9 @@ class Events(NamedTuple):
         first, last = begins[[0, -1]].tolist()
         rows = self.channels[first:last]
         sums = F.embedding_bag(rows, weights, begins - first, mode="sum", include_last_offset=True)
-        return sums.unflatten(0, (end - begin, self.batch))
+        return sums.view(end - begin, self.batch, -1)
 
-    def drives(
-        self, weights: Float[Tensor, "channels cells"]
-    ) -> Iterator[Float[Tensor, "batch cells"] | None]:
+    def drives(self, weights: Float[Tensor, "channels cells"]) -> Iterator[Float[Tensor, "batch cells"] | None]:
         """Yield what arrives in the steps 0 … steps: the spikes of the step before, so None at first."""
         yield None
         chunk = max(1, _CHUNK // (self.batch * weights.shape[1]))
@@ -172,4 +177,4 @@ class Events(NamedTuple):
         place = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
         lists = torch.full((len(counts), most), fill, device=counts.device)
         lists[place, torch.arange(len(place), device=counts.device) - self.begins[place]] = self.channels
-        return lists.unflatten(0, (self.steps, self.batch))
+        return lists.view(self.steps, self.batch, most)
