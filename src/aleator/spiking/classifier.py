@@ -1,9 +1,9 @@
 """A classifier that learns without backpropagation: Poisson input, a winner-take-all hidden layer, class cells.
 
 Images become Poisson spikes; hidden cells inhibit each other, so that few respond to a sample; a teacher makes the
-right class cell spike. `SymmetricSTDP` strengthens whatever spikes together on both plastic projections, `SynapticScaling`
-makes the synapses of a cell compete, and `AdaptiveThreshold` keeps every hidden cell in play. All of it is local in
-space and time.
+right class cell spike. `SymmetricSTDP` strengthens whatever spikes together on both plastic projections,
+`SynapticScaling` makes the synapses of a cell compete, and `AdaptiveThreshold` keeps every hidden cell in play. All of
+it is local in space and time.
 
 Y. Hao, X. Huang, M. Dong, B. Xu, "A Biologically Plausible Supervised Learning Method for Spiking Neural Networks Using
 the Symmetric STDP Rule", Neural Networks 121 (2020), arXiv 1812.06574.
@@ -87,8 +87,9 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     are integers in [0, n_classes). Samples are learned in the order given, as the authors do.
 
     The random numbers of a sample depend on the seed and on how many samples came before it, those of an evaluated
-    image on its place in the array. So results depend neither on ``n_jobs`` nor on how training is cut into calls, and a
-    classifier that got another one's `state_dict` goes on bit-identically. Evaluation never changes the state.
+    image on its place in the array. So results do not depend on ``n_jobs``, nor, with the event engine, on how training
+    is cut into calls; a classifier that got another one's `state_dict` goes on bit-identically. Evaluation never
+    changes the state.
 
     An image that brings no spike in what is read is answered with −1, with a warning that counts them.
 

@@ -9,7 +9,7 @@ last presentation.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ class Responses:
     silent: npt.NDArray[np.bool_]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Presents samples to a network. It is made from a `SpikingParameters` and holds no state of the network.
 

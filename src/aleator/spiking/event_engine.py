@@ -22,7 +22,6 @@ from torch import Tensor
 
 from aleator.spiking.engines import Phase, Responses, no_responses
 from aleator.spiking.parameters import SpikingParameters
-from aleator.spiking.scaling import SynapticScaling
 from aleator.spiking.state import SpikingState
 from aleator.spiking.threshold import NEAREST_TO_POLE
 
@@ -83,7 +82,8 @@ class EventEngine:
         constants = _constants(self.parameters, state, False, False)
         rested = state.rested(self.parameters)
         if self.parameters.input_rule.target is not None:
-            rested.weights_in = SynapticScaling(self.parameters.input_rule.target * state.n_in)(state.weights_in)
+            rested.weights_in = state.weights_in.clone()
+            _kernels().scale(rested.weights_in.numpy(), self.parameters.input_rule.target * state.n_in)
         shared = _network(rested)
         labels = np.zeros(len(greys), np.int64)
 
@@ -154,7 +154,7 @@ def _events(raster: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64
     spikes = raster.numpy()
     begins = np.zeros(len(spikes) + 1, np.int64)
     np.cumsum(spikes.sum(1), out=begins[1:])
-    return np.nonzero(spikes)[1], begins
+    return np.ascontiguousarray(np.nonzero(spikes)[1]), begins
 
 
 def _network(state: SpikingState) -> Any:

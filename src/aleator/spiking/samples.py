@@ -14,7 +14,7 @@ def grey_levels(images: Any, n_in: int, mean_grey: float | None) -> npt.NDArray[
     Args:
         images: array or tensor [samples, …] with N_in pixels each: integers in 0…255 or floats in 0…1.
         n_in: number of pixels N_in.
-        mean_grey: every image is multiplied to have this mean and cut at 255, a black one stays black; None leaves them.
+        mean_grey: every image, but a black one, is multiplied to have this mean and cut at 255; None leaves them.
 
     Raises:
         ValueError: if the images have another number of pixels, are neither integers in 0…255 nor floats in 0…1, or
