@@ -220,6 +220,10 @@ def test_before_training_nothing_can_be_predicted_or_saved(digits):
             call()
     with pytest.raises(NotFittedError):
         fresh.fit(digits[0][:1], digits[1][:1], resume=True)
+    fresh.fit(digits[0][:2], digits[1][:2])
+    with pytest.raises(ValueError, match="images must be the 2 samples of the fit to resume, got 1"):
+        fresh.fit(digits[0][:1], digits[1][:1], resume=True)
+    fresh = classifier()
     fresh.simulate(torch.zeros(1, 576, dtype=torch.bool))
     with pytest.raises(ValueError, match="readout assignment needs responses to training images, got none"):
         fresh.predict(digits[0][:1], readout="assignment")

@@ -175,6 +175,9 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         engine = self._engine()
         phases = _PHASES[self.schedule]
         n = len(greys)
+        if resume and n != self._fit_samples:
+            raise ValueError(f"images must be the {self._fit_samples} samples of the fit to resume, got {n}")
+        self._fit_samples = n
         total = n * self.epochs * len(phases)
         stride = engine.batch_size * -(-_AT_LEAST // engine.batch_size)
         while self._fitted < total:
@@ -290,6 +293,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             "label_samples": torch.from_numpy(self._label_samples.copy()),
             "samples_seen": self.samples_seen_,
             "fitted": self._fitted,
+            "fit_samples": self._fit_samples,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -306,7 +310,8 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.state_.load_state_dict(state["network"])
         self._label_sums = state["label_sums"].numpy().copy()
         self._label_samples = state["label_samples"].numpy().copy()
-        self.samples_seen_, self._fitted = state["samples_seen"], state["fitted"]
+        self.samples_seen_ = state["samples_seen"]
+        self._fitted, self._fit_samples = state["fitted"], state["fit_samples"]
 
     def _identity(self) -> dict[str, Any]:
         """Return what may not change between saving and loading."""
@@ -329,7 +334,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         )
         self.classes_ = np.arange(self.n_classes)
         self.samples_seen_ = 0
-        self._fitted = 0
+        self._fitted = self._fit_samples = 0
         self.forget_responses()
 
     def _renew_class_weights(self) -> None:

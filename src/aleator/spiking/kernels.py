@@ -9,6 +9,7 @@ A step t does, in this order:
 Only spikes cost a pass over a row (input) or a column (hidden cell) of the weights; everything else in a step is a few
 passes over vectors. Sums run in ascending order of cells, so the numbers do not depend on how a run is cut into calls.
 
+All kernels are in one file because numba's cache of a kernel does not see changes of what it calls in another one.
 Values that only ever decay are set to zero far below what could change a sum: numbers near 1e-308 are slow.
 """
 

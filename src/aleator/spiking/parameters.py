@@ -84,8 +84,8 @@ class SpikingParameters:
         trace_init: all traces at the beginning.
         theta_init: adaptive part of the threshold at the beginning (mV).
         theta_offset: what is taken off it in the spike test (mV).
-        theta_step: gain of theta at a spike, at ``theta = theta_offset``; falls as 1/|theta − theta_pole|.
-        theta_pole: see ``theta_step`` (mV).
+        theta_step: gain of theta at a spike, at ``theta = theta_offset``; it falls as theta leaves ``theta_pole``.
+        theta_pole: where the gain would be infinite (mV), see `aleator.spiking.AdaptiveThreshold`.
         tau_theta: decay of theta (ms).
         weight_init: weights begin uniform in {0, 0.001, …} below it.
         rate_per_grey: spike rate of a pixel per grey level of 0…255 and unit of intensity (Hz).
