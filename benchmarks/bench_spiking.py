@@ -8,10 +8,10 @@ time in steps of the same length, on one thread, in turns. The figure is the pro
 processes disturb less than the clock on the wall.
 
 Ours is `EventEngine.train` without the rest after a sample: coding, scaling of the weights, teacher and class cells
-included. The peers are handed ready-made rasters of the same rates. BindsNET's DiehlAndCook2015 is a network of the same
-shape with current-based synapses, at its own step of 1 ms; it normalises weights after each sample. Brian2 solves the
-equations of our hidden layer, at 0.5 ms, without class cells and scaling, traces kept in the cells, compiled by cython.
-What it does before the first step of every ``run`` is not counted.
+included. The peers are handed ready-made rasters of the same rates. BindsNET's DiehlAndCook2015 is a network of the
+same shape with current-based synapses, at its own step of 1 ms; it normalises weights after each sample. Brian2 solves
+the equations of our hidden layer, at 0.5 ms, without class cells and scaling, traces kept in the cells, compiled by
+cython. What it does before the first step of every ``run``, about half a second, is not counted.
 
 The last rows compare our engines, whole presentations of 500 ms, by the clock on the wall: the batch engine may use two
 cores, the event engine learns on one.
@@ -53,7 +53,10 @@ def benchmark() -> list[dict[str, Any]]:
     for hidden in (400, 1600):
         parameters = preset(f"hao2019-mnist-{hidden}")
         event = _training(EventEngine(parameters), parameters, hidden)
-        for name, engine in (("frozen", FrozenEngine(parameters, BATCH)), ("private", PrivateEngine(parameters, BATCH))):
+        for name, engine in (
+            ("frozen", FrozenEngine(parameters, BATCH)),
+            ("private", PrivateEngine(parameters, BATCH)),
+        ):
             pairs = interleave(_training(engine, parameters, hidden), event, pairs=3, threads=2)
             what = f"training on {IMAGES} MNIST images, 784-{hidden}-10, {name} batches of {BATCH}, 2 threads"
             rows.append(pairs.row(what, "event engine, online, 1 thread", "–"))

@@ -107,12 +107,17 @@ def traces_at(
     before = torch.searchsorted(table.contiguous(), grid, right=own_step_is_past)
 
     spikes = table < steps
+    powers = factor ** torch.arange(-steps - 1, steps + 2, dtype=torch.float64, device=table.device)
+
+    def power(exponent: Tensor) -> Tensor:
+        return powers[exponent + steps + 1]
+
     skipped = torch.arange(1, most + 1, device=table.device) if stretched else 0
-    grown = torch.where(spikes, factor ** (skipped - table).double(), 0.0).cumsum(2)
-    shrunk = torch.where(spikes, factor ** table.double(), 0.0).flip(2).cumsum(2).flip(2)
+    grown = torch.where(spikes, power(skipped - table), 0.0).cumsum(2)
+    shrunk = torch.where(spikes, power(table), 0.0).flip(2).cumsum(2).flip(2)
     empty = torch.zeros_like(grown[..., :1])
-    past = torch.cat([empty, grown], 2).gather(2, before) * factor ** (grid - (before if stretched else 0)).double()
-    future = torch.cat([shrunk, empty], 2).gather(2, before) * factor ** (-grid).double()
+    past = torch.cat([empty, grown], 2).gather(2, before) * power(grid - before if stretched else grid)
+    future = torch.cat([shrunk, empty], 2).gather(2, before) * power(-grid)
     return past[samples, :, place], future[samples, :, place]
 
 
