@@ -1,7 +1,8 @@
 """Learning without backpropagation: a spiking classifier trained by symmetric STDP, and the pieces it is made of.
 
 `SymSTDPClassifier` is used like any classifier of scikit-learn. Its network lives in one `SpikingState` and is run by
-an `Engine`; `EventEngine` is the reference. `SymmetricSTDP`, `SynapticScaling`, `AdaptiveThreshold`, `PoissonEncoder`
+an `Engine`; `EventEngine` is the reference; `DenseEngine`, `FrozenEngine` and
+`PrivateEngine` run batches in torch. `SymmetricSTDP`, `SynapticScaling`, `AdaptiveThreshold`, `PoissonEncoder`
 and `ConductanceLIF` are the same mathematics, one piece each, for reading and for other networks.
 """
 
@@ -12,10 +13,13 @@ from aleator.spiking.parameters import Ablation, CellParameters, RuleParameters,
 
 if TYPE_CHECKING:
     from aleator.spiking.classifier import FitProgress, SampleStats, SymSTDPClassifier
+    from aleator.spiking.dense_engine import DenseEngine
     from aleator.spiking.engines import Engine, Phase, Responses
     from aleator.spiking.event_engine import EventEngine, Rasters
+    from aleator.spiking.frozen_engine import FrozenEngine
     from aleator.spiking.neurons import ConductanceLIF
     from aleator.spiking.poisson import PoissonEncoder, sample_keys
+    from aleator.spiking.private_engine import PrivateEngine
     from aleator.spiking.readout import assignment_scores, decide, label_cells
     from aleator.spiking.scaling import SynapticScaling
     from aleator.spiking.state import SpikingState
@@ -27,11 +31,14 @@ __all__ = [
     "AdaptiveThreshold",
     "CellParameters",
     "ConductanceLIF",
+    "DenseEngine",
     "Engine",
     "EventEngine",
     "FitProgress",
+    "FrozenEngine",
     "Phase",
     "PoissonEncoder",
+    "PrivateEngine",
     "Rasters",
     "Responses",
     "RuleParameters",
@@ -54,11 +61,14 @@ __getattr__ = later(
     {
         "AdaptiveThreshold": "threshold",
         "ConductanceLIF": "neurons",
+        "DenseEngine": "dense_engine",
         "Engine": "engines",
         "EventEngine": "event_engine",
         "FitProgress": "classifier",
         "Phase": "engines",
+        "FrozenEngine": "frozen_engine",
         "PoissonEncoder": "poisson",
+        "PrivateEngine": "private_engine",
         "Rasters": "event_engine",
         "Responses": "engines",
         "SampleStats": "classifier",

@@ -89,7 +89,7 @@ def make_engine(name: EngineName, parameters: SpikingParameters, batch_size: int
     """Return an engine by its name.
 
     Args:
-        name: ``"auto"`` is event on the CPU.
+        name: ``"auto"`` is event on the CPU and private elsewhere.
         parameters: the constants.
         batch_size: samples of a batch, for the engines that learn in batches.
         n_jobs: threads of an evaluation, for the event engine.
@@ -100,8 +100,22 @@ def make_engine(name: EngineName, parameters: SpikingParameters, batch_size: int
         ValueError: if there is no such engine.
     """
     # Imported here: an engine's module imports this one.
-    if name in ("auto", "event"):
+    if name == "auto":
+        name = "event" if device == "cpu" else "private"
+    if name == "event":
         from aleator.spiking.event_engine import EventEngine
 
         return EventEngine(parameters, n_jobs)
+    if name == "dense":
+        from aleator.spiking.dense_engine import DenseEngine
+
+        return DenseEngine(parameters, device=device)
+    if name == "frozen":
+        from aleator.spiking.frozen_engine import FrozenEngine
+
+        return FrozenEngine(parameters, batch_size, device)
+    if name == "private":
+        from aleator.spiking.private_engine import PrivateEngine
+
+        return PrivateEngine(parameters, batch_size, device)
     raise ValueError(f"engine must be one of {', '.join(get_args(EngineName))}, got {name!r}")
