@@ -102,12 +102,13 @@ EXPERIMENTS = (
         "MNIST, 59 500 training, 500 validation and 10 000 test images, one epoch",
         (
             *("spiking", "--data", "mnist", "--validation-size", "500", "--seeds", "3"),
-            *_variants("cells-100", "cells-400:hidden=400", "mlp:model=mlp,hidden=400"),
+            *_variants("cells-100", "cells-400:hidden=400", "cells-1600:hidden=1600", "mlp:model=mlp,hidden=400"),
         ),
         (
             _reaches("cells-100", "100", 0.78),
             _reaches("cells-400", "400", 0.85),
             Claim("400 hidden cells are better than 100", "cells-400", "cells-100", "at least", 0.0),
+            Claim("1 600 hidden cells are better than 400", "cells-1600", "cells-400", "at least", 0.0),
             Claim(
                 "A rectifier network of 400 hidden cells, one epoch of backpropagation, is better",
                 "mlp", "cells-400", "at least", 0.0,
@@ -128,6 +129,15 @@ EXPERIMENTS = (
                 "mlp", "cells-400", "at least", 0.0,
             ),
         ),
+    ),
+    Experiment(
+        "mnist-6400",
+        "MNIST, 59 500 training, 500 validation and 10 000 test images, one epoch",
+        (
+            *("spiking", "--data", "mnist", "--validation-size", "500", "--hidden", "6400", "--seeds", "3"),
+            *_variants("cells-6400"),
+        ),
+        (_quoted("MNIST", 0.9673),),
     ),
     *(
         Experiment(
