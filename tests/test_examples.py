@@ -45,6 +45,15 @@ def test_spectra_in_trainer_learns():
     assert float(found[2]) < 3.0  # 2.46 measured
 
 
+def test_coupled_toy_keeps_samples_on_the_diagonal_only_with_coupled_scores():
+    said = output_of(str(EXAMPLES / "coupled_toy.py"), "300")
+    pairs = re.findall(r"seed \d: coupled ([\d.]+)%, independent ([\d.]+)%", said)
+    assert len(pairs) == 2, said
+    for coupled, independent in pairs:  # 13.6 and 14.5 measured; 1.3 and 1.4 after the 1 000 steps of the example
+        assert float(coupled) < 25
+        assert 45 < float(independent) < 55  # four modes instead of two
+
+
 def test_no_example_is_left_out():
     tested = set(re.findall(r"EXAMPLES / \"(\w+\.py)\"", Path(__file__).read_text()))
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested

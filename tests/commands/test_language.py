@@ -44,6 +44,52 @@ def test_the_same_seed_gives_the_same_table(folder, capsys):
     assert "relative to ru" in tables[0]
 
 
+def run_of(folder, recipe, *options):
+    """A finished run of a recipe, on the files where it is that of texts."""
+    long = {name: folder / f"long-{name}" for name in LINES}
+    for name, path in long.items():
+        path.write_text(40 * LINES[name], encoding="utf-8")
+    texts = ("--files", *(f"{name}={path}" for name, path in long.items()), "--width", "16", "--heads", "2")
+    small = (*texts, "--context", "24", "--steps", "2", "--eval-bytes", "200") if recipe == "language" else ()
+    assert main(["run", recipe, *small, *options, "--trackers", "--out", str(folder / "run")]) == 0
+    return [str(folder / "run"), f"en={folder}/en", f"uk={folder}/ru"]
+
+
+@pytest.mark.parametrize(
+    ("tokenization", "rates"), [("bytes", (1, 1)), ("bpe", None), ("dtp", (0.2, 0.2)), ("magnet", (0.2, 0.1))]
+)
+def test_a_run_of_the_recipe_is_a_model_that_knows_its_scripts(folder, capsys, tokenization, rates):
+    words = run_of(folder, "language", "--tokenization", tokenization)
+    capsys.readouterr()
+    assert main(["language", "fairness", *words]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:4]]
+    # A language that the run did not have is known by its letters.
+    assert [row[0] for row in rows] == ["en", "uk"]
+    sizes = [len(text.replace("\n", "").encode()) for text in LINES.values()]
+    assert [int(row[1]) for row in rows] == sizes
+    segments = [float(row[2]) for row in rows]
+    if rates:  # predictors begin at their rates
+        assert segments == pytest.approx([rate * size for rate, size in zip(rates, sizes, strict=True)], rel=0.25)
+    else:
+        assert all(1 < found < size for found, size in zip(segments, sizes, strict=True))
+    bits = [float(row[5]) for row in rows]
+    assert all(0 < found < 12 for found in bits)
+    # Lines longer than a window of the run are cut there.
+    assert main(["language", "fairness", *words, "--window", "25"]) == 0
+    assert [float(line.split()[5]) for line in capsys.readouterr().out.splitlines()[2:4]] == bits
+
+
+@pytest.mark.plain
+def test_a_run_of_another_recipe_is_refused(folder, capsys):
+    words = run_of(folder, "gates", "--rounds", "1", "--train-size", "64")
+    capsys.readouterr()
+    assert main(["language", "fairness", *words]) == 2
+    assert "MODEL must be a run of the recipe language, got one of gates" in capsys.readouterr().err
+    (folder / "run" / "result.json").unlink()
+    assert main(["language", "fairness", *words]) == 2
+    assert "there is no finished run in" in capsys.readouterr().err
+
+
 @pytest.mark.plain
 @pytest.mark.parametrize(
     ("change", "message"),

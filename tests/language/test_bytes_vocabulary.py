@@ -51,6 +51,12 @@ def test_bytes_of_a_character_that_was_cut_off_end_nothing():
     assert ends_character(ids).tolist() == [[False, False, True]]
 
 
+def test_bytes_that_no_character_has_stand_alone():
+    # C0 and C1 would start a character that is too long for its number, F5 to FF one beyond the last.
+    ids = torch.tensor([[3 + byte for byte in (0xC0, 0x80, 0xC1, 0x80, 0xF5, 0x80, 0xFF)]])
+    assert ends_character(ids).tolist() == [[True, False, True, False, True, False, True]]
+
+
 @pytest.mark.plain
 def test_unknown_scripts_and_ids_are_refused():
     vocabulary = BytesVocabulary(["latin", "cyrl"])

@@ -86,6 +86,8 @@ def test_a_row_for_each_language_and_a_line_for_all():
 def test_texts_that_cannot_be_compared_are_refused():
     with pytest.raises(ValueError, match="anchor must be one of en, ru, got 'fr'"):
         fairness_report(byte_lm(), TEXTS, anchor="fr")
+    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
+        fairness_report(byte_lm(), TEXTS, anchor="en", window=0)
     with pytest.raises(ValueError, match="same number of lines"):
         fairness_report(byte_lm(), {**TEXTS, "uk": ["один"]}, anchor="en")
     with pytest.raises(ValueError, match="the text of uk must not be empty"):

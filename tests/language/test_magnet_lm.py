@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aleator.language import BytesVocabulary, MagnetLM, ends_character
-from aleator.nn import BernoulliST, binomial_boundary_loss
+from aleator.nn import BernoulliReinforce, BernoulliST, binomial_boundary_loss
 from tests.language.small import RATES, batch, dtp, magnet
 
 MIXED = ["latin", "indic", "cyrl", "latin"]
@@ -269,6 +269,39 @@ def test_wrong_batches_are_refused_with_what_is_accepted():
         model.loss(ids.float(), scripts)
     with pytest.raises(ValueError, match=r"noise must have the shape of ids, \(2, 24\), got \(24, 2\)"):
         model.loss(ids, scripts, noise=noise.T)
+    output = model(ids, scripts, noise=noise)
+    with pytest.raises(ValueError, match=r"mask must have the shape of ids, \(2, 24\), got \(2, 5\)"):
+        model.loss_from(output, ids, scripts, torch.ones(2, 5, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"ids must have the shape of output, \(2, 24\), got \(2, 5\)"):
+        model.loss_from(output, ids[:, :5], scripts)
+
+
+@pytest.mark.plain
+def test_a_predictor_that_would_not_learn_is_refused():
+    model = magnet()
+    model.predictor("cyrl").estimator = BernoulliReinforce()
+    ids, noise = batch(2)
+    model.loss(ids, ["latin", "latin"], noise=noise)
+    with pytest.raises(ValueError, match="must send a gradient through the boundaries, got one by scores"):
+        model.loss(ids, ["latin", "cyrl"], noise=noise)
+    model.eval()(ids, ["latin", "cyrl"], noise=noise)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("loss", ["binomial", "hinge"])
+def test_with_a_capacity_a_step_reads_nothing_from_the_device(loss):
+    # Tensors of the device "meta" have no values, and asking for one is an error.
+    ids, mask = batch()[0].to("meta"), torch.ones(4, 24, dtype=torch.bool, device="meta")
+    for capacity in (0.5, None):
+        model = magnet(boundary_loss=loss, utf8_safe=True, capacity=capacity).to("meta")
+        noise = torch.empty(4, 24, device="meta")
+        if capacity is None:
+            with pytest.raises(RuntimeError, match="cannot be called on meta tensors"):
+                model.loss(ids, ["latin", "cyrl"] * 2, mask, noise)
+        else:
+            total, _ = model.loss(ids, ["latin", "cyrl"] * 2, mask, noise)
+            total.backward()
+            assert model.embedding.weight.grad.shape == (262, 16)
 
 
 @pytest.mark.plain
@@ -278,7 +311,8 @@ def test_wrong_batches_are_refused_with_what_is_accepted():
         ({"scripts": {"latin": 1.0}}, r"the rate of latin must be in \(0, 1\), got 1\.0"),
         ({"scripts": {"latin": 0.0}}, r"the rate of latin must be in \(0, 1\), got 0\.0"),
         ({"scripts": {}}, "scripts must name at least one script"),
-        ({"scripts": {"a.b": 0.1}}, r"must not be empty or have a dot, got 'a\.b'"),
+        ({"scripts": {"a.b": 0.1}}, r"must not be empty, have a dot .*, got 'a\.b'"),
+        ({"scripts": {"values": 0.1}}, "be one of torch's, got 'values'"),
         ({"scripts": {"latin": 0.2}, "languages": {"ru": "cyrl"}}, "the script of ru must be one of latin, got 'cyrl'"),
         ({"routing": "row"}, "routing must be .* got 'row'"),
         ({"boundary_loss": "l2"}, "boundary_loss must be .* got 'l2'"),

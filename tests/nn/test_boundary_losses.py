@@ -68,7 +68,7 @@ def test_hinge_is_free_between_its_ends_and_grows_outside():
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, math.nan])
 @pytest.mark.parametrize("loss", [binomial_boundary_loss, hinge_boundary_loss])
 def test_a_rate_outside_the_open_unit_interval_is_refused(loss, rate):
-    with pytest.raises(ValueError, match=r"rate must be in \(0, 1\), got|lower must be at most rate"):
+    with pytest.raises(ValueError, match=r"rate must be in \(0, 1\), got"):
         loss(torch.zeros(1, 4), rate)
 
 

@@ -289,6 +289,22 @@ def test_bad_input_is_refused(call, message):
 
 
 @pytest.mark.plain
+@pytest.mark.parametrize("gate", GATES)
+def test_a_step_that_skips_nothing_reads_nothing_from_the_device(gate):
+    # Tensors of the device "meta" have no values, and asking for one is an error.
+    layer = ConditionalLinear(6, 64, 5, gate=gate, device="meta")
+    losses = layer(torch.empty(20, 6, device="meta"), noise=torch.empty(20, 64, device="meta")).square().mean(1)
+    (losses.mean() + layer.score_loss(losses) + layer.penalty()).backward()
+    assert layer.weight.grad.shape == (64, 6)
+
+
+@pytest.mark.plain
+def test_the_class_of_an_estimator_is_no_estimator():
+    with pytest.raises(TypeError, match="estimator must be a GateEstimator, got <class"):
+        made(BernoulliST)
+
+
+@pytest.mark.plain
 def test_a_mean_loss_is_refused_by_the_unbiased_gate():
     layer = made("sbn")
     losses = layer(batch(), generator=generator()).square().mean(1)

@@ -9,7 +9,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 from aleator.nn import TrAct, apply_tract, first_layer_group, remove_tract, tract_weight_grad
 from aleator.nn.layer_rows import rows
@@ -32,6 +32,11 @@ def linear(*sizes, **kwargs):
 
 def conv(*sizes, **kwargs):
     return nn.utils.skip_init(nn.Conv2d, *sizes, **kwargs)
+
+
+def attention():
+    with torch.random.fork_rng():
+        return nn.MultiheadAttention(4, 2)
 
 
 def network(dtype=torch.float32):
@@ -369,12 +374,51 @@ class OwnForward(nn.Conv2d):
         (lambda: nn.ReLU(), "module must be a Linear, Conv1d, Conv2d or Conv3d, got ReLU"),
         (lambda: nn.utils.skip_init(nn.ConvTranspose2d, 3, 4, 3), "module must be a Linear, .*, got ConvTranspose2d"),
         (lambda: nn.utils.skip_init(OwnForward, 3, 4, 3), "with torch's own forward pass, got OwnForward"),
+        (lambda: attention().out_proj, "called for its output, got the projection of an attention"),
         (lambda: nn.LazyConv2d(4, 3), "module must have its weights, got a LazyConv2d: call it once on an input first"),
     ],
 )
 def test_modules_that_cannot_be_treated_are_refused(module, message):
     with pytest.raises(TypeError, match=message):
         TrAct(module())
+
+
+@pytest.mark.plain
+def test_an_attention_that_comes_first_is_not_taken_for_a_layer():
+    with pytest.raises(TypeError, match="got the projection of an attention"):
+        apply_tract(nn.Sequential(attention(), filled(linear(4, 2))))
+
+
+def test_a_setting_that_is_changed_later_is_the_layers():
+    x = images(dtype=torch.float64)
+    plain, model = network(torch.float64)[0], apply_tract(network(torch.float64))[0]
+    for layer in (plain, model):
+        layer.padding, layer.dilation = (2, 2), (2, 2)
+    assert torch.equal(model(x), plain(x))
+    model(x).square().mean().backward()
+    plain.weight.grad = None
+    loss_of(TrAct(plain), x).backward()
+    assert torch.equal(model.weight.grad, plain.weight.grad)
+    assert remove_tract(model).padding == (2, 2)
+
+
+def test_no_images_have_a_gradient_of_zero():
+    for solver in ("primal", "dual"):
+        model = apply_tract(network(), solver=solver)
+        model[0](images()[:0]).sum().backward()
+        assert model[0].weight.grad is not None
+        assert not model[0].weight.grad.any()
+
+
+@pytest.mark.plain
+def test_a_parametrization_that_came_later_has_to_go_first():
+    model = apply_tract(network())
+    parametrizations.weight_norm(model[0])
+    with pytest.raises(RuntimeError, match="0: parametrizations that were registered after TrAct must be removed"):
+        remove_tract(model)
+    parametrize.remove_parametrizations(model[0], "weight")
+    assert type(remove_tract(model)[0]) is nn.Conv2d
+    assert torch.allclose(model(images()), network()(images()), atol=1e-6)
 
 
 @pytest.mark.plain

@@ -128,6 +128,8 @@ def test_half_precision_is_solved_in_float32(rows, n, dtype):
         ({"solver": "fast"}, ValueError, "solver must be auto, primal or dual, got 'fast'"),
         ({"x": torch.ones(5, 4, dtype=torch.int64)}, TypeError, "inputs must be of floating point, got torch.int64"),
         ({"x": torch.full((5, 4), math.nan)}, RuntimeError, "the inputs: .* must be finite .* largest entry of nan"),
+        ({"x": torch.ones(6, 4)}, ValueError, r"with as many rows, got shapes \(6, 4\) and \(5, 2\)"),
+        ({"x": torch.ones(5, 2, 4)}, ValueError, r"must be matrices .*, got shapes \(5, 2, 4\) and \(5, 2\)"),
         ({"x": torch.full((5, 4), 1e30)}, RuntimeError, "the inputs: .* must be finite .* largest entry of inf"),
     ],
 )  # fmt: skip

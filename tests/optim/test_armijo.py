@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -70,9 +72,26 @@ def test_a_search_that_cannot_decrease_leaves_the_parameters_and_says_so():
 
 def test_a_loss_that_is_nan_is_refused():
     w = nn.Parameter(torch.tensor([1.0]))
-    optimizer = ArmijoGD([w], first_step=1.0)
-    optimizer.step(closure_of(optimizer, lambda: (w - 0.5).clamp(max=10).log().sum() * -1 + w.sum() * 0))
+    optimizer = ArmijoGD([w], first_step=4.0)  # to −1, which has no root; steps below 2 are downhill
+    optimizer.step(closure_of(optimizer, lambda: w.sqrt().sum()))
+    assert optimizer.search.accepted
+    assert optimizer.search.step == pytest.approx(4 * 0.9**7)
     assert torch.isfinite(w).all()
+
+
+@pytest.mark.plain  # a group that is none
+def test_processes_decide_on_the_mean_of_their_losses(monkeypatch):
+    def twice(value, group):
+        value *= 2  # what two processes with one loss add up
+
+    found = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", twice)
+    for group in (None, SimpleNamespace(size=lambda: 2)):
+        w = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+        optimizer = ArmijoGD([w], process_group=group)
+        optimizer.step(closure_of(optimizer, lambda w=w: quadratic(w)))
+        found.append(optimizer.search)
+    assert found[0] == found[1]
 
 
 def test_a_restored_search_goes_on_as_the_saved_one():

@@ -48,6 +48,12 @@ def linear(features=5, outputs=1, bias=False):
         return zeroed(nn.Linear(features, outputs, bias=bias).double())
 
 
+def frozen_bias():
+    model = linear(bias=True)
+    model.bias.requires_grad_(False)
+    return model
+
+
 def perceptron(seed=0, features=5, outputs=1):
     with torch.random.fork_rng():
         model = nn.Sequential(nn.Linear(features, 8), nn.Tanh(), nn.Linear(8, outputs)).double()
@@ -264,6 +270,17 @@ class TestInnerSteps:
         adam.step(x, functools.partial(squared, y))
         assert adam.optimizer is first
 
+    @pytest.mark.parametrize(("reset_inner", "anew"), [(None, True), (True, True), (False, False)])
+    def test_a_line_search_begins_anew_with_every_surrogate_unless_it_shall_not(self, reset_inner, anew):
+        x, y = problem()
+        surrogate = TargetSurrogate(linear(), 0.5, inner_steps=1, reset_inner=reset_inner)
+        found = []
+        for _ in range(2):
+            surrogate.step(x, functools.partial(squared, y))
+            found.append(surrogate.optimizer.search)
+        first_trial = found[1].step / 0.9 ** (found[1].trials - 1)
+        assert first_trial == pytest.approx(1.0 if anew else 1.8 * found[0].step)
+
     def test_a_regularizer_is_part_of_every_inner_step(self):
         x, y = problem()
         model = linear()
@@ -390,12 +407,24 @@ class TestStepSizes:
         gamma = surrogate.step(x, functools.partial(squared, y)).step_size
         assert 0.45 <= gamma <= 0.5
 
+    def test_a_search_in_target_space_stays_within_its_bounds(self):
+        mean = lambda values: float(values.mean())  # noqa: E731
+        z, g = torch.zeros(4, 1), torch.full((4, 1), -2.0)
+
+        def steep(z):  # falls without end: every γ is accepted
+            return float((-10 * z).mean())
+
+        rule = TargetArmijo(1.0, bounds=(0.5, 3.0))
+        assert [rule(z, g, mean, steep) for _ in range(4)] == pytest.approx([1.0, 1.8, 3.0, 3.0])
+        assert TargetArmijo(0.1, bounds=(0.5, 3.0))(z, g, mean, steep) == 0.5
+
     def test_diagonal_adagrad_adds_up_per_example(self):
         metric = DiagonalAdaGrad(4, 1)
         anchor, grad = torch.zeros(2, 1, dtype=torch.float64), torch.tensor([[3.0], [0.0]], dtype=torch.float64)
         ids = torch.tensor([2, 0])
         torch.testing.assert_close(metric(anchor, grad, ids), torch.tensor([[3.0], [1e-5**0.5]]).double())
         torch.testing.assert_close(metric(anchor, grad, ids)[0, 0].item(), 18**0.5)
+        torch.testing.assert_close(metric(anchor, 1e3 * grad, ids)[0, 0].item(), 1e5**0.5)
 
 
 class TestWhatCannotGoOn:
@@ -434,6 +463,26 @@ class TestWhatCannotGoOn:
         info = TargetSurrogate(perceptron(), 0.5, inner=inner).step(x, functools.partial(squared, y))
         assert (info.failed_searches, info.inner_steps) == (1, 0)
         assert info.stopped == "the line search found no step that lowers the surrogate in 2 trials"
+
+    @pytest.mark.parametrize("inner", [None, "exact"])
+    def test_a_search_for_gamma_that_cannot_decrease_is_told_and_moves_nothing(self, inner):
+        x, y = problem()
+        model, rule = linear(), TargetArmijo(2.0)
+        before = [p.detach().clone() for p in model.parameters()]
+
+        def worse_with_every_evaluation(z):
+            worse_with_every_evaluation.calls += 1
+            return squared(y, z) + worse_with_every_evaluation.calls
+
+        worse_with_every_evaluation.calls = 0
+        surrogate = TargetSurrogate(model, rule, inner=inner)
+        info = surrogate.step(x, worse_with_every_evaluation)
+        assert (info.inner_steps, info.failed_searches, float(info.decrease)) == (0, 1, 0)
+        assert info.stopped == "the search for γ found no step that lowers the loss"
+        assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+        info = surrogate.step(x, functools.partial(squared, y))  # begins anew, and goes on
+        assert (info.failed_searches, info.stopped is None or info.inner_steps > 0) == (0, True)
+        assert info.step_size == pytest.approx(0.5, abs=0.05)
 
 
 class TestRandomModels:
@@ -522,7 +571,16 @@ def test_a_restored_surrogate_goes_on_bit_by_bit():
     ("make", "error", "message"),
     [
         (lambda: TargetSurrogate(linear(), 0.0), ValueError, "step_size must be positive and finite, got 0.0"),
-        (lambda: TargetSurrogate(linear(), 1.0, inner_steps=0), ValueError, "inner_steps must be at least 1, got 0"),
+        (lambda: TargetSurrogate(linear(), 1.0, inner_steps=0), ValueError, "an integer of at least 1, got 0"),
+        (lambda: TargetSurrogate(linear(), 1.0, inner_steps=2.5), ValueError, "an integer of at least 1, got 2.5"),
+        (lambda: TargetSurrogate(linear(), "auto"), TypeError, "step_size must be a number or a rule, got 'auto'"),
+        (lambda: TargetSurrogate(linear(), 1.0, inner="sgd"), TypeError, "that makes an optimizer, got 'sgd'"),
+        (
+            lambda: TargetSurrogate(torch.nn.utils.parametrizations.weight_norm(linear()), 1.0, inner="exact"),
+            TypeError,
+            "a weight and a bias that are not computed from others",
+        ),
+        (lambda: TargetSurrogate(frozen_bias(), 1.0, inner="exact"), TypeError, "learns all its parameters"),
         (
             lambda: TargetSurrogate(perceptron(), 1.0, inner="exact"),
             TypeError,
@@ -552,6 +610,8 @@ def test_options_out_of_range_are_named(make, error, message):
         (lambda z: z.sum(), "a loss per example, 40, got shape ()"),
         (lambda z: (z.sum(1), z[:3]), "a gradient of shape (40, 1), got (3, 1)"),
         (lambda z: (z.sum(1), z * float("nan")), "a finite gradient, got NaN or infinity"),
+        (lambda z: 1.0, "or one of losses and one of gradients, got float"),
+        (lambda z: (z.sum(1), z, z), "or one of losses and one of gradients, got tuple"),
     ],
 )
 def test_answers_of_the_oracle_that_cannot_be_used_are_named(oracle, message):
@@ -559,6 +619,17 @@ def test_answers_of_the_oracle_that_cannot_be_used_are_named(oracle, message):
     with pytest.raises(ValueError, match="oracle must return") as error:
         TargetSurrogate(perceptron(), 0.5).step(x, oracle)
     assert message in str(error.value)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("kind", "rows", "message"), [(nn.LSTM, 4, "got tuple"), (nn.Linear, 0, r"got shape \(0, 2\)")]
+)
+def test_outputs_that_are_no_targets_are_named(kind, rows, message):
+    with torch.random.fork_rng():
+        model = kind(3, 2)
+    with pytest.raises(ValueError, match=f"model must return a tensor, .* {message}"):
+        TargetSurrogate(model, 0.5).step(torch.ones(rows, 3), lambda z: z.sum(1))
 
 
 @pytest.mark.plain

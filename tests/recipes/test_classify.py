@@ -8,6 +8,7 @@ from torch import nn
 from aleator.experiment import RunOptions, run
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.tracking import read_metrics
+from aleator.nn import TrAct
 from aleator.random import Streams
 from aleator.recipes.classification import ClassificationTask
 from aleator.recipes.classify import Classify
@@ -123,6 +124,11 @@ def test_tract_starts_from_the_plain_weights_and_accumulates_exactly(model):
     assert torch.allclose(weights(whole), weights(cut), rtol=1e-8, atol=1e-10)
     assert (weights(whole) - weights(plain)).abs().max() > 1e-5
     assert whole.state_dict()["model"].keys() == plain.state_dict()["model"].keys()
+
+
+def test_lam_of_tract_is_the_options():
+    built = task(Classify(first_layer="tract", tract_lam=0.2, train_size=64))
+    assert [module.lam for module in built.model.modules() if isinstance(module, TrAct)] == [0.2]
 
 
 @pytest.mark.parametrize("first_layer", ["plain", "tract"])
@@ -320,6 +326,7 @@ def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
         ({"validation_size": 5000}, "validation_size must be below the 1437 training examples, got 5000"),
         ({"data": "mnits"}, "mnist"),
         ({"rescale": 4}, "rescale must be 1 with model mlp, got 4"),
+        ({"tract_lam": 0.2}, "tract_lam must be left out with first_layer plain, got 0.2"),
         ({"tract_lam": 0}, "tract_lam must be positive and finite, got 0"),
         ({"first_layer_lr_ratio": 0}, "first_layer_lr_ratio must be positive and finite, got 0"),
         (

@@ -43,7 +43,7 @@ def test_exact_steps_have_the_losses_of_the_sheet_whatever_the_scale(features):
     losses = [found[name] for name in ("train_loss_after_5", "train_loss_after_10", "train_loss")]
     assert losses == pytest.approx([0.136, 0.107, 0.085], abs=5e-4)
     assert "held_out_loss" not in found
-    assert (found["target_gradient_calls"], found["inner_steps"], found["loss_evaluations"]) == (20, 20, 0)
+    assert (found["target_gradient_calls"], found["total_inner_steps"], found["loss_evaluations"]) == (20, 20, 0)
 
 
 def test_other_solvers_come_close_to_the_exact_one():
@@ -84,7 +84,7 @@ def test_searches_count_evaluations_of_the_loss_apart():
     line = trained(5, method="sls", features="standardised")
     assert line["target_gradient_calls"] == 5
     assert line["loss_evaluations"] >= 5
-    assert line["inner_steps"] == 0
+    assert line["total_inner_steps"] == 0
     target = trained(5, step_schedule="armijo", inner="exact")
     assert target["target_gradient_calls"] == 5
     assert target["loss_evaluations"] >= 10
@@ -171,7 +171,7 @@ def test_a_round_is_judged_before_its_update_and_costs_one_call():
         seen.append(float(built.train_step(None).metrics["round_loss"]))
     found = built.evaluate("test")
     assert found["round_loss"] == pytest.approx(sum(seen) / 3)
-    assert (found["target_gradient_calls"], found["inner_steps"]) == (3, 15)
+    assert (found["target_gradient_calls"], found["total_inner_steps"]) == (3, 15)
     first = task(problem="linear-imitation", calls=3, method="adam")
     assert float(first.train_step(None).metrics["round_loss"]) == seen[0]  # the same states and weights
 
@@ -252,9 +252,25 @@ def test_logs_have_the_axis_of_the_paper(tmp_path):
     train = [row for row in rows if row["split"] == "train"]
     assert [row["progress"] for row in train] == [2, 4, 6]
     assert all(row["metrics"]["inner_steps"] == 4 for row in train)
+    assert [row["metrics"]["target_gradient_calls"] for row in train] == [2, 4, 6]
+    assert [row["metrics"]["total_inner_steps"] for row in train] == [8, 16, 24]
     validation = [row["metrics"] for row in rows if row["split"] == "validation"]
     assert [m["target_gradient_calls"] for m in validation] == [3, 6]
-    assert [m["inner_steps"] for m in validation] == [12, 24]
+    assert [m["total_inner_steps"] for m in validation] == [12, 24]
+
+
+def test_logs_of_a_baseline_have_it_too(tmp_path):
+    words = ["run", "surrogate", "--method", "sls", "--calls", "4", "--log-every", "2", "--out", str(tmp_path / "o")]
+    assert main([*words, "--trackers"]) == 0
+    rows = [row["metrics"] for row in read_metrics(tmp_path / "o" / "metrics.jsonl") if row["split"] == "train"]
+    assert [(row["target_gradient_calls"], row["total_inner_steps"]) for row in rows] == [(2, 0), (4, 0)]
+    assert rows[0]["loss_evaluations"] < rows[1]["loss_evaluations"]
+
+
+def test_classes_that_training_never_sees_have_a_score():
+    for seed in range(4):
+        found = task(seed, problem="digits", held_out=0.995).evaluate("test")
+        assert found["held_out_loss"] == pytest.approx(math.log(10))
 
 
 @pytest.mark.plain

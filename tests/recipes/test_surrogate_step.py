@@ -20,6 +20,7 @@ from aleator.random import Streams
 from aleator.recipes import classification
 from aleator.recipes.classification import ClassificationTask
 from aleator.recipes.classify import Classify
+from aleator.recipes.surrogate_step import SurrogateGradientStep
 
 QUIET = RunOptions(trackers=(), log_every=1)
 
@@ -53,6 +54,8 @@ def test_the_schedule_moves_once_a_batch_and_both_counts_are_told(tmp_path):
     assert (found["target_gradient_calls"], found["total_inner_steps"]) == (8, 40)
     rows = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if row["split"] == "train"]
     assert all(row["metrics"]["inner_steps"] == 5 for row in rows)
+    assert [row["metrics"]["target_gradient_calls"] for row in rows] == list(range(1, 9))
+    assert rows[-1]["metrics"]["total_inner_steps"] == 40
     assert rows[-1]["metrics"]["lr"] < rows[0]["metrics"]["lr"]
     assert len(rows) == 8
 
@@ -137,8 +140,9 @@ run(Classify(**json.loads(sys.argv[1])), Path(sys.argv[2]), RunOptions(trackers=
 """
 
 
-def test_two_processes_compute_what_one_does(tmp_path):
-    options = {"train_size": 128, "rounds": 2, "surrogate": 3, "precision": "float64"}
+@pytest.mark.parametrize("first_layer", ["plain", "tract"])
+def test_two_processes_compute_what_one_does(first_layer, tmp_path):
+    options = {"train_size": 128, "rounds": 2, "surrogate": 3, "precision": "float64", "first_layer": first_layer}
     (tmp_path / "program.py").write_text(PROGRAM)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "program.py")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -149,6 +153,21 @@ def test_two_processes_compute_what_one_does(tmp_path):
     two = read_json(tmp_path / "two" / "result.json")
     assert two["test"] == pytest.approx(one["test"], rel=1e-9)
     assert two["examples"] == one["examples"]
+
+
+@pytest.mark.parametrize(("slope", "calls"), [(1.0, 3), (0.0, 1)])
+def test_gradients_are_transformed_before_every_inner_step_and_after_a_step_that_is_not_taken(slope, calls):
+    model = nn.utils.skip_init(nn.Linear, 4, 2)
+    nn.init.ones_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    called = []
+    step = SurrogateGradientStep(
+        make_accelerator(), model, optimizer, schedule, 1.0, 3, before_step=[lambda: called.append(model.weight.grad)]
+    )
+    step(torch.eye(4), lambda scores: slope * scores.sum(1))
+    assert len(called) == calls
+    assert (called[0] is not None) == (slope > 0)
 
 
 @pytest.mark.plain

@@ -15,6 +15,7 @@ from aleator.experiment import RunOptions, run
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.experiment.tracking import read_metrics
+from aleator.language import CollapseMonitor
 from aleator.random import Streams
 from aleator.recipes import language_modelling
 from aleator.recipes.language import Language
@@ -141,7 +142,10 @@ def test_boundary_loss_is_that_of_the_model_and_weighs_predictors_evenly(files):
     labels = [built.reader.groups[d] for d in batch.domains.tolist()]
     loss, parts = built.model.loss(batch.bytes + 3, labels, noise=noise)
     shares, heard = built._shares(batch), []
-    ours = built._loss(batch.bytes, batch.domains, noise, None, shares, heard)
+    ours = built._loss(batch.bytes, batch.domains, noise, None, shares, heard, drawn := [])
+    assert {name: float(rate) for name, rate in drawn[0].items()} == pytest.approx(
+        {name: float(rate) for name, rate in parts.rate.items()}
+    )
     assert float(ours.detach()) == pytest.approx(float(loss.detach()), rel=1e-5)  # the model's own is in float32
     assert float(heard[0]) / 8 == pytest.approx(float((loss - parts.lm).detach()), rel=1e-4)
 
@@ -165,6 +169,22 @@ def test_accumulated_step_equals_the_whole_step(files, weighting):
     for mine, other in zip(one.model.parameters(), cut.model.parameters(), strict=True):
         assert torch.allclose(mine, other, rtol=1e-5, atol=1e-8)
     assert found["boundary_loss"] > 0
+
+
+def test_a_script_without_boundaries_is_reported_by_name_while_training(files, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(language_modelling, "CollapseMonitor", lambda: CollapseMonitor(steps=3))
+    original = LanguageTask.__init__
+
+    def without_cyrillic(self, *arguments):
+        original(self, *arguments)
+        with torch.no_grad():
+            self.model.predictor("cyrillic").output.bias.fill_(-50)
+
+    monkeypatch.setattr(LanguageTask, "__init__", without_cyrillic)
+    run(tiny(files, tokenization="magnet", lr=1e-4), tmp_path / "run", QUIET, name="language")
+    assert [record.getMessage() for record in caplog.records if record.name == "aleator.language.collapse"] == [
+        "script cyrillic had no boundary in 3 steps: its predictor has collapsed"
+    ]
 
 
 # --- evaluation

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from aleator.commands import flags
 from aleator.commands.table import write_lines, write_table
+
+if TYPE_CHECKING:
+    from aleator.language import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -18,13 +21,13 @@ class Fairness:
     """Count the segments that a model makes of parallel text, language by language."""
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """The folder of a saved model."""
+    """The folder of a saved model, or of a finished run of the recipe language."""
     files: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="LANG[:SCRIPT]=FILE")]
     """Parallel text files, one sentence in a line; SCRIPT where the model does not know the language by its name."""
     anchor: str | None = None
     """The language that ratios are relative to (the first by default)."""
-    window: int = 512
-    """Lines are cut after so many bytes."""
+    window: int | None = None
+    """Lines are cut after so many bytes (512 by default, for a run those of its windows)."""
     batch_size: int = 16
     """Windows that the model reads at a time."""
     speed: bool = False
@@ -63,19 +66,20 @@ def fairness(chosen: Fairness) -> int:
     """
     names = _named(chosen.files)
     for name in ("window", "batch_size"):
-        if getattr(chosen, name) < 1:
-            raise ValueError(f"{name.replace('_', '-')} must be at least 1, got {getattr(chosen, name)}")
-    from aleator.language import fairness_report, load_model
+        if (value := getattr(chosen, name)) is not None and value < 1:
+            raise ValueError(f"{name.replace('_', '-')} must be at least 1, got {value}")
+    from aleator.language import fairness_report
     from aleator.language.rates import read_lines
     from aleator.random import Streams
 
-    model = load_model(chosen.model)
+    texts = {language: read_lines(path) for language, (_, path) in names.items()}
+    model, window, label = _loaded(chosen.model)
     report = fairness_report(
         model,
-        {language: read_lines(path) for language, (_, path) in names.items()},
+        texts,
         anchor=chosen.anchor or next(iter(names)),
-        scripts={language: script for language, (script, _) in names.items()},
-        window=chosen.window,
+        scripts={language: script or label(language, texts[language]) for language, (script, _) in names.items()},
+        window=chosen.window or window,
         batch_size=chosen.batch_size,
         speed=chosen.speed,
         generator=Streams(chosen.seed).generator("fairness"),
@@ -83,6 +87,21 @@ def fairness(chosen: Fairness) -> int:
     write_table(f"{chosen.model}, relative to {report.anchor}", report.HEADINGS, report.rows())
     write_lines(report.summary())
     return 0
+
+
+def _loaded(folder: Path) -> tuple[LanguageModel, int, Callable[[str, Sequence[str]], str]]:
+    """Return the model, the window that suits it, and what it calls the script of a language with some lines."""
+    from aleator.experiment.load import load_run
+    from aleator.language import load_model
+
+    if not (folder / "metrics.jsonl").is_file():  # which every run has, and no saved model
+        return load_model(folder), 512, lambda language, _: language
+    run = load_run(folder)
+    task: Any = run.task
+    if not hasattr(task, "language_model"):
+        raise ValueError(f"MODEL must be a run of the recipe language, got one of {run.config['recipe']} in {folder}")
+    # A window of the run is a byte that is given and those of the context, which are predicted.
+    return task.language_model(), run.recipe.context + 1, task.label
 
 
 def _named(files: Sequence[str]) -> dict[str, tuple[str, Path]]:
@@ -97,7 +116,7 @@ def _named(files: Sequence[str]) -> dict[str, tuple[str, Path]]:
             raise ValueError(f"files must be given as LANG=FILE or LANG:SCRIPT=FILE, got {given!r}")
         if language in found:
             raise ValueError(f"each language must have one file, got {language!r} twice")
-        found[language] = (script or language, Path(path))
+        found[language] = (script, Path(path))
     return found
 
 

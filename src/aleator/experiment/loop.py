@@ -267,6 +267,7 @@ class _Run:
 
     def _log_training(self, log: MetricLog | None) -> None:
         means = self.averages.take(self.accelerator.device, lambda t: self.accelerator.reduce(t, reduction="mean"))
+        means |= getattr(self.task, "totals", dict)()
         if self.skipped:
             means["skipped_steps"] = float(self.skipped)
         if log is not None:

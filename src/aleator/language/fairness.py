@@ -106,10 +106,13 @@ def fairness_report(
         generator: what boundaries are drawn from where they are sampled, on the model's device.
 
     Raises:
-        ValueError: if the texts are not parallel or empty, the anchor is not among them, or the model does not know a
-            script.
+        ValueError: if a size is below 1, the texts are not parallel or empty, the anchor is not among them, or the
+            model does not know a script.
     """
     check_parallel(parallel_texts, anchor)
+    for name, value in (("window", window), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
     was_training = model.training
     model.eval()
     try:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from aleator.language.language_model import next_byte_nats
+from aleator.language.language_model import check_batch, next_byte_nats
 from aleator.language.routing import Scripts
 from aleator.nn import binomial_boundary_loss, hinge_boundary_loss
 
@@ -69,6 +69,9 @@ def hourglass_loss(
     boundary_weight: float,
 ) -> tuple[Float[Tensor, ""], LossParts]:
     """Return the loss and its parts; see `MagnetLM.loss_from`."""
+    check_batch(ids, mask)
+    if output.boundaries.shape != ids.shape:
+        raise ValueError(f"ids must have the shape of output, {tuple(output.boundaries.shape)}, got {tuple(ids.shape)}")
     nats, predicted = next_byte_nats(output.logits, ids, mask)
     lm = nats.sum() / predicted.sum().clamp(min=1)
     boundaries = output.boundaries

@@ -50,8 +50,9 @@ class LanguageModel(nn.Module):
     kinds: ClassVar[dict[str, type[LanguageModel]]] = {}
     config: dict[str, Any]
 
-    def __init_subclass__(cls) -> None:
-        LanguageModel.kinds[cls.__name__] = cls
+    def __init_subclass__(cls, *, saved: bool = True) -> None:
+        if saved:
+            LanguageModel.kinds[cls.__name__] = cls
 
     def save(self, folder: str | Path) -> None:
         """Write the configuration as JSON and the weights as safetensors into a folder, which is made if needed."""

@@ -149,7 +149,8 @@ class MagnetLM(LanguageModel):
             generator: what they are drawn from, torch's global generator by default.
 
         Raises:
-            ValueError: if the batch is empty, a shape does not fit, or a script is unknown.
+            ValueError: if the batch is empty, a shape does not fit, or a script is unknown; in training if a
+                predictor was given `BernoulliReinforce`, which would not learn here.
             TypeError: if ids or mask have another type.
         """
         check_batch(ids, mask)
@@ -167,6 +168,8 @@ class MagnetLM(LanguageModel):
             inputs = [_rows(tensor, at) for tensor in (hidden, noise, allowed)]
             found.append(self.predictor(key)(inputs[0], noise=inputs[1], allowed=inputs[2]))
             order += rows
+        if any(part.score is not None for part in found):
+            raise ValueError("estimators of predictors must send a gradient through the boundaries, got one by scores")
         soft = torch.cat([part.soft for part in found])
         boundaries = torch.cat([part.boundaries for part in found])
         if len(routes) > 1:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+from torch import nn
+
 Routing = Literal["script", "language", "shared"]
 
 
@@ -42,8 +44,9 @@ class Scripts:
                 raise ValueError(f"the script of {language} must be one of {', '.join(rates)}, got {script!r}")
         self.rates = {**{language: rates[script] for language, script in languages.items()}, **rates}
         for name in self.rates:
-            if not name or "." in name:
-                raise ValueError(f"names of scripts must not be empty or have a dot, got {name!r}")
+            # A predictor is kept under this name in an `nn.ModuleDict`.
+            if not name or "." in name or hasattr(nn.ModuleDict, name):
+                raise ValueError(f"names of scripts must not be empty, have a dot or be one of torch's, got {name!r}")
         self._languages, self._routing = languages, routing
 
     def initial_rates(self) -> dict[str, float]:

@@ -58,12 +58,12 @@ def hinge_boundary_loss(
     Raises:
         ValueError: if α is not in (0, 1), β is above it, or the mask has another shape.
     """
+    target = _checked_rate("rate", rate, boundaries)
     if not isinstance(rate, Tensor) and not isinstance(lower, Tensor) and lower > rate:
         raise ValueError(f"lower must be at most rate={rate}, got {lower}")
-    rate = _checked_rate("rate", rate, boundaries)
     k, n = _counts(boundaries, mask)
     share = k / n.clamp(min=1)
-    return (share - rate).clamp(min=0) + (lower - share).clamp(min=0)
+    return (share - target).clamp(min=0) + (lower - share).clamp(min=0)
 
 
 def check_rate(name: str, rate: float) -> None:

@@ -34,11 +34,14 @@ class Boundaries(NamedTuple):
         logits: z.
         soft: p = σ(z), the probability of a boundary; 0 where none is allowed.
         boundaries: b, exactly 0 or 1, with the estimator's gradient in training.
+        score: with `BernoulliReinforce` in training log P(b), for `score_loss`, without which nothing is learned; 0
+            where no boundary is allowed. Otherwise None.
     """
 
     logits: Float[Tensor, "batch length"]
     soft: Float[Tensor, "batch length"]
     boundaries: Float[Tensor, "batch length"]
+    score: Float[Tensor, "batch length"] | None = None
 
 
 class BoundaryPredictor(nn.Module):
@@ -126,14 +129,17 @@ class BoundaryPredictor(nn.Module):
                 raise ValueError(f"{name} must have shape {tuple(hidden.shape[:2])}, got {tuple(given.shape)}")
         logits = self.logits(hidden)
         with _without_autocast(hidden.device.type):
-            soft = self.estimator.probability(logits)
+            soft, score = self.estimator.probability(logits), None
             if self.training or self.eval_boundaries == "sample":
                 boundaries = self.estimator(logits, generator=generator, noise=noise)
             else:
                 boundaries = (logits > self._threshold()).to(logits.dtype)
+            if self.training:
+                score = self.estimator.score(logits, boundaries)
             if allowed is not None:
                 soft, boundaries = soft * allowed, boundaries * allowed
-        return Boundaries(logits, soft, boundaries)
+                score = None if score is None else score * allowed
+        return Boundaries(logits, soft, boundaries, score)
 
     @torch.no_grad()
     def calibrate(self, logits: Float[Tensor, " positions"], rate: float) -> float:

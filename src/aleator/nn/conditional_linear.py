@@ -92,6 +92,7 @@ class ConditionalLinear(nn.Module):
     Raises:
         ValueError: if a width is below 1, the sparsity is not within (0, 1), λ is negative, the block does not divide
             the number of experts or the gate is unknown.
+        TypeError: if the gate is no estimator.
 
     Example:
         >>> layer = ConditionalLinear(784, 2048, gater_hidden=64, gate="sts", block=64)

@@ -83,12 +83,17 @@ class StochasticUnits(nn.Module):
         estimator: the same; it may be exchanged at any time.
         threshold: a gate is on in evaluation where its logit is above it. A buffer, 0 at first.
         score: of the last forward pass in training, for `surrogate`; None with most estimators.
+
+    Raises:
+        TypeError: if the estimator is none, or the class of one.
     """
 
     threshold: Tensor
 
     def __init__(self, estimator: GateEstimator) -> None:
         super().__init__()
+        if not isinstance(estimator, GateEstimator):
+            raise TypeError(f"estimator must be a GateEstimator, got {estimator!r}")
         self.estimator = estimator
         self.score: Tensor | None = None
         self.register_buffer("threshold", torch.zeros(()))

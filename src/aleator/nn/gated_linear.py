@@ -35,8 +35,8 @@ def gated_linear(
 ) -> Float[Tensor, "batch outputs"]:
     """Return x Wᵀ + b with every block of outputs times its gate; blocks whose gate is 0 are not computed.
 
-    Skipped or not, the numbers are the same up to the order of sums. Skipping has to know how many gates are open, for
-    which it waits for a GPU once, and cannot be derived twice.
+    Skipped or not, the numbers are the same up to the order of sums. Skipping has to know how many gates of each
+    block are open, for which it waits for a GPU in the forward pass, and cannot be derived twice.
 
     Args:
         x: inputs.
@@ -54,7 +54,7 @@ def gated_linear(
     if blocks == 0 or outputs % blocks:
         raise ValueError(f"gates must be as many as a divisor of the {outputs} outputs, got {blocks}")
     kind = x.device.type
-    if torch.is_autocast_enabled(kind):
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
         x, weight = x.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)

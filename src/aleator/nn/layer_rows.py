@@ -66,7 +66,7 @@ def rows(layer: Layer, x: Tensor, dtype: torch.dtype) -> Float[Tensor, "groups r
     if isinstance(layer, nn.Linear):
         return x.reshape(1, -1, layer.in_features).to(dtype)
     d = len(layer.kernel_size)
-    windows = _windows(layer, _batched(layer, x).to(dtype), d)
+    windows = _windows(layer, _padded(layer, _batched(layer, x).to(dtype)), d)
     # From (image, channel, position …, place in the window …) to (image, position …, channel, place in the window …).
     by_row = windows.movedim(1, d + 1).reshape(-1, layer.groups, layer.weight[0].numel())
     return by_row.movedim(1, 0)
@@ -111,7 +111,9 @@ def _columns(layer: _ConvNd, x: Tensor, dtype: torch.dtype) -> Iterator[Float[Te
     images = max(1, limit // per_image)
     positions = max(1, limit // (per_image // size[0])) if d > 1 else 1
     for some in torch.split(x, images):
-        windows = _windows(layer, some.to(dtype), d - 1)
+        # Columns outermost in memory first: the larger copies below then read runs of positions.
+        by_column = _padded(layer, some.to(dtype)).movedim(-1, 0).contiguous().movedim(0, -1)
+        windows = _windows(layer, by_column, d - 1)
         # From (image, channel, position …, column, place in the window …) to (column, channel, place …, image and
         # position …).
         order = [1 + d, 1, *range(2 + d, 1 + 2 * d), 0, *range(2, 1 + d)]
@@ -120,11 +122,13 @@ def _columns(layer: _ConvNd, x: Tensor, dtype: torch.dtype) -> Iterator[Float[Te
             yield moved.reshape(len(moved), layer.groups, -1, math.prod(moved.shape[d + 1 :]))
 
 
+def _padded(layer: _ConvNd, x: Tensor) -> Tensor:
+    pads = [amount for pair in reversed(_padding(layer)) for amount in pair]
+    return F.pad(x, pads, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode) if any(pads) else x
+
+
 def _windows(layer: _ConvNd, x: Tensor, dimensions: int) -> Tensor:
     """Return views of the windows of the padded input in the first dimensions of space: their places come last."""
-    pads = [amount for pair in reversed(_padding(layer)) for amount in pair]
-    if any(pads):
-        x = F.pad(x, pads, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
     for axis in range(dimensions):
         x = x.unfold(2 + axis, _spans(layer)[axis], layer.stride[axis])[..., :: layer.dilation[axis]]
     return x

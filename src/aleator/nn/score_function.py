@@ -143,8 +143,7 @@ def score_loss(
     if loss_per_example.numel() == 0:
         raise ValueError("loss_per_example must not be empty, got no example")
     losses = loss_per_example.detach().to(score.dtype)
-    # A copy: the running means are changed in place before the backward pass.
-    subtracted = baseline.value.clone() if isinstance(baseline, MinVarianceBaseline) else baseline
+    subtracted = baseline.value if isinstance(baseline, MinVarianceBaseline) else baseline
     term = ((losses[..., None] - subtracted) * score).sum(-1).mean()
     if isinstance(baseline, MinVarianceBaseline) and baseline.training:
         baseline.update(losses, score)

@@ -92,7 +92,6 @@ class _SegmentMean(torch.autograd.Function):
         index = torch.where(index < inclusive[:, -1:].clamp(max=slots), index, slots)
         sums, sizes = _sum_by_slot(hidden, index, slots + 1)
         inverse = 1 / (sizes.to(sums.dtype) + EPS)
-        inverse[:, -1] = 0  # also takes the gradient from the tokens there
         means = sums * inverse.unsqueeze(-1)
         ctx.save_for_backward(hidden, index, inverse, means)
         ctx.boundary_dtype = boundaries.dtype
@@ -101,6 +100,7 @@ class _SegmentMean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         hidden, index, inverse, means = ctx.saved_tensors
+        # Nobody reads the last slot: tokens there get no gradient.
         scaled = F.pad(grad.to(means.dtype), (0, 0, 0, 1)) * inverse.unsqueeze(-1)
         grad_hidden = _take(scaled, index)
         grad_boundaries = None

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from aleator.nn.layer_rows import Layer, count_rows, gram, rows
 from aleator.nn.tract_gradient import (
@@ -131,7 +132,14 @@ class TrAct(nn.Module):
         return cast("Tensor", self.module._conv_forward(x, weight, self.module.bias))
 
     def removed(self) -> nn.Module:
-        """Return the layer, as it is by now."""
+        """Return the layer, as it is by now.
+
+        Raises:
+            RuntimeError: if a parametrization was registered after TrAct: the layer's class would not know of it.
+        """
+        computed = cast("nn.ModuleDict", self._modules.get("parametrizations", nn.ModuleDict()))
+        if not all(hasattr(type(self.module), name) for name in computed):
+            raise RuntimeError(f"{self.name}: parametrizations that were registered after TrAct must be removed first")
         vars(self.module).update({name: vars(self)[name] for name in self._of_every_module})
         return self.module
 
@@ -164,6 +172,14 @@ class TrAct(nn.Module):
             if "module" not in self.__dict__:  # while it is unpickled
                 raise
             return getattr(self.module, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A setting of the layer that is changed later, such as its padding, is changed where it is read.
+        layer = self.__dict__.get("module")
+        if layer is not None and name not in self.__dict__ and name in vars(layer):
+            setattr(layer, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
         """Return the layer and λ."""
@@ -284,6 +300,9 @@ def remove_tract(model: Model) -> Model:
     """Put the layers back that `apply_tract` or `TrAct` took the place of, in place, and return the model.
 
     If the model is a `TrAct` itself, its layer is returned.
+
+    Raises:
+        RuntimeError: if a parametrization was registered after TrAct; remove it first.
     """
     for wrapped in [module for module in model.modules() if isinstance(module, TrAct)]:
         model = _replaced(model, wrapped, wrapped.removed())
@@ -349,6 +368,8 @@ def _check_module(module: nn.Module) -> None:
     kind = next((kind for kind in SUPPORTED if isinstance(module, kind)), None)
     if kind is None:
         raise TypeError(f"module must be {kinds}, got {type(module).__name__}")
+    if isinstance(module, NonDynamicallyQuantizableLinear):
+        raise TypeError("module must be called for its output, got the projection of an attention, which reads weights")
     if type(module).forward is not kind.forward or "forward" in vars(module):
         raise TypeError(f"module must be {kinds} with torch's own forward pass, got {type(module).__name__}")
 

@@ -43,7 +43,7 @@ def tract_weight_grad(
         solver: ``"auto"`` takes the smaller system of equations.
 
     Raises:
-        ValueError: if ``lam`` is not positive and finite, or ``solver`` is unknown.
+        ValueError: if ``lam`` is not positive and finite, ``solver`` is unknown, or shapes do not fit.
         TypeError: if ``x`` is not of floating point.
         RuntimeError: on a CPU, if the inputs are not finite. Elsewhere, where to look would mean to wait for the
             device, the gradient is NaN then.
@@ -51,6 +51,10 @@ def tract_weight_grad(
     check_lam(lam)
     check_solver(solver)
     check_floating(x)
+    if not x.ndim == grad_z.ndim == 2 or len(x) != len(grad_z):
+        raise ValueError(
+            f"x and grad_z must be matrices with as many rows, got shapes {tuple(x.shape)} and {tuple(grad_z.shape)}"
+        )
     dtype = solving_dtype(x.dtype)
     with without_autocast(x):
         x, grad_z = x.to(dtype), grad_z.to(dtype)

@@ -63,7 +63,7 @@ class TrActPreconditioner:
             if dist.is_available() and dist.is_initialized():
                 self._solve(layer, *self._over_processes(layer, total, count))
             elif total is not None:
-                self._solve(layer, total, torch.tensor(count, device=total.device))
+                self._solve(layer, total, torch.full((), count, device=total.device))
 
     def attach(self, optimizer: Optimizer) -> RemovableHandle:
         """Call `step` at the beginning of every step of an optimizer.
@@ -85,7 +85,7 @@ class TrActPreconditioner:
             n = weight[0].numel()
             dtype = layer.compute_dtype or torch.promote_types(weight.dtype, torch.float32)
             total = torch.zeros(groups, n, n, dtype=dtype, device=weight.device)
-        sums = torch.cat([total.flatten(), total.new_tensor([count])])
+        sums = torch.cat([total.flatten(), total.new_full((1,), count)])  # a copy from the host would wait
         dist.all_reduce(sums, group=self._process_group)
         return sums[:-1].view_as(total), sums[-1]
 

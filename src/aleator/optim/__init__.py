@@ -26,6 +26,7 @@ from aleator.optim.target_step_size import (
     softmax_metric,
 )
 from aleator.optim.target_surrogate import SurrogateStep, TargetSurrogate, surrogate_loss
+from aleator.optim.weight_ema import weight_ema
 
 __all__ = [
     "LAMB",
@@ -62,5 +63,6 @@ __all__ = [
     "softmax_metric",
     "spectral_clip_grads_",
     "surrogate_loss",
+    "weight_ema",
     "without_decay",
 ]

@@ -35,3 +35,17 @@ def linear_rows(inputs: Float[Tensor, ...], layer: nn.Linear) -> Float[Tensor, "
     if layer.bias is not None:
         rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
     return rows
+
+
+def check_linear(model: nn.Module) -> None:
+    """Check that a model is an affine function of its inputs whose parameters can all be set.
+
+    Raises:
+        TypeError: if it is not a ``torch.nn.Linear`` with its own weight, or a part of it is frozen.
+    """
+    if not isinstance(model, nn.Linear) or type(model).forward is not nn.Linear.forward:
+        raise TypeError(f"inner 'exact' needs a torch.nn.Linear, got {type(model).__name__}")
+    if not all(name in model._parameters for name in ("weight", "bias")):
+        raise TypeError("inner 'exact' needs a weight and a bias that are not computed from others")
+    if not all(parameter.requires_grad for parameter in model.parameters()):
+        raise TypeError("inner 'exact' needs a torch.nn.Linear that learns all its parameters, got a frozen one")

@@ -28,7 +28,10 @@ MeanLoss = Callable[[Tensor], float]
 
 @runtime_checkable
 class StepSize(Protocol):
-    """A rule for γ. ``state_dict`` and ``load_state_dict`` are those of every object that a run saves."""
+    """A rule for γ. ``state_dict`` and ``load_state_dict`` are those of every object that a run saves.
+
+    A rule that searches may have an attribute ``accepted``; where it is False after a call, no inner step is taken.
+    """
 
     def __call__(self, anchor: Tensor, grad: Tensor, mean: Callable[[Tensor], float], loss: MeanLoss | None) -> float:
         """Return γ of the next surrogate.
@@ -129,8 +132,9 @@ class TargetArmijo:
 
         ℓ(z − γ g) ≤ ℓ(z) − c γ ‖g‖²,    means over the batch
 
-    The first trial is the last γ times ``expand``; a refused one is multiplied by ``shrink``. It evaluates the loss
-    once per trial, and so is meant for oracles whose loss is cheap and whose gradient is not.
+    The first trial is the last γ times ``expand``; a refused one is multiplied by ``shrink``. Where the smallest γ is
+    refused, too, ``accepted`` is False, no inner step is taken, and the next search begins as this one did. It
+    evaluates the loss once per trial, and so is meant for oracles whose loss is cheap and whose gradient is not.
 
     Args:
         first_step: the first trial of all.
@@ -149,6 +153,7 @@ class TargetArmijo:
         bounds: tuple[float, float] = (1e-4, 1e4),
     ) -> None:
         self.step_size = _positive("first_step", first_step) / expand
+        self.accepted = True
         for name, value in (("c", c), ("shrink", shrink)):
             if not 0 < value < 1:
                 raise ValueError(f"{name} must be in (0, 1), got {value}")
@@ -169,9 +174,12 @@ class TargetArmijo:
         low, high = self.bounds
         gamma = min(max(self.step_size * self.expand, low), high)
         before, slope = loss(anchor), mean(grad.reshape(len(grad), -1).square().sum(1))
-        while gamma > low and not loss(anchor - gamma * grad) <= before - self.c * gamma * slope:
+        # Written so that a NaN is a refusal.
+        while not (accepted := loss(anchor - gamma * grad) <= before - self.c * gamma * slope) and gamma > low:
             gamma = max(gamma * self.shrink, low)
-        self.step_size = gamma
+        self.accepted = accepted
+        if accepted:
+            self.step_size = gamma
         return gamma
 
     def state_dict(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from torch.distributed import ProcessGroup
 from torch.optim import Optimizer
 
 from aleator.optim.armijo import ArmijoGD
-from aleator.optim.least_squares import LeastSquares, linear_rows
+from aleator.optim.least_squares import LeastSquares, check_linear, linear_rows
 from aleator.optim.repeated_passes import repeating
 from aleator.optim.target_step_size import Constant, StepSize
 
@@ -131,7 +131,8 @@ class TargetSurrogate:
 
     Raises:
         ValueError: if an option is out of range.
-        TypeError: if ``inner="exact"`` and the model is not linear.
+        TypeError: if ``inner`` or ``step_size`` is of another kind, or ``inner="exact"`` and the model is not a plain
+            linear one that learns all its parameters.
 
     Example:
         >>> x, y = torch.randn(100, 5), torch.randn(100, 1)
@@ -156,12 +157,18 @@ class TargetSurrogate:
         freeze_stochastic: bool = False,
         process_group: ProcessGroup | None = None,
     ) -> None:
-        if inner_steps < 1:
-            raise ValueError(f"inner_steps must be at least 1, got {inner_steps}")
+        if inner_steps < 1 or inner_steps % 1:
+            raise ValueError(f"inner_steps must be an integer of at least 1, got {inner_steps}")
         if not 0 <= tolerance < math.inf:
             raise ValueError(f"tolerance must be finite and not negative, got {tolerance}")
-        if inner == "exact" and not isinstance(model, nn.Linear):
-            raise TypeError(f"inner 'exact' needs a torch.nn.Linear, got {type(model).__name__}")
+        given: Any = inner  # what types promise is not what users always pass
+        if not (given in (None, "exact") or callable(given)):
+            raise TypeError(f"inner must be 'exact' or a function that makes an optimizer, got {given!r}")
+        given = step_size
+        if not isinstance(given, (int, float, StepSize)):
+            raise TypeError(f"step_size must be a number or a rule, got {given!r}")
+        if inner == "exact":
+            check_linear(model)
         for name, value in (("regularizer", regularizer), ("process_group", process_group)):
             if inner == "exact" and value is not None:
                 raise ValueError(f"{name} must be None with inner 'exact', got {value}")
@@ -176,6 +183,7 @@ class TargetSurrogate:
         self._make = inner or functools.partial(ArmijoGD, max_tries=400, min_step=1e-16)
         self.optimizer = None if self._make == "exact" else self._new_optimizer()
         self._reset = isinstance(self.optimizer, torch.optim.LBFGS) if reset_inner is None else reset_inner
+        self._restart = reset_inner is None
         self._factored: tuple[Tensor, int, LeastSquares] | None = None
         self.target_gradient_calls = 0
         self.total_inner_steps = 0
@@ -192,18 +200,25 @@ class TargetSurrogate:
         Raises:
             RuntimeError: if the model has dropout or batch normalisation in training mode and ``freeze_stochastic`` is
                 False.
-            ValueError: if the oracle's loss does not depend on the targets, its shapes are not those of the targets,
-                or its gradient is not finite on some process. Parameters and buffers are then as before.
+            ValueError: if the model's output is no tensor or has no examples; if the oracle returns something else than
+                tensors, its loss does not depend on the targets, its shapes are not those of the targets, or its
+                gradient is not finite on some process. Parameters and buffers are then as before.
         """
         forward = functools.partial(self.model, *(inputs if isinstance(inputs, tuple) else (inputs,)))
         with repeating(self.model, self.freeze_stochastic) as again, torch.enable_grad():
-            first: Tensor = forward()
+            first: Any = forward()
+            if not isinstance(first, Tensor) or not len(first):
+                got = f"shape {tuple(first.shape)}" if isinstance(first, Tensor) else type(first).__name__
+                raise ValueError(f"model must return a tensor, examples × outputs, of at least one example, got {got}")
             anchor = first.detach().to(torch.promote_types(first.dtype, torch.float32))
             loss, grad, loss_of = self._ask(oracle, anchor)
             step_size = self.step_size(anchor, grad, self._mean, loss_of)
             weights = None if self.metric is None else self.metric(anchor, grad, ids)
             model_of = functools.partial(surrogate_loss, anchor=anchor, grad=grad, step_size=step_size, weights=weights)
-            if self.optimizer is None:
+            if not getattr(self.step_size, "accepted", True):
+                taken, failed, fallen = 0, 1, first.detach().new_zeros(())
+                stopped: str | None = "the search for γ found no step that lowers the loss"
+            elif self.optimizer is None:
                 taken, failed, stopped, fallen = self._solve(inputs, model_of, grad, step_size, weights)
             else:
                 taken, failed, stopped, fallen = self._descend(first, lambda: again(forward), model_of)
@@ -239,9 +254,15 @@ class TargetSurrogate:
         Autograd sees the targets and nothing before them.
         """
         targets = anchor.clone().requires_grad_()
-        answer = oracle(targets)
+        answer: Any = oracle(targets)
         self.target_gradient_calls += 1
         loss_of = None
+        parts = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer,)
+        if not all(isinstance(part, Tensor) for part in parts):
+            kinds = ", ".join(type(part).__name__ for part in parts)
+            raise ValueError(
+                f"oracle must return a tensor of losses, or one of losses and one of gradients, got {kinds}"
+            )
         if isinstance(answer, tuple):
             losses, grad = answer[0].detach(), answer[1].detach()
         else:
@@ -272,7 +293,7 @@ class TargetSurrogate:
         """Take inner steps; return their number, failed searches, why they ended early, and the decrease."""
         if self._reset:
             self.optimizer = self._new_optimizer()
-        elif isinstance(self.optimizer, ArmijoGD):
+        elif self._restart and isinstance(self.optimizer, ArmijoGD):
             self.optimizer.restart()
         optimizer = cast("Optimizer", self.optimizer)
         if not first.requires_grad:

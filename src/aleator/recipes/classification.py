@@ -77,19 +77,20 @@ class ClassificationTask(GradientTask):
             self.model, options, schedule_steps, lambda name: options.first_layer_lr_ratio if name in first else 1.0
         )
         self.schedule = make_schedule(self.optimizer, options, schedule_steps)
+        solve = [TrActPreconditioner(self.model).step] if options.first_layer == "tract" else []
         self.gradient_step = GradientStep(
             accelerator,
             self.model,
             self.optimizer,
             schedule=self.schedule,
             max_grad_norm=options.max_grad_norm,
-            before_clip=[TrActPreconditioner(self.model).step] if options.first_layer == "tract" else [],
+            before_clip=solve,
         )
         self.surrogate = None
         if options.surrogate is not None:
             gamma = options.target_step_size or SMOOTH_STEP["cross-entropy"]
             self.surrogate = SurrogateGradientStep(
-                accelerator, self.model, self.optimizer, self.schedule, gamma, options.surrogate
+                accelerator, self.model, self.optimizer, self.schedule, gamma, options.surrogate, before_step=solve
             )
 
     def train_batches(self) -> Iterator[tuple[Tensor, ...]]:
@@ -125,9 +126,11 @@ class ClassificationTask(GradientTask):
             seen = Examples(*(tensor[:TRAIN_LOSS_SIZE] for tensor in self.train))
             found["train_loss"] = measured(self._scores, seen, self.accelerator)["loss"]
         self.model.train()
-        if self.surrogate is not None:
-            found |= self.surrogate.counts()
-        return found
+        return found | self.totals()
+
+    def totals(self) -> dict[str, float]:
+        """Return the counts of a surrogate, for every line of the log."""
+        return self.surrogate.counts() if self.surrogate is not None else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer, schedule, the position in the data, and the counts of a surrogate."""

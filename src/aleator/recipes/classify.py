@@ -87,6 +87,8 @@ class Classify(TrainingOptions, _Images):
             raise ValueError(f"ratio must be in (0, 1], got {self.ratio}")
         if self.rescale != 1 and self.model != "mlp-without-bias":
             raise ValueError(f"rescale must be 1 with model {self.model}, got {self.rescale}")
+        if self.tract_lam != _Images.tract_lam and self.first_layer != "tract":
+            raise ValueError(f"tract_lam must be left out with first_layer {self.first_layer}, got {self.tract_lam}")
         if self.first_layer_lr_ratio != 1 and self.optimizer in ("lamb", "lars"):
             got = self.first_layer_lr_ratio
             raise ValueError(f"first_layer_lr_ratio must be 1 with optimizer {self.optimizer}, got {got}")

@@ -82,7 +82,11 @@ class ImitationTask:
         """Return the mean loss over all rounds and over the last ones, counts, and figures of the policy as it is."""
         late = self.losses[-LATE_ROUNDS:]
         means = {"round_loss": _mean(self.losses), "late_round_loss": _mean(late)}
-        return means | self.system.measure(self._act) | self.updates.totals()
+        return means | self.system.measure(self._act) | self.totals()
+
+    def totals(self) -> dict[str, float]:
+        """Return the counts, for every line of the log."""
+        return self.updates.totals()
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, the method's state and the losses of the rounds."""

@@ -12,7 +12,7 @@ boundaries are drawn, every evaluation draws them from the same numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,12 +24,15 @@ from torch import Tensor
 from aleator.data import ParallelCorpus, TextCorpus, load, read_texts
 from aleator.data.mixture_schedules import TemperatureSchedule
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
+from aleator.experiment.model_state import unwrapped
+from aleator.language import CollapseMonitor, LanguageModel
 from aleator.language.fairness import spread_and_variation
 from aleator.losses import scalarized_loss
 from aleator.random import Streams
 from aleator.recipes.language_models import weight_norms
 from aleator.recipes.mixtures import drawn_from, make_mixture
-from aleator.recipes.tokenizations import Reading, Segments, Tokens, make_reader
+from aleator.recipes.reader_lm import ReaderLM
+from aleator.recipes.tokenizations import Reading, Segments, make_reader
 from aleator.recipes.training import GradientTask, make_optimizer, make_schedule, placed
 from aleator.recipes.windows import TrainingWindows, Windows
 
@@ -87,10 +90,12 @@ class LanguageTask(GradientTask):
         # What parallel text costs: the bytes of the whole held-out parts, or their tokens.
         self.parts = {"validation": {}, "test": {}}
         if len(self.names) > 1 and (isinstance(corpus, ParallelCorpus) or corpus.name == "udhr2"):
-            cost = self.reader.count if isinstance(self.reader, Tokens) else len
+            cost = len if isinstance(self.reader, Segments) else self.reader.count
             self.parts["validation"] = {d.name: cost(d.validation) for d in corpus.domains}
             self.parts["test"] = {d.name: cost(d.test) for d in corpus.domains}
         self.noise = streams.generator("boundaries", device=device)
+        # What it warns of depends on nothing and nothing on it, so it is no part of the state.
+        self.collapse = CollapseMonitor()
         self.evaluation_key = streams.key("boundaries of an evaluation")
         self.model = placed(self.reader.network.to(self.dtype), options, accelerator)
         self.optimizer = make_optimizer(self.model, options, options.steps)
@@ -114,13 +119,14 @@ class LanguageTask(GradientTask):
         noise = self._noise(self.noise, self.options.batch_size)
         pieces = min(self.options.accumulate, len(batch.bytes))
         penalties: list[Tensor] = []
+        drawn: list[dict[str, Tensor]] = []
         # Quotas come in the order of the domains, so pieces are taken in turns: each holds something of all.
         cut = [
             (batch.bytes[i::pieces], batch.domains[i::pieces], None if noise is None else noise[i::pieces])
             for i in range(pieces)
         ]
         report = self.gradient_step(
-            [(len(piece[1]), partial(self._loss, *piece, weights, shares, penalties)) for piece in cut],
+            [(len(piece[1]), partial(self._loss, *piece, weights, shares, penalties, drawn)) for piece in cut],
             total=self.options.batch_size,
         )
         metrics = {"loss": report.loss, "lr": lr}
@@ -129,6 +135,10 @@ class LanguageTask(GradientTask):
             # As the loss, this process's part of a mean over processes.
             own = torch.stack(penalties).sum() * (self.accelerator.num_processes / self.options.batch_size)
             metrics["boundary_loss"], nats = own, report.loss - own
+        occurring = {name for rates in drawn for name in rates}
+        self.collapse.update(
+            {name: torch.stack([rates[name] for rates in drawn if name in rates]).mean() for name in sorted(occurring)}
+        )
         if weights is None:
             metrics["bits_per_byte"] = nats / math.log(2)
         if len(self.names) > 1 and isinstance(schedule := self.mixture.schedule, TemperatureSchedule):
@@ -182,6 +192,20 @@ class LanguageTask(GradientTask):
         metrics |= self._segments(split, sums)
         metrics["weight_norm"], metrics["spectral_norm"] = weight_norms(self.model)
         return metrics
+
+    def language_model(self) -> LanguageModel:
+        """Return the model as one that can be asked what a text costs."""
+        network = unwrapped(self.model)
+        if isinstance(self.reader, Segments):
+            assert isinstance(network, LanguageModel)
+            return network
+        return ReaderLM(self.reader, network)
+
+    def label(self, name: str, lines: Sequence[str]) -> str:
+        """Return the name by which the model knows the script of a language, from its name or its text."""
+        if not isinstance(self.reader, Segments):
+            return name
+        return self.reader.label(name, torch.tensor(list("\n".join(lines).encode()), dtype=torch.uint8))
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer, schedule, and the positions in the data and the mixture."""
@@ -247,8 +271,9 @@ class LanguageTask(GradientTask):
         weights: Float[Tensor, " domains"] | None,
         shares: Float[Tensor, " domains"] | None,
         heard: list[Tensor],
+        drawn: list[dict[str, Tensor]],
     ) -> Tensor:
-        """Return the loss of a piece, and add the sum of its boundary losses to those that were heard."""
+        """Return the loss of a piece; add the sum of its boundary losses and the boundary rates to the lists."""
         nats, boundaries, _ = self._read(windows, domains, noise)
         loss = nats.mean() if weights is None else scalarized_loss(nats.mean(1), domains, weights)
         if shares is None:
@@ -257,6 +282,7 @@ class LanguageTask(GradientTask):
         assert boundaries is not None
         penalties = shares[domains] * self.reader.boundary_losses(boundaries, domains)
         heard.append(penalties.detach().sum())
+        drawn.append(self.reader.rates_drawn(boundaries.detach(), domains))
         return loss + penalties.mean()
 
     def _read(

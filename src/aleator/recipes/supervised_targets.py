@@ -47,7 +47,7 @@ class SupervisedTask:
         train = self.tables["train"]
         if options.batch_size is not None and options.batch_size > len(train.classes):
             raise ValueError(f"batch_size must be at most {len(train.classes)}, got {options.batch_size}")
-        classes = int(train.classes.max()) + 1
+        classes = max(int(table.classes.max()) for table in self.tables.values() if len(table.classes)) + 1
         self.loss = options.loss or ("softmax" if options.problem == "digits" else "logistic")
         # Two classes need one output, but for the softmax.
         outputs = 1 if classes == 2 and self.loss != "softmax" else classes
@@ -81,7 +81,11 @@ class SupervisedTask:
         if len(self.tables[split].classes):
             loss, accuracy = self._scores(split)
             metrics |= {"held_out_loss": loss, "accuracy": accuracy}
-        return metrics | self.updates.totals()
+        return metrics | self.totals()
+
+    def totals(self) -> dict[str, float]:
+        """Return the counts, for every line of the log."""
+        return self.updates.totals()
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, the method's state, the position in the data, and losses that were asked for."""

@@ -7,7 +7,7 @@ a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -32,6 +32,8 @@ class SurrogateGradientStep:
         schedule: stepped after every batch that was used.
         step_size: γ.
         inner_steps: on every surrogate.
+        before_step: called in turn before every inner step, to put other gradients in the place of those that are
+            there: on all processes.
     """
 
     def __init__(
@@ -42,8 +44,11 @@ class SurrogateGradientStep:
         schedule: LRScheduler,
         step_size: float,
         inner_steps: int,
+        before_step: Sequence[Callable[[], object]] = (),
     ) -> None:
         processes = accelerator.num_processes
+        self._before_step = before_step
+        optimizer.register_step_pre_hook(lambda *_: self._transform())
         self._agreement = Agreement(processes)
         self._optimizer, self._schedule, self._processes = optimizer, schedule, processes
         self._surrogate = TargetSurrogate(
@@ -78,6 +83,8 @@ class SurrogateGradientStep:
             return StepResult(examples=examples, skipped=True)
         finally:
             self._optimizer.zero_grad(set_to_none=True)
+        if done.stopped is not None:  # what a last backward pass without a step has left is not the next batch's
+            self._transform()
         self._schedule.step()
         counted = torch.tensor(float(done.inner_steps), dtype=torch.float64)
         return StepResult({"loss": done.loss, "lr": lr, "inner_steps": counted}, examples=examples)
@@ -90,6 +97,10 @@ class SurrogateGradientStep:
         """Continue from the counts of a saved state."""
         for name in _COUNTS:
             setattr(self._surrogate, name, int(counts[name]))
+
+    def _transform(self) -> None:
+        for transform in self._before_step:
+            transform()
 
 
 class _NotFiniteError(Exception):

@@ -53,7 +53,9 @@ class TargetUpdates:
             self.surrogate = TargetSurrogate(model, gamma, inner=_inner(options), inner_steps=steps)
         else:
             self.optimizer = _baseline(model, options)
-        self.counts = dict.fromkeys(("target_gradient_calls", "loss_evaluations", "inner_steps", "failed_searches"), 0)
+        self.counts = dict.fromkeys(
+            ("target_gradient_calls", "loss_evaluations", "total_inner_steps", "failed_searches"), 0
+        )
 
     def __call__(self, inputs: Tensor, losses: Losses) -> StepResult:
         """Update the model once; where the loss is not finite it stays as it is."""
@@ -87,10 +89,9 @@ class TargetUpdates:
         taken, optimizer = done.inner_steps, self.surrogate.optimizer
         if isinstance(optimizer, LBFGS):  # its iterations are the inner steps, all within one step of the optimizer
             taken = optimizer.state_dict()["state"][0]["n_iter"] if taken else 0
-        self.counts["inner_steps"] += taken
+        self.counts["total_inner_steps"] += taken
         self._failed(done.failed_searches, done.stopped)
-        metrics = {"loss": done.loss, "inner_steps": taken, "step_size": done.step_size}
-        return metrics | {"failed_searches": done.failed_searches}
+        return {"loss": done.loss, "inner_steps": taken, "step_size": done.step_size}
 
     def _descend(self, inputs: Tensor, losses: Losses) -> dict[str, Any]:
         def closure() -> Any:
@@ -104,7 +105,7 @@ class TargetUpdates:
         if isinstance(self.optimizer, ArmijoGD) and self.optimizer.search is not None:
             search = self.optimizer.search
             self._failed(int(not search.accepted), f"the line search found no lower loss in {search.trials} trials")
-            metrics |= {"step": search.step, "failed_searches": int(not search.accepted)}
+            metrics["step"] = search.step
         return metrics
 
     def _counted(self, losses: Losses, targets: Tensor) -> Tensor:

@@ -80,6 +80,10 @@ class Bytes:
         """
         return Reading(_nats(model(windows[:, :-1]), windows[:, 1:]))
 
+    def count(self, text: UInt8[Tensor, " bytes"]) -> int:
+        """Return the bytes of a text."""
+        return len(text)
+
 
 class Tokens:
     """A model that reads tokens of a byte-pair encoding, which never span two words.
@@ -121,6 +125,7 @@ class Segments:
 
     Attributes:
         groups: what has a target rate of its own: the scripts, or ``"shared"`` alone.
+        labels: the group of each domain, by their names.
         rates: α of each group.
         group_of: the index of each domain's group.
 
@@ -140,15 +145,15 @@ class Segments:
         }
         if options.tokenization == "dtp":
             rate = 0.2 if options.boundary_rate is None else options.boundary_rate
-            labels, rates = dict.fromkeys(texts, "shared"), {"shared": rate}
+            self.labels, rates = dict.fromkeys(texts, "shared"), {"shared": rate}
             self.network: nn.Module = DynamicPoolingLM(rate=rate, names=["shared"], **sizes)
         else:
-            labels = _labels(options, texts)
-            rates = _rates(options, labels)
+            self.labels = _labels(options, texts)
+            rates = _rates(options, self.labels)
             self.network = MagnetLM(scripts=rates, **sizes)
         self.groups = tuple(rates)
         self.rates = torch.tensor(list(rates.values()), dtype=torch.float64)
-        self.group_of = torch.tensor([self.groups.index(label) for label in labels.values()])
+        self.group_of = torch.tensor([self.groups.index(label) for label in self.labels.values()])
 
     def read(self, model: nn.Module, windows: Tensor, domains: Tensor, noise: Tensor | None) -> Reading:
         """Return what the model makes of windows; see `Bytes.read`."""
@@ -163,6 +168,20 @@ class Segments:
         """Return the boundary loss of each row, in nats per byte."""
         rates = self.rates.to(boundaries.device)[self.group_of.to(boundaries.device)[domains]]
         return binomial_boundary_loss(boundaries, rates)
+
+    def label(self, name: str, text: UInt8[Tensor, " bytes"]) -> str:
+        """Return the group of a text: that of the domain of its name, or else of its script."""
+        if name in self.labels:
+            return self.labels[name]
+        return "shared" if self.groups == ("shared",) else script_of(text) or name
+
+    def rates_drawn(
+        self, boundaries: Float[Tensor, "batch length"], domains: Int64[Tensor, " batch"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Return the boundaries per byte of each group in the batch."""
+        groups = self.group_of[domains.cpu()]
+        of_rows = boundaries.mean(1)
+        return {self.groups[g]: of_rows[(groups == g).to(of_rows.device)].mean() for g in set(groups.tolist())}
 
     def members(self, domains: Int64[Tensor, " batch"]) -> Int64[Tensor, " groups"]:
         """Return how many rows each group has."""
