@@ -1,9 +1,9 @@
 """Learning without backpropagation: a spiking classifier trained by symmetric STDP, and the pieces it is made of.
 
 `SymSTDPClassifier` is used like any classifier of scikit-learn. Its network lives in one `SpikingState` and is run by
-an `Engine`; `EventEngine` is the reference; `DenseEngine`, `FrozenEngine` and
-`PrivateEngine` run batches in torch. `SymmetricSTDP`, `SynapticScaling`, `AdaptiveThreshold`, `PoissonEncoder`
-and `ConductanceLIF` are the same mathematics, one piece each, for reading and for other networks.
+an `Engine`. `EventEngine` is the reference; `DenseEngine`, `FrozenEngine` and `PrivateEngine` run batches in torch.
+`SymmetricSTDP`, `SynapticScaling`, `AdaptiveThreshold`, `PoissonEncoder` and `ConductanceLIF` are the same mathematics,
+one piece each, for reading and for other networks.
 """
 
 from typing import TYPE_CHECKING

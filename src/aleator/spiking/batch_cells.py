@@ -70,11 +70,11 @@ class BatchCells:
         if weights_out is not None:
             self.g_class += hidden @ weights_out
 
-    def advance(self, theta: Float[Tensor, "*batch hidden"], classes: bool) -> None:
+    def advance(self, theta: Float[Tensor, "*#batch hidden"], classes: bool) -> None:
         """Make a step: voltages, spikes, decay of the conductances.
 
         Args:
-            theta: adaptive part of the thresholds.
+            theta: adaptive part of the thresholds, one for all samples or one each.
             classes: whether class cells advance; in training the teacher moves them.
         """
         p = self.parameters
@@ -82,7 +82,7 @@ class BatchCells:
         hidden, inhibitory, class_cell = self._cells
         synapses = [(self.g_input, excitation), (self.g_inhibition, inhibition)]
         self.v_hidden, self.timer_hidden, self.spikes_hidden = hidden(
-            self.v_hidden, self.timer_hidden, synapses, theta - p.theta_offset
+            self.v_hidden, self.timer_hidden, synapses, (theta - p.theta_offset).expand_as(self.v_hidden)
         )
         self.v_inhibitory, self.timer_inhibitory, self.spikes_inhibitory = inhibitory(
             self.v_inhibitory, self.timer_inhibitory, [(self.g_partner, excitation)]
