@@ -101,6 +101,13 @@ METHODS = (
         summary="many parameter updates for one gradient of the loss in the outputs, where that is what costs",
         paper="Lavington et al. 2023, arXiv 2302.02607",
     ),
+    Method(
+        name="sym-stdp",
+        room="aleator.spiking",
+        import_path="aleator.spiking:SymSTDPClassifier",
+        summary="symmetric STDP: a spiking classifier that learns from a teacher's spikes, without backpropagation",
+        paper="Hao et al. 2018, arXiv 1812.06574",
+    ),
 )
 
 

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from aleator.data import Examples, LabelledImages
 from aleator.random import Streams
-from aleator.recipes.image_options import ImageOptions
+from aleator.recipes.image_options import ExampleOptions, ImageOptions
 
 EVALUATION_BATCH = 1000
 
 
-def image_splits(images: LabelledImages, options: ImageOptions, streams: Streams) -> dict[str, Examples]:
+def image_splits(images: LabelledImages, options: ExampleOptions, streams: Streams) -> dict[str, Examples]:
     """Cut validation out of training, the same for every seed, then draw the training examples of this seed.
 
     Raises:
@@ -42,7 +42,7 @@ def image_splits(images: LabelledImages, options: ImageOptions, streams: Streams
     return {"train": take(images.train, rest), "validation": take(images.train, fixed[:held_out]), "test": test}
 
 
-def full_size(images: LabelledImages, options: ImageOptions) -> int:
+def full_size(images: LabelledImages, options: ExampleOptions) -> int:
     """Return how many training examples there are to draw from when validation is cut out.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class ImageOptions:
+class ExampleOptions:
     """Which images are learned from, and which are held out."""
 
     # --- data
@@ -22,5 +22,11 @@ class ImageOptions:
     """Training examples set apart for validation, the same for every seed. Default: a tenth of the training data."""
     test_size: int | None = None
     """Use only the first so many test examples."""
+
+
+@dataclass(frozen=True)
+class ImageOptions(ExampleOptions):
+    """The same, and what a network gets of them."""
+
     inputs: Literal["standardised", "unit"] = "standardised"
     """Pixels with mean 0 and deviation 1 over the training data, or between 0 and 1."""

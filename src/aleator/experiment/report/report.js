@@ -21,6 +21,7 @@
       trace.showlegend = false;
       trace.line = { ...trace.line, color: own };
       trace.marker = { ...trace.marker, color: trace.meta.role === "seed" ? faded(own, 0.75) : own };
+      if (trace.mode === "text") trace.textfont = { color: own };
       if (trace.type === "heatmap") Object.assign(trace, { colorscale: [[0, colour("paper")], [1, own]], showscale: false });
       if (trace.meta.role === "band") trace.fillcolor = faded(own, 0.16);
       for (const bar of ["error_x", "error_y"]) if (trace[bar]) trace[bar].color = own;

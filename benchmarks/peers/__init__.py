@@ -1,0 +1,104 @@
+"""Simulators of other people, each in a virtual environment of its own, driven from ours.
+
+    python -m benchmarks.peers bindsnet brian2
+
+makes the environments in the folder ``ALEATOR_PEERS`` (``/tmp/peers`` unless set), from the requirements beside this
+file; they share no package with ours. A peer's program, ``NAME_peer.py``, runs there. It is told a file with a raster
+of spikes, the number of hidden cells, the number of samples side by side and of samples at a time, and answers on its
+standard output: one line of JSON with its version when it is ready, and after every line on its input one with the
+seconds of processor time of the next samples. So the sides can take turns on a machine whose speed drifts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+HERE = Path(__file__).parent
+
+# What is installed without its dependencies, beside the requirements.
+ALONE = {"bindsnet": ["bindsnet==0.3.4"], "brian2": []}
+
+
+def python(name: str) -> Path:
+    """Return the interpreter of a peer's environment, whether it is there or not."""
+    return Path(os.environ.get("ALEATOR_PEERS", "/tmp/peers")) / f"{name}-env" / "bin" / "python"
+
+
+def install(name: str) -> None:
+    """Make the environment of a peer, or bring it up to date."""
+    interpreter = python(name)
+    venv.create(interpreter.parent.parent, with_pip=True)
+    pip = [str(interpreter), "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "--requirement", str(HERE / f"{name}.txt")], check=True)
+    if ALONE[name]:
+        subprocess.run([*pip, "--no-deps", *ALONE[name]], check=True)
+
+
+class Peer:
+    """A peer's program at work.
+
+    Args:
+        name: of the peer.
+        spikes: the raster of all samples, ``[samples, steps, inputs]``.
+        hidden: the number of hidden cells.
+        batch: how many samples the peer simulates side by side.
+        chunk: how many samples it simulates each time it is asked.
+
+    Raises:
+        SystemExit: if its environment has not been made.
+    """
+
+    def __init__(
+        self, name: str, spikes: npt.NDArray[np.bool_], hidden: int, *, batch: int = 1, chunk: int = 1
+    ) -> None:
+        self._name, interpreter = name, python(name)
+        if not interpreter.exists():
+            sys.exit(
+                f"error: no environment of {name} in {interpreter.parent.parent}: python -m benchmarks.peers {name}"
+            )
+        self._folder = tempfile.TemporaryDirectory()
+        raster = Path(self._folder.name) / "spikes.npy"
+        np.save(raster, spikes)
+        command = [str(interpreter), str(HERE / f"{name}_peer.py"), str(raster), str(hidden), str(batch), str(chunk)]
+        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}
+        )
+        self.version = str(self._answer()["version"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._folder.cleanup()
+
+    def seconds(self) -> float:
+        """Return the seconds of processor time of the next samples."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return float(self._answer()["seconds"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+        sys.exit(f"error: the program of {self._name} ended with {self._process.wait()}; its message is above")

@@ -1,0 +1,376 @@
+"""A classifier that learns without backpropagation: Poisson input, a winner-take-all hidden layer, class cells.
+
+Images become Poisson spikes; hidden cells inhibit each other, so that few respond to a sample; a teacher makes the
+right class cell spike. `SymmetricSTDP` strengthens whatever spikes together on both plastic projections,
+`SynapticScaling` makes the synapses of a cell compete, and `AdaptiveThreshold` keeps every hidden cell in play. All of
+it is local in space and time.
+
+Y. Hao, X. Huang, M. Dong, B. Xu, "A Biologically Plausible Supervised Learning Method for Spiking Neural Networks Using
+the Symmetric STDP Rule", Neural Networks 121 (2020), arXiv 1812.06574.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from torch import Tensor
+
+from aleator.random import Streams
+from aleator.spiking.engines import Engine, EngineName, Phase, Responses, make_engine
+from aleator.spiking.event_engine import EventEngine, Rasters
+from aleator.spiking.parameters import SpikingParameters, preset
+from aleator.spiking.poisson import sample_keys
+from aleator.spiking.readout import SILENT, assignment_scores, decide, label_cells, shares
+from aleator.spiking.samples import class_labels, grey_levels
+from aleator.spiking.state import SpikingState
+
+Readout = Literal["sl", "assignment"]
+Schedule = Literal["simultaneous", "layerwise"]
+
+_PHASES: dict[str, tuple[Phase, ...]] = {"simultaneous": ("both",), "layerwise": ("hidden", "classes")}
+_AT_LEAST = 100  # samples between two calls of the progress function
+
+
+@dataclass(frozen=True)
+class SampleStats:
+    """What training on some samples did.
+
+    Attributes:
+        hidden_spikes: hidden spikes in the last presentation of each sample.
+        re_presentations: how often each was presented again.
+        silent: whether the last presentation, too, brought fewer than ``min_spikes`` hidden spikes.
+    """
+
+    hidden_spikes: npt.NDArray[np.int64]
+    re_presentations: npt.NDArray[np.int64]
+    silent: npt.NDArray[np.bool_]
+
+    @property
+    def silent_fraction(self) -> float:
+        """Fraction of the samples that stayed silent."""
+        return float(self.silent.mean()) if len(self.silent) else 0.0
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """Where `SymSTDPClassifier.fit` is.
+
+    Attributes:
+        samples: samples trained on, over all epochs and phases.
+        total: samples of the whole fit.
+        phase: what is learned: ``"both"``, ``"hidden"`` or ``"classes"``.
+        epoch: number of the epoch within the phase, from 0.
+        stats: of the samples since the last report.
+    """
+
+    samples: int
+    total: int
+    phase: Phase
+    epoch: int
+    stats: SampleStats
+
+
+class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """The symmetric-STDP classifier, in scikit-learn's style.
+
+    Images are arrays or tensors of integers in 0…255 or floats in 0…1, [samples, …] with ``n_in`` pixels each; labels
+    are integers in [0, n_classes). Samples are learned in the order given, as the authors do.
+
+    The random numbers of a sample depend on the seed and on how many samples came before it, those of an evaluated
+    image on its place in the array. So results do not depend on ``n_jobs``, nor, with the event engine, on how training
+    is cut into calls; a classifier that got another one's `state_dict` goes on bit-identically. Evaluation never
+    changes the state.
+
+    An image that brings no spike in what is read is answered with −1, with a warning that counts them.
+
+    Args:
+        n_in: number of pixels.
+        n_hidden: number of hidden cells.
+        n_classes: number of classes.
+        parameters: the constants, or the name of a preset, see `aleator.spiking.preset`.
+        engine: ``"event"`` (reference, CPU, extra ``spiking``), ``"dense"``, ``"private"``, ``"frozen"`` (torch), or
+            ``"auto"``: event on the CPU, private elsewhere.
+        schedule: ``"simultaneous"`` learns both projections together; ``"layerwise"`` first input → hidden and the
+            thresholds, then, these fixed, hidden → classes from new random weights.
+        epochs: passes of `fit` over the samples, in each phase of the schedule.
+        batch_size: samples of a batch of the engines ``"private"`` and ``"frozen"``.
+        n_jobs: threads of an evaluation with the event engine.
+        device: of the torch engines.
+        seed: any non-negative integer.
+
+    Attributes:
+        state_: the network, from the first training on.
+        samples_seen_: number of samples trained on.
+        label_sums_: spikes of every hidden cell over the training samples of every class, [n_classes, n_hidden].
+        label_samples_: number of training samples of every class, [n_classes].
+
+    Example:
+        >>> classifier = SymSTDPClassifier(n_hidden=100).fit(images, labels)
+        >>> classifier.score(test_images, test_labels)
+    """
+
+    _fitted: int  # samples of the last fit, over all epochs and phases
+    _fit_samples: int  # samples of one of its epochs
+
+    def __init__(
+        self,
+        n_in: int = 784,
+        n_hidden: int = 400,
+        n_classes: int = 10,
+        *,
+        parameters: str | SpikingParameters = "hao2019-mnist-400",
+        engine: EngineName = "auto",
+        schedule: Schedule = "simultaneous",
+        epochs: int = 1,
+        batch_size: int = 32,
+        n_jobs: int = 1,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.n_in = n_in
+        self.n_hidden = n_hidden
+        self.n_classes = n_classes
+        self.parameters = parameters
+        self.engine = engine
+        self.schedule = schedule
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.n_jobs = n_jobs
+        self.device = device
+        self.seed = seed
+
+    def start(self) -> None:
+        """Forget everything: a new network that has not learned. `fit` does so, and the first `partial_fit`."""
+        streams = Streams(self.seed)
+        self.state_ = SpikingState.initial(
+            self.n_in, self.n_hidden, self.n_classes, self.constants, streams.generator("spiking", "weights")
+        )
+        self.classes_ = np.arange(self.n_classes)
+        self.samples_seen_ = 0
+        self._fitted = self._fit_samples = 0
+        self.forget_responses()
+
+    def fit(
+        self,
+        images: Any,
+        labels: Any,
+        progress: Callable[[FitProgress], None] | None = None,
+        resume: bool = False,
+    ) -> SymSTDPClassifier:
+        """Train for ``epochs`` passes in every phase of the schedule.
+
+        Args:
+            images: see the class.
+            labels: see the class.
+            progress: called about every hundred samples; `state_dict` may be saved there.
+            resume: continue the fit that a loaded state was in the middle of, on the same samples, instead of starting
+                anew.
+
+        Raises:
+            ValueError: if images, labels or an option of the class is not accepted, or there is nothing to resume.
+        """
+        if self.schedule not in _PHASES:
+            raise ValueError(f"schedule must be one of {', '.join(_PHASES)}, got {self.schedule!r}")
+        if self.epochs < 1:
+            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        if resume:
+            self._check_fitted()
+        else:
+            self.start()
+        greys, classes = self._samples(images, labels)
+        engine = self._engine()
+        phases = _PHASES[self.schedule]
+        n = len(greys)
+        if resume and n != self._fit_samples:
+            raise ValueError(f"images must be the {self._fit_samples} samples of the fit to resume, got {n}")
+        self._fit_samples = n
+        total = n * self.epochs * len(phases)
+        stride = engine.batch_size * -(-_AT_LEAST // engine.batch_size)
+        while self._fitted < total:
+            passes, begin = divmod(self._fitted, n)
+            phase, epoch = phases[passes // self.epochs], passes % self.epochs
+            if begin == 0:
+                self.forget_responses()
+                if epoch == 0 and phase == "classes":
+                    self.renew_class_weights()
+            part = slice(begin, min(begin + stride, n))
+            stats = self._learn(engine, greys[part], classes[part], phase)
+            self._fitted += part.stop - part.start
+            if progress is not None:
+                progress(FitProgress(self._fitted, total, phase, epoch, stats))
+        return self
+
+    def partial_fit(self, images: Any, labels: Any, phase: Phase = "both") -> SampleStats:
+        """Train on samples once and return what happened, see `fit`.
+
+        Args:
+            images: see the class.
+            labels: see the class.
+            phase: what learns: ``"both"``, ``"hidden"`` (input → hidden and thresholds) or ``"classes"``.
+        """
+        if not hasattr(self, "state_"):
+            self.start()
+        greys, classes = self._samples(images, labels)
+        return self._learn(self._engine(), greys, classes, phase)
+
+    def spike_counts(self, images: Any, first: int = 0) -> Responses:
+        """Return how the network responds to images, without learning.
+
+        Args:
+            images: see the class.
+            first: place of the first image in the array that these are a part of.
+
+        Raises:
+            NotFittedError: before training.
+            ValueError: if the images are not accepted.
+        """
+        self._check_fitted()
+        greys = grey_levels(images, self.n_in, self.constants.mean_grey)
+        return self._engine().evaluate(self.state_, greys, sample_keys(self.seed, "evaluate", first, len(greys)))
+
+    def scores(self, responses: Responses, readout: Readout = "sl") -> npt.NDArray[np.float64]:
+        """Return what a readout makes of responses, [samples, N_c]: spikes of the class cells, or `assignment_scores`.
+
+        Raises:
+            ValueError: if the readout is unknown, or is ``"assignment"`` before training.
+        """
+        if readout == "sl":
+            return responses.classes.astype(np.float64)
+        if readout != "assignment":
+            raise ValueError(f"readout must be sl or assignment, got {readout!r}")
+        return assignment_scores(responses.hidden, self.cell_labels(), self.n_classes)
+
+    def cell_labels(self) -> npt.NDArray[np.int64]:
+        """Return the class of every hidden cell, by its responses in the last epoch; −1 for those that never spiked.
+
+        Raises:
+            ValueError: before training.
+        """
+        self._check_fitted()
+        if not self.label_samples_.any():
+            raise ValueError("readout assignment needs responses to training images, got none: train first")
+        return label_cells(self.label_sums_, self.label_samples_)
+
+    def predict(self, images: Any, readout: Readout = "sl") -> npt.NDArray[np.int64]:
+        """Return the class of each image, −1 for those that bring no spike in what is read.
+
+        Args:
+            images: see the class.
+            readout: ``"sl"`` takes the class cell that spikes most, ``"assignment"`` the class whose hidden cells do.
+        """
+        answers = decide(self.scores(self.spike_counts(images), readout))
+        silent = int((answers == SILENT).sum())
+        if silent:
+            warnings.warn(f"{silent} of {len(answers)} images were silent and are answered with {SILENT}", stacklevel=2)
+        return answers
+
+    def predict_proba(self, images: Any, readout: Readout = "sl") -> npt.NDArray[np.float64]:
+        """Return each class's share of the spikes (or of the mean counts); equal shares for a silent image."""
+        return shares(self.scores(self.spike_counts(images), readout))
+
+    def score(self, images: Any, labels: Any, readout: Readout = "sl") -> float:
+        """Return the accuracy. A silent image counts as wrong."""
+        answers = decide(self.scores(self.spike_counts(images), readout))
+        return float((answers == class_labels(labels, len(answers), self.n_classes)).mean())
+
+    def simulate(
+        self,
+        inputs: Bool[Tensor, "time inputs"],
+        teacher: Bool[Tensor, "time classes"] | None = None,
+        learn: bool = True,
+    ) -> Rasters:
+        """Replay given spikes on the network, see `EventEngine.simulate`; the state carries over between calls."""
+        if not hasattr(self, "state_"):
+            self.start()
+        return EventEngine(self.constants).simulate(self.state_, inputs, teacher, learn)
+
+    def forget_responses(self) -> None:
+        """Forget the responses that label hidden cells. `fit` does so when an epoch begins."""
+        self.label_sums_ = np.zeros((self.n_classes, self.n_hidden), np.int64)
+        self.label_samples_ = np.zeros(self.n_classes, np.int64)
+
+    def renew_class_weights(self) -> None:
+        """Give hidden → classes new random weights. `fit` does so when the second phase of ``"layerwise"`` begins."""
+        generator = Streams(self.seed).generator("spiking", "class weights")
+        fresh = SpikingState.initial(1, self.n_hidden, self.n_classes, self.constants, generator)
+        self.state_.weights_out.copy_(fresh.weights_out)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that was learned and where training is: tensors, integers, floats and strings.
+
+        Raises:
+            NotFittedError: before training.
+        """
+        self._check_fitted()
+        return {
+            "identity": self._identity(),
+            "network": self.state_.state_dict(),
+            "label_sums": torch.from_numpy(self.label_sums_.copy()),
+            "label_samples": torch.from_numpy(self.label_samples_.copy()),
+            "samples_seen": self.samples_seen_,
+            "fitted": self._fitted,
+            "fit_samples": self._fit_samples,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was called.
+
+        Raises:
+            ValueError: if the state is that of a classifier made with other values, or is not finite.
+        """
+        for name, own in self._identity().items():
+            saved = state["identity"].get(name)
+            if saved != own:
+                raise ValueError(f"the saved classifier has {name}={saved!r}, this one has {name}={own!r}")
+        self.start()
+        self.state_.load_state_dict(state["network"])
+        self.label_sums_ = state["label_sums"].numpy().copy()
+        self.label_samples_ = state["label_samples"].numpy().copy()
+        self.samples_seen_ = state["samples_seen"]
+        self._fitted, self._fit_samples = state["fitted"], state["fit_samples"]
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what may not change between saving and loading."""
+        sizes = {name: getattr(self, name) for name in ("n_in", "n_hidden", "n_classes", "schedule", "seed")}
+        constants = dataclasses.asdict(self.constants)
+        nested = {name: value for name, value in constants.items() if isinstance(value, dict)}
+        flat = {f"{name}.{key}": value for name, values in nested.items() for key, value in values.items()}
+        return sizes | {name: value for name, value in constants.items() if name not in nested} | flat
+
+    @property
+    def constants(self) -> SpikingParameters:
+        """The constants, whether they were given or named."""
+        return preset(self.parameters) if isinstance(self.parameters, str) else self.parameters
+
+    def _engine(self) -> Engine:
+        return make_engine(self.engine, self.constants, self.batch_size, self.n_jobs, self.device)
+
+    def _samples(self, images: Any, labels: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        greys = grey_levels(images, self.n_in, self.constants.mean_grey)
+        return greys, class_labels(labels, len(greys), self.n_classes)
+
+    def _learn(
+        self, engine: Engine, greys: npt.NDArray[np.float64], classes: npt.NDArray[np.int64], phase: Phase
+    ) -> SampleStats:
+        keys = sample_keys(self.seed, "train", self.samples_seen_, len(greys))
+        responses = engine.train(self.state_, greys, classes, keys, phase)
+        self.samples_seen_ += len(greys)
+        np.add.at(self.label_sums_, classes, responses.hidden)
+        self.label_samples_ += np.bincount(classes, minlength=self.n_classes)
+        return SampleStats(responses.hidden.sum(1), responses.re_presentations, responses.silent)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "state_"):
+            raise NotFittedError(
+                "SymSTDPClassifier has not learned yet: call fit, partial_fit or load_state_dict first"
+            )

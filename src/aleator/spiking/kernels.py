@@ -1,0 +1,534 @@
+"""The network's steps, compiled: the loops of `aleator.spiking.EventEngine`.
+
+A step t does, in this order:
+
+    1. spikes of step t − 1 arrive: conductances rise, then presynaptic plasticity, then the presynaptic trace rises;
+    2. postsynaptic plasticity for spikes of t − 1, then the postsynaptic trace rises;
+    3. every cell advances by one Euler step, conductances and traces decay, the spikes of t are noted.
+
+Only spikes cost a pass over a row (input) or a column (hidden cell) of the weights; everything else in a step is a few
+passes over vectors. Sums run in ascending order of cells, so the numbers do not depend on how a run is cut into calls.
+
+All kernels are in one file because numba's cache of a kernel does not see changes of what it calls in another one.
+Values that only ever decay are set to zero far below what could change a sum: numbers near 1e-308 are slow.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+Keys = npt.NDArray[np.uint64]
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_11, _27, _30, _31, _ONE = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(1)
+_TINY = 1e-150  # far below an ulp of anything it is added to
+_FLUSH_EVERY = 256  # steps; in these a conductance falls by a factor of 1e-56 at most
+
+
+def _compiled(function: _F) -> _F:
+    # unwrap: the test run's import hook puts a wrapper around every function that numba could not compile.
+    return cast(_F, numba.njit(cache=True, nogil=True)(inspect.unwrap(function)))
+
+
+class Network(NamedTuple):
+    """The fields of `aleator.spiking.state.SpikingState` as arrays, in their order."""
+
+    weights_in: Floats
+    weights_out: Floats
+    theta: Floats
+    v_hidden: Floats
+    v_inhibitory: Floats
+    v_class: Floats
+    timer_hidden: Floats
+    timer_inhibitory: Floats
+    g_input: Floats
+    g_inhibition: Floats
+    g_partner: Floats
+    g_class: Floats
+    x_input: Floats
+    x_hidden_post: Floats
+    x_hidden_pre: Floats
+    x_class: Floats
+    spikes_input: Booleans
+    spikes_hidden: Booleans
+    spikes_inhibitory: Booleans
+    spikes_class: Booleans
+
+
+class Constants(NamedTuple):
+    """The constants of `aleator.spiking.SpikingParameters` as the loops need them, with what is learned."""
+
+    dt: float
+    rate_hidden: float  # dt / tau of the membranes
+    rate_inhibitory: float
+    rate_class: float
+    rest_hidden: float
+    rest_inhibitory: float
+    rest_class: float
+    reset_hidden: float
+    reset_inhibitory: float
+    reset_class: float
+    threshold_hidden: float  # without the offset of theta
+    threshold_inhibitory: float
+    threshold_class: float
+    refractory_hidden: float
+    refractory_inhibitory: float
+    floor_hidden: float
+    excitation: float
+    inhibition: float
+    reversal_excitation: float
+    reversal_inhibition: float
+    decay_excitation: float
+    decay_inhibition: float
+    decay_trace: float
+    trace_step: float
+    lr_in: float
+    lr_out: float
+    lr_in_before: float  # of presynaptic spikes; negative in the asymmetric rule
+    lr_out_before: float
+    w_max_in: float
+    w_max_out: float
+    target_in: float  # 0: no scaling
+    target_out: float
+    theta_decay: float  # factor of a step
+    theta_step: float  # times |offset − pole|
+    theta_pole: float
+    theta_guard: float
+    intensity: int
+    intensity_max: int
+    min_spikes: int
+    stimulus_steps: int
+    rest_steps: int
+    spike_probability: float  # of a step, per grey level and unit of intensity
+    teacher_probability: float
+    learn_in: bool
+    learn_out: bool
+
+
+class Record(NamedTuple):
+    """Rasters [time, cells] to fill; of no steps if nothing is to be recorded."""
+
+    hidden: Booleans
+    inhibitory: Booleans
+    classes: Booleans
+
+
+@_compiled
+def _mixed(z: np.uint64) -> np.uint64:
+    z = (z ^ (z >> _30)) * _MIX1
+    z = (z ^ (z >> _27)) * _MIX2
+    return z ^ (z >> _31)
+
+
+@_compiled
+def _gap(key: np.uint64, n: int, slope: float) -> float:
+    """Return ⌊ln u / ln(1 − p)⌋ with the n-th uniform number of a key."""
+    z = _mixed(key + (np.uint64(n) + _ONE) * _GOLDEN)
+    u = (np.float64(z >> _11) + 0.5) * 2.0**-53
+    return math.floor(math.log(u) / slope)
+
+
+@_compiled
+def poisson_events(probabilities: Floats, steps: int, key: np.uint64, presentation: int) -> tuple[Integers, Integers]:
+    """Return the spikes of `aleator.spiking.PoissonEncoder` sorted by step: sources, and where each step's begin."""
+    presented = _mixed(key + (np.uint64(presentation) + _ONE) * _GOLDEN)
+    begins = np.zeros(steps + 1, np.int64)
+    capacity = 1024
+    times = np.empty(capacity, np.int64)
+    channels = np.empty(capacity, np.int64)
+    count = 0
+    for channel in range(len(probabilities)):
+        p = probabilities[channel]
+        if p <= 0.0:
+            continue
+        slope = math.log1p(-p) if p < 1.0 else -math.inf
+        own = _mixed(presented + (np.uint64(channel) + _ONE) * _GOLDEN)
+        now = _gap(own, 0, slope)
+        n = 1
+        while now < steps:
+            if count == capacity:
+                capacity *= 2
+                times = np.append(times, np.empty_like(times))
+                channels = np.append(channels, np.empty_like(channels))
+            t = int(now)
+            times[count] = t
+            channels[count] = channel
+            count += 1
+            begins[t + 1] += 1
+            now = now + 2.0 + _gap(own, n, slope)
+            n += 1
+    for t in range(steps):
+        begins[t + 1] += begins[t]
+    sources = np.empty(count, np.int64)
+    place = begins[:-1].copy()
+    for k in range(count):  # channels come in ascending order, and so they stay within a step
+        sources[place[times[k]]] = channels[k]
+        place[times[k]] += 1
+    return sources, begins
+
+
+@_compiled
+def scale(weights: Floats, target: float) -> None:
+    """Scale every column to the target, in place; a column that sums to 0 stays."""
+    factors = np.zeros(weights.shape[1])
+    for i in range(weights.shape[0]):
+        row = weights[i]
+        for j in range(weights.shape[1]):
+            factors[j] += row[j]
+    for j in range(weights.shape[1]):
+        factors[j] = target / factors[j] if factors[j] != 0.0 else 1.0
+    for i in range(weights.shape[0]):
+        row = weights[i]
+        for j in range(weights.shape[1]):
+            w = row[j] * factors[j]
+            row[j] = w if w > _TINY else 0.0
+
+
+@_compiled
+def _flush(values: Floats) -> None:
+    for k in range(len(values)):
+        values[k] = values[k] if values[k] > _TINY else 0.0
+
+
+@_compiled
+def _decay(values: Floats, factor: float) -> None:
+    for k in range(len(values)):
+        values[k] *= factor
+
+
+@_compiled
+def _raise_row(row: Floats, traces: Floats, lr: float, w_max: float) -> None:
+    for k in range(len(row)):
+        w = row[k] + lr * traces[k]
+        w = w if w < w_max else w_max
+        row[k] = w if w > 0.0 else 0.0
+
+
+@_compiled
+def _raise_column(weights: Floats, column: int, traces: Floats, lr: float, w_max: float) -> None:
+    for k in range(len(traces)):
+        w = weights[k, column] + lr * traces[k]
+        weights[k, column] = w if w < w_max else w_max
+
+
+@_compiled
+def _listed(spikes: Booleans, cells: Integers) -> int:
+    count = 0
+    for k in range(len(spikes)):
+        if spikes[k]:
+            cells[count] = k
+            count += 1
+    return count
+
+
+@_compiled
+def advance(
+    net: Network,
+    c: Constants,
+    steps: int,
+    sources: Integers,
+    begins: Integers,
+    teacher: Integers,
+    teacher_begins: Integers,
+    hidden_counts: Integers,
+    class_counts: Integers,
+    record: Record,
+) -> None:
+    """Run a number of steps, changing the network in place.
+
+    Args:
+        net: the network.
+        c: the constants.
+        steps: how many.
+        sources: inputs that spike, step after step in ascending order.
+        begins: where each step's begin in them; one entry more than steps.
+        teacher: class cells that the teacher makes spike, likewise; without effect unless class weights are learned.
+        teacher_begins: where each step's begin.
+        hidden_counts: E spikes of these steps are added to it.
+        class_counts: spikes of the class cells are added to it.
+        record: rasters to fill.
+    """
+    n_in, n_hidden = net.weights_in.shape
+    n_classes = net.weights_out.shape[1]
+    recording = record.hidden.shape[0] > 0
+    learning = c.learn_in or c.learn_out
+
+    arrived = np.empty(n_in, np.int64)
+    n_arrived = _listed(net.spikes_input, arrived)
+    hidden = np.empty(n_hidden, np.int64)
+    n_hidden_spikes = _listed(net.spikes_hidden, hidden)
+    partners = np.empty(n_hidden, np.int64)
+    n_partners = _listed(net.spikes_inhibitory, partners)
+    classes = np.empty(n_classes, np.int64)
+    n_class_spikes = _listed(net.spikes_class, classes)
+    kept = np.empty(n_in, np.float64)
+
+    theta_decay = c.theta_decay if c.learn_in else 1.0
+    v, timer, theta, g, gi = net.v_hidden, net.timer_hidden, net.theta, net.g_input, net.g_inhibition
+    vi, timer_i, gp = net.v_inhibitory, net.timer_inhibitory, net.g_partner
+
+    for t in range(steps):
+        # 1. Spikes of the step before arrive.
+        for k in range(n_arrived):
+            row = net.weights_in[arrived[k]]
+            for j in range(n_hidden):
+                g[j] += row[j]
+            if c.learn_in:
+                _raise_row(row, net.x_hidden_post, c.lr_in_before, c.w_max_in)
+                net.x_input[arrived[k]] += c.trace_step
+        for k in range(n_hidden_spikes):
+            j = hidden[k]
+            gp[j] += c.excitation
+            row = net.weights_out[j]
+            for o in range(n_classes):
+                net.g_class[o] += row[o]
+            if c.learn_out:
+                _raise_row(row, net.x_class, c.lr_out_before, c.w_max_out)
+                net.x_hidden_pre[j] += c.trace_step
+        if n_partners > 0:
+            total = c.inhibition * n_partners
+            for j in range(n_hidden):
+                gi[j] += total
+            for k in range(n_partners):  # nobody inhibits its own partner; rank one instead of a matrix
+                gi[partners[k]] += c.inhibition * (n_partners - 1) - total
+
+        # 2. Postsynaptic plasticity sees the raised presynaptic traces.
+        if c.learn_in:
+            for k in range(n_hidden_spikes):
+                _raise_column(net.weights_in, hidden[k], net.x_input, c.lr_in, c.w_max_in)
+                net.x_hidden_post[hidden[k]] += c.trace_step
+        if c.learn_out:
+            for k in range(n_class_spikes):
+                _raise_column(net.weights_out, classes[k], net.x_hidden_pre, c.lr_out, c.w_max_out)
+                net.x_class[classes[k]] += c.trace_step
+
+        # 3. Hidden cells E.
+        fired = 0
+        for j in range(n_hidden):
+            before, clock = v[j], timer[j]
+            current = c.rest_hidden - before
+            current = current + g[j] * (c.reversal_excitation - before)
+            current = current + gi[j] * (c.reversal_inhibition - before)
+            now = before + current * c.rate_hidden
+            now = now if clock > c.refractory_hidden else before
+            now = now if now > c.floor_hidden else c.floor_hidden
+            clock += c.dt
+            height = theta[j] * theta_decay
+            v[j], timer[j], theta[j] = now, clock, height
+            g[j] *= c.decay_excitation
+            gi[j] *= c.decay_inhibition
+            fired += (now > height + c.threshold_hidden) & (clock > c.refractory_hidden)
+        if c.learn_in:
+            _decay(net.x_hidden_post, c.decay_trace)
+        if c.learn_out:
+            _decay(net.x_hidden_pre, c.decay_trace)
+            _decay(net.x_class, c.decay_trace)
+        n_hidden_spikes = 0
+        if fired > 0:
+            for j in range(n_hidden):
+                if v[j] > theta[j] + c.threshold_hidden and timer[j] > c.refractory_hidden:
+                    v[j], timer[j] = c.reset_hidden, 0.0
+                    hidden[n_hidden_spikes] = j
+                    n_hidden_spikes += 1
+                    hidden_counts[j] += 1
+                    if recording:
+                        record.hidden[t, j] = True
+                    if c.learn_in:
+                        theta[j] += c.theta_step / max(abs(theta[j] - c.theta_pole), c.theta_guard)
+
+        # Their partners I.
+        fired = 0
+        for j in range(n_hidden):
+            before, clock = vi[j], timer_i[j]
+            current = c.rest_inhibitory - before
+            current = current + gp[j] * (c.reversal_excitation - before)
+            now = before + current * c.rate_inhibitory
+            now = now if clock > c.refractory_inhibitory else before
+            clock += c.dt
+            vi[j], timer_i[j] = now, clock
+            gp[j] *= c.decay_excitation
+            fired += (now > c.threshold_inhibitory) & (clock > c.refractory_inhibitory)
+        n_partners = 0
+        if fired > 0:
+            for j in range(n_hidden):
+                if vi[j] > c.threshold_inhibitory and timer_i[j] > c.refractory_inhibitory:
+                    vi[j], timer_i[j] = c.reset_inhibitory, 0.0
+                    partners[n_partners] = j
+                    n_partners += 1
+                    if recording:
+                        record.inhibitory[t, j] = True
+
+        # Class cells: moved by the teacher in training, when their voltage stands still, by E otherwise.
+        n_class_spikes = 0
+        if c.learn_out:
+            for k in range(teacher_begins[t], teacher_begins[t + 1]):
+                classes[n_class_spikes] = teacher[k]
+                n_class_spikes += 1
+        else:
+            for o in range(n_classes):
+                before = net.v_class[o]
+                current = c.rest_class - before
+                current = current + net.g_class[o] * (c.reversal_excitation - before)
+                net.v_class[o] = before + current * c.rate_class
+                if net.v_class[o] > c.threshold_class:
+                    net.v_class[o] = c.reset_class
+                    classes[n_class_spikes] = o
+                    n_class_spikes += 1
+        _decay(net.g_class, c.decay_excitation)
+        for k in range(n_class_spikes):
+            class_counts[classes[k]] += 1
+            if recording:
+                record.classes[t, classes[k]] = True
+
+        # Inputs. As in the authors' program, a cell's trace does not decay in the step it spikes in.
+        n_arrived = begins[t + 1] - begins[t]
+        for k in range(n_arrived):
+            arrived[k] = sources[begins[t] + k]
+        if c.learn_in:
+            for k in range(n_arrived):
+                kept[k] = net.x_input[arrived[k]]
+            _decay(net.x_input, c.decay_trace)
+            for k in range(n_arrived):
+                net.x_input[arrived[k]] = kept[k]
+
+        if t % _FLUSH_EVERY == _FLUSH_EVERY - 1:
+            _flush(g)
+            _flush(gi)
+            _flush(gp)
+            _flush(net.g_class)
+            if learning:
+                _flush(net.x_input)
+                _flush(net.x_hidden_post)
+                _flush(net.x_hidden_pre)
+                _flush(net.x_class)
+
+    net.spikes_input[:] = False
+    for k in range(n_arrived):
+        net.spikes_input[arrived[k]] = True
+    net.spikes_hidden[:] = False
+    for k in range(n_hidden_spikes):
+        net.spikes_hidden[hidden[k]] = True
+    net.spikes_inhibitory[:] = False
+    for k in range(n_partners):
+        net.spikes_inhibitory[partners[k]] = True
+    net.spikes_class[:] = False
+    for k in range(n_class_spikes):
+        net.spikes_class[classes[k]] = True
+
+
+@_compiled
+def present(
+    net: Network,
+    c: Constants,
+    rest_cells: Network,
+    greys: Floats,
+    labels: Integers,
+    keys: Keys,
+    hidden_counts: Integers,
+    class_counts: Integers,
+    re_presentations: Integers,
+    silent: Booleans,
+) -> None:
+    """Present samples one after the other, each again at a higher intensity while it brings too few hidden spikes.
+
+    Args:
+        net: the network.
+        c: the constants.
+        rest_cells: the rested network from which every sample of an evaluation starts.
+        greys: images [samples, N_in].
+        labels: their classes.
+        keys: of their random numbers.
+        hidden_counts: E spikes of the last presentation of each, to fill.
+        class_counts: spikes of the class cells, to fill.
+        re_presentations: to fill.
+        silent: to fill.
+    """
+    n_in = greys.shape[1]
+    learning = c.learn_in or c.learn_out
+    no_sources = np.zeros(0, np.int64)
+    no_begins = np.zeros(max(c.stimulus_steps, c.rest_steps) + 1, np.int64)
+    no_raster = np.zeros((0, 0), np.bool_)
+    no_record = Record(no_raster, no_raster, no_raster)
+    ignored_hidden = np.zeros(net.theta.shape[0], np.int64)
+    ignored_classes = np.zeros(net.v_class.shape[0], np.int64)
+    probabilities = np.zeros(n_in + 1)
+    for s in range(len(greys)):
+        if not learning:
+            net.v_hidden[:] = rest_cells.v_hidden
+            net.v_inhibitory[:] = rest_cells.v_inhibitory
+            net.v_class[:] = rest_cells.v_class
+            net.timer_hidden[:] = rest_cells.timer_hidden
+            net.timer_inhibitory[:] = rest_cells.timer_inhibitory
+            net.g_input[:] = 0.0
+            net.g_inhibition[:] = 0.0
+            net.g_partner[:] = 0.0
+            net.g_class[:] = 0.0
+            net.spikes_input[:] = False
+            net.spikes_hidden[:] = False
+            net.spikes_inhibitory[:] = False
+            net.spikes_class[:] = False
+        intensity = c.intensity
+        presentation = 0
+        while True:
+            if learning and c.target_in > 0.0:
+                scale(net.weights_in, c.target_in)
+            if c.learn_out and c.target_out > 0.0:
+                scale(net.weights_out, c.target_out)
+            for i in range(n_in):
+                probabilities[i] = greys[s, i] * (c.spike_probability * intensity)
+            sources, begins = poisson_events(probabilities[:n_in], c.stimulus_steps, keys[s], presentation)
+            teacher, teacher_begins = no_sources, no_begins
+            if c.learn_out:
+                # The teacher is the channel after the inputs.
+                probabilities[:n_in] = 0.0
+                probabilities[n_in] = c.teacher_probability
+                teacher, teacher_begins = poisson_events(probabilities, c.stimulus_steps, keys[s], presentation)
+                teacher[:] = labels[s]
+                probabilities[n_in] = 0.0
+            hidden_counts[s] = 0
+            class_counts[s] = 0
+            advance(
+                net,
+                c,
+                c.stimulus_steps,
+                sources,
+                begins,
+                teacher,
+                teacher_begins,
+                hidden_counts[s],
+                class_counts[s],
+                no_record,
+            )
+            silent[s] = hidden_counts[s].sum() < c.min_spikes
+            again = silent[s] and intensity < c.intensity_max
+            if again or learning:
+                advance(
+                    net,
+                    c,
+                    c.rest_steps,
+                    no_sources,
+                    no_begins,
+                    no_sources,
+                    no_begins,
+                    ignored_hidden,
+                    ignored_classes,
+                    no_record,
+                )
+            if not again:
+                break
+            intensity += 1
+            presentation += 1
+        re_presentations[s] = presentation

@@ -1,0 +1,48 @@
+import math
+
+import pytest
+
+from aleator.spiking import SpikingParameters, preset
+
+
+def test_scaling_targets_are_those_of_the_program():
+    mnist, fashion = preset("hao2019-mnist-400"), preset("hao2019-fashion-400")
+    assert 784 * mnist.input_rule.target == pytest.approx(78.4)
+    assert 400 * mnist.class_rule.target == pytest.approx(0.1 * 400 * 8)
+    assert 784 * fashion.input_rule.target == pytest.approx(19.6)
+    assert 400 * fashion.class_rule.target == pytest.approx(800)
+
+
+def test_a_pixel_of_255_has_64_hertz_at_first():
+    p = preset("hao2019-mnist-400")
+    assert 255 * p.rate_per_grey * p.intensity == 63.75
+    assert (p.stimulus_steps, p.rest_steps) == (700, 300)
+
+
+def test_what_is_taken_out_is_out_and_nothing_else_changes():
+    p = preset("hao2019-mnist-400")
+    assert p.without("input_scaling").input_rule.target is None
+    assert p.without("class_scaling").class_rule.target is None
+    assert p.without("lateral_inhibition") == p.replace(inhibition=0.0)
+    assert p.without("adaptive_threshold") == p.replace(theta_step=0.0, tau_theta=math.inf)
+    assert p.without("symmetry") == p.replace(symmetric=False)
+    assert p.without() == p
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: preset("hao2019"), "preset must be one of hao2019-mnist-100, .*, got 'hao2019'"),
+        (lambda: SpikingParameters().replace(tau_thet=1), "got tau_thet; did you mean tau_theta?"),
+        (lambda: SpikingParameters().without("noise"), "ablation must be one of input_scaling, .*, got 'noise'"),
+        (lambda: SpikingParameters(dt=0.0), r"dt must be in \(0, 1.0\], the shortest time constant, got 0.0"),
+        (lambda: SpikingParameters(dt=1.5), r"dt must be in \(0, 1.0\], the shortest time constant, got 1.5"),
+        (lambda: SpikingParameters(rate_per_grey=1.0), "rate times dt must be at most 1, got 8160.0 Hz times 0.5 ms"),
+        (lambda: SpikingParameters(teacher_rate=2001.0), "rate times dt must be at most 1, got 2001.0 Hz"),
+    ],
+    ids=["preset", "parameter", "ablation", "dt-zero", "dt-long", "pixel-rate", "teacher-rate"],
+)
+def test_wrong_values_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+
+from aleator.spiking.samples import class_labels, grey_levels
+
+
+def test_integers_and_floats_of_the_same_image_give_the_same_grey_levels():
+    integers = np.arange(0, 256, 5, dtype=np.uint8).reshape(2, 2, 13)
+    expected = integers.reshape(2, 26).astype(float)
+    np.testing.assert_array_equal(grey_levels(integers, 26, None), expected)
+    np.testing.assert_array_equal(grey_levels(torch.from_numpy(integers), 26, None), expected)
+    np.testing.assert_allclose(grey_levels(expected / 255, 26, None), expected, atol=1e-12)
+
+
+def test_a_mean_grey_scales_every_image_and_cuts_at_255():
+    images = np.array([[10, 20, 30, 0], [0, 0, 0, 0], [0, 0, 0, 4]], dtype=np.uint8)
+    levels = grey_levels(images, 4, 30.0)
+    np.testing.assert_allclose(levels, [[20, 40, 60, 0], [0, 0, 0, 0], [0, 0, 0, 120]])
+    assert grey_levels(np.array([[0] * 15 + [200]], np.uint8), 16, 30.0).max() == 255
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 5)), r"images must be samples of 4 pixels, got the shape \(2, 5\)"),
+        (np.zeros(4), r"images must be samples of 4 pixels, got the shape \(4,\)"),
+        (np.full((1, 4), 16.0), "images must be integers in 0..255 or floats in 0..1, got floats from 16.0 to 16.0"),
+        (np.full((1, 4), -0.1), "got floats from -0.1 to -0.1"),
+        (np.full((1, 4), 256), "images must be integers in 0..255 or floats in 0..1, got integers from 256 to 256"),
+        (np.full((1, 4), -1), "got integers from -1 to -1"),
+        (np.array([[0.0, np.nan, 0, 0]]), "images must be finite, got NaN or infinity"),
+        (np.zeros((1, 4), complex), "got complex128"),
+    ],
+    ids=["pixels", "one-image", "floats-high", "floats-low", "integers-high", "integers-low", "nan", "complex"],
+)
+def test_images_that_are_none_are_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        grey_levels(images, 4, None)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1], r"labels must be one per image, 3, got the shape \(2,\)"),
+        ([0.0, 1.0, 2.0], r"labels must be integers in \[0, 3\), got float64"),
+        ([0, 1, 3], r"labels must be integers in \[0, 3\), got 3"),
+        ([0, -1, 1], r"labels must be integers in \[0, 3\), got -1"),
+        (["a", "b", "c"], r"labels must be integers in \[0, 3\), got <U1"),
+    ],
+    ids=["few", "floats", "high", "negative", "words"],
+)
+def test_labels_that_are_no_classes_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        class_labels(labels, 3, 3)
