@@ -90,7 +90,20 @@ def test_every_local_link_of_a_page_leads_somewhere(page):
             assert (page.parent / target).exists(), f"{name_of(page)} links to {target}"
 
 
-ROOMS = ("random", "data", "nn", "losses", "gradients", "optim", "sde", "language", "spiking", "stats", "experiment")
+ROOMS = (
+    "random",
+    "data",
+    "nn",
+    "losses",
+    "gradients",
+    "optim",
+    "sde",
+    "language",
+    "graphs",
+    "spiking",
+    "stats",
+    "experiment",
+)
 
 
 @pytest.mark.parametrize("package", ["aleator", *(f"aleator.{room}" for room in ROOMS)])

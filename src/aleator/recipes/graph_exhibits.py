@@ -42,7 +42,7 @@ def _sheet(matrices: Sequence[Tensor]) -> dict[str, Any]:
     dots: dict[str, list[float]] = {"x": [], "y": []}
     for index, matrix in enumerate(matrices):
         adjacency = matrix.cpu().numpy() > 0
-        place = _layout(adjacency) + [2.4 * (index % COLUMNS), -2.4 * (index // COLUMNS)]
+        place = _layout(adjacency) + np.array([2.4 * (index % COLUMNS), -2.4 * (index // COLUMNS)])
         for axis, name in enumerate(("x", "y")):
             dots[name] += np.round(place[:, axis], 3).tolist()
             for u, v in np.argwhere(np.triu(adjacency, 1)):
@@ -79,7 +79,10 @@ def _grid(smiles: Sequence[str]) -> str:
     from rdkit import Chem
     from rdkit.Chem import Draw
 
-    read = [mol for mol in map(Chem.MolFromSmiles, smiles) if mol is not None]
+    drawing: Any = Draw
+
+    molecules: list[Any] = [Chem.MolFromSmiles(text) for text in smiles]
+    read = [molecule for molecule in molecules if molecule is not None]
     if not read:
         return '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
-    return str(Draw.MolsToGridImage(read, molsPerRow=COLUMNS, subImgSize=(160, 130), useSVG=True))
+    return str(drawing.MolsToGridImage(read, molsPerRow=COLUMNS, subImgSize=(160, 130), useSVG=True))

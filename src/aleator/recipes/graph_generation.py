@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -51,7 +51,7 @@ from aleator.sde import S4, SDE, VESDE, VPSDE, EulerMaruyama, PredictorCorrector
 if TYPE_CHECKING:
     from aleator.recipes.graphs import Graphs
 
-STATISTICS = ("degree", "clustering", "orbit")
+STATISTICS: tuple[Literal["degree", "clustering", "orbit"], ...] = ("degree", "clustering", "orbit")
 AVERAGE_DECAY = 0.999
 GENERATED_AT_A_TIME = 500
 _EPS = 1e-5  # of the times in training
@@ -122,7 +122,9 @@ class GenerationTask:
         if self.options.model != "gdss":
             return StepResult({}, examples=0)
         self.model.train()
-        losses = self.model.loss(*batch, *self._drawn(batch))
+        x, adj, mask = batch
+        times, noise = self._drawn(batch)
+        losses = self.model.loss(x, adj, mask, times, noise)
         reports = [
             step([(len(batch[0]), partial(losses.__getitem__, name))], total=self.batch_size)
             for name, step in zip(("x", "adj"), self.steps, strict=True)
@@ -187,10 +189,10 @@ class GenerationTask:
         generator = Streams(self.samples_key).generator("samples")
         if self.options.model == "random":
             return _random_graphs(self.train, count, generator)
-        averaged: GDSS = self.average.module if self.settings.average_weights else self.model
-        averaged.observe(self.train)
+        chosen = cast("GDSS", self.average.module) if self.settings.average_weights else self.model
+        chosen.observe(self.train)
         processes = self.accelerator.num_processes
-        samples = averaged.sample(
+        samples = chosen.sample(
             count,
             _solver(self.settings),
             generator=generator,
@@ -248,7 +250,7 @@ def _average_gradients(net: nn.Module) -> None:
     together = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(together)
     together /= dist.get_world_size()
-    for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+    for gradient, mean in zip(gradients, torch.split(together, [g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 

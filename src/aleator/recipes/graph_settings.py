@@ -71,10 +71,12 @@ def _published(
     average_weights: bool = False,
 ) -> GraphSettings:
     max_nodes, features, depth, hidden, layers, linears = shape
+    sde_x, sde_a = processes
+    batch_size, lr, epochs = training
     solver, snr, scale_eps = sampler
     return GraphSettings(
-        max_nodes, features, depth, hidden, layers, linears, 8, *processes, *training, solver, 1000, snr, scale_eps,
-        average_weights,
+        max_nodes, features, depth, hidden, layers, linears, 8, sde_x, sde_a, batch_size, lr, epochs, solver, 1000, snr,
+        scale_eps, average_weights,
     )  # fmt: skip
 
 
