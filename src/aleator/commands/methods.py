@@ -108,6 +108,13 @@ METHODS = (
         summary="symmetric STDP: a spiking classifier that learns from a teacher's spikes, without backpropagation",
         paper="Hao et al. 2018, arXiv 1812.06574",
     ),
+    Method(
+        name="gdss",
+        room="aleator.graphs",
+        import_path="aleator.graphs:GDSS",
+        summary="GDSS: generates graphs and molecules, node features and edges together, by a system of SDEs",
+        paper="Jo et al. 2022, arXiv 2202.02514",
+    ),
 )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from aleator.graphs.molecules import DecodedMolecules
 from aleator.graphs.nspdk import nspdk_mmd
@@ -58,11 +59,16 @@ def molecule_metrics(
         "nspdk": nspdk_mmd(test, canonical),
     }
     if importlib.util.find_spec("fcd_torch") is None:
-        _LOG.warning("no Fréchet ChemNet distance: it needs the package fcd_torch")
+        _say_what_is_missing()
         return metrics
     from fcd_torch import FCD
 
     return metrics | {"fcd": float(FCD(device="cpu", n_jobs=1)(list(test), canonical))}
+
+
+@cache
+def _say_what_is_missing() -> None:  # once, however often something is measured
+    _LOG.warning("no Fréchet ChemNet distance: it needs the package fcd_torch")
 
 
 def _canonical(smiles: Iterable[str]) -> list[str]:
