@@ -89,7 +89,8 @@ EXPERIMENTS = (
                 "s4", "random", "at least", 0.1,
             ),
             Claim(
-                "They are nearer than graphs of networks that learned nothing, by 0.1", "s4", "untrained", "at least", 0.1
+                "They are nearer than graphs of networks that learned nothing, by 0.1",
+                "s4", "untrained", "at least", 0.1,
             ),
             Claim(
                 "They are nearer than those of scores that do not see each other",

@@ -8,10 +8,12 @@ import pytest
 
 from aleator.data import load
 from aleator.graphs import DecodedMolecules, molecule_metrics, nspdk_mmd
+from aleator.graphs.molecule_metrics import _say_what_is_missing
 
 
 def test_shares_by_hand(caplog):
     generated = DecodedMolecules(("CCO", "OCC", "CC", "CN", None), (True, True, False, True, False))
+    _say_what_is_missing.cache_clear()
     with caplog.at_level(logging.WARNING, "aleator.graphs"):
         metrics = molecule_metrics(generated, train=["CC", "bad line", "C[C@H](N)O"], test=["CCO"])
     assert metrics["validity"] == 3 / 5

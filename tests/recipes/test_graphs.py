@@ -1,0 +1,252 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from aleator import load_run
+from aleator.cli import main
+from aleator.data import load
+from aleator.experiment import RunOptions, run
+from aleator.experiment.accelerators import make_accelerator
+from aleator.experiment.files import read_json
+from aleator.graphs import node_flags
+from aleator.random import Streams
+from aleator.recipes.graph_generation import GenerationTask
+from aleator.recipes.graph_settings import PUBLISHED
+from aleator.recipes.graphs import Graphs
+
+QUIET = RunOptions(trackers=(), log_every=1)
+FEW = {"samples": 6, "validation_samples": 2, "sampling_steps": 5}
+FEW_WORDS = ("--samples", "6", "--validation-samples", "2", "--sampling-steps", "5")
+
+pytestmark = pytest.mark.usefixtures("mirror")
+
+
+def task(seed: int = 0, **options) -> GenerationTask:
+    streams = Streams(seed)
+    with streams.scope("init"):
+        return Graphs(**options).task(streams, make_accelerator())
+
+
+def losses(built: GenerationTask, steps: int) -> list[float]:
+    batches = built.train_batches()
+    return [float(built.train_step(next(batches)).metrics["loss_adj"]) for _ in range(steps)]
+
+
+# --- what is built
+
+
+@pytest.mark.parametrize(
+    ("data", "parameters"),
+    [
+        ("ego-small", (44_093, 135_713)),
+        ("community-small", (72_434, 134_369)),
+        ("qm9", (8_564, 23_825)),
+    ],
+)
+def test_published_settings_have_the_published_networks(data, parameters):
+    built = task(data=data, settings="published", train_size=8)
+    sizes = (sum(p.numel() for p in net.parameters()) for net in (built.model.net_x, built.model.net_a))
+    assert tuple(sizes) == parameters
+
+
+def test_reduced_settings_have_the_networks_of_the_notes():
+    built = task()
+    sizes = (sum(p.numel() for p in net.parameters()) for net in (built.model.net_x, built.model.net_a))
+    assert tuple(sizes) == (12_050, 10_873)
+    assert built.batch_size == 80
+    assert built.budget.total == 600
+
+
+def test_published_steps_are_the_epochs_of_the_paper():
+    assert task(settings="published").budget.total == 5000  # 80 graphs are one batch
+    qm9 = Graphs(data="qm9", settings="published").chosen
+    assert (qm9.epochs, qm9.batch_size, qm9.solver) == (300, 1024, "ancestral-langevin")
+
+
+def test_options_take_the_place_of_settings_that_they_name():
+    chosen = Graphs(settings="published", solver="s4", snr=0.3, average_weights=True).chosen
+    assert (chosen.solver, chosen.snr, chosen.average_weights) == ("s4", 0.3, True)
+    assert chosen.hidden == PUBLISHED["community-small"].hidden
+
+
+# --- training and generating
+
+
+def test_networks_learn_communities():
+    built = task(steps=60)
+    before = int(built.average.n_averaged)
+    found = losses(built, 60)
+    assert sum(found[-5:]) < 0.75 * sum(found[:5])
+    assert built.average.n_averaged == before + 60
+
+
+def test_independent_networks_do_not_see_each_other():
+    built = task(coupling="independent")
+    x, adj, mask = (tensor[:4] for tensor in built.train)
+    t = torch.full((4,), 0.5)
+    built.model.eval()
+    score_x, score_a = built.model.scores(x, adj, mask, t)
+    others_x, others_a = built.model.scores(x.flip(0) * mask.unsqueeze(-1), adj, mask, t)
+    assert torch.equal(score_a, others_a)
+    assert not torch.equal(score_x, others_x)
+    assert torch.equal(score_x, built.model.scores(x, torch.zeros_like(adj), mask, t)[0])
+
+
+def test_random_graphs_have_nodes_and_edges_of_training_graphs():
+    built = task(model="random", samples=300)
+    made = built._generated(300)
+    seen = {(int(m.sum()), int(a.sum() / 2)) for a, m in zip(built.train.adj, built.train.mask, strict=True)}
+    found = {(int(m.sum()), int(a.sum() / 2)) for a, m in zip(made.adj, made.mask, strict=True)}
+    assert found <= seen
+    assert len(found) > 5
+    assert torch.equal(made.adj, made.adj.mT)
+    assert not made.adj.diagonal(dim1=1, dim2=2).any()
+    assert not (node_flags(made.adj) & ~made.mask).any()
+
+
+def test_an_evaluation_generates_the_same_graphs_again_and_trains_nothing():
+    built = task(**FEW)
+    before = [parameter.clone() for parameter in built.model.parameters()]
+    assert built.evaluate("test") == built.evaluate("test")
+    assert all(torch.equal(a, b) for a, b in zip(before, built.model.parameters(), strict=True))
+
+
+def test_solvers_take_the_evaluations_that_they_should():
+    nfe = {
+        solver: task(**FEW | {"samples": 1}, solver=solver).evaluate("test")["nfe"]
+        for solver in ("s4", "euler", "euler-langevin", "ancestral-langevin")
+    }
+    assert nfe == {"s4": 5, "euler": 5, "euler-langevin": 10, "ancestral-langevin": 10}
+
+
+@pytest.mark.parametrize("convention", ["emd", "tv"])
+def test_floor_is_that_of_training_graphs(convention):
+    metrics = task(model="random", samples=20, convention=convention).evaluate("test")
+    assert 0 < metrics["floor"] < 0.1
+    assert metrics["mmd"] > 3 * metrics["floor"]
+    if convention == "emd":
+        assert metrics["floor"] == pytest.approx((0.0055 + 0.0170 + 0.0010) / 3, abs=1e-4)
+
+
+def test_averaged_weights_are_what_graphs_are_made_with():
+    built = task(**FEW, average_weights=True)
+    losses(built, 3)
+    averaged = built.evaluate("test")
+    with torch.no_grad():
+        for own, mean in zip(built.model.parameters(), built.average.module.parameters(), strict=True):
+            own.copy_(mean)
+    built.settings = built.settings.with_options({"average_weights": False})
+    assert built.evaluate("test") == averaged
+
+
+def test_molecules_are_judged_as_molecules(tmp_path):
+    options = Graphs(data="qm9", train_size=64, steps=2, batch_size=32, **FEW)
+    result = run(options, tmp_path / "run", QUIET, name="graphs")
+    assert result["headline"] == {"name": "validity", "direction": "max"}
+    assert 0 <= result["test"]["validity"] <= 1
+    drawn = read_json(tmp_path / "run" / "exhibits.json")["exhibits"]
+    assert [exhibit["heading"] for exhibit in drawn] == ["Generated molecules", "Training molecules"]
+    assert drawn[1]["svg"].count("<svg") == 1
+
+
+# --- saving, resuming, processes
+
+
+def test_report_draws_generated_graphs_next_to_training_graphs(tmp_path):
+    out = tmp_path / "run"
+    assert main(["run", "graphs", "--steps", "2", *FEW_WORDS, "--trackers", "--out", str(out)]) == 0
+    shown = {exhibit["heading"]: exhibit for exhibit in read_json(out / "exhibits.json")["exhibits"]}
+    assert list(shown) == ["Generated graphs", "Training graphs"]
+    nodes = shown["Training graphs"]["plot"]["data"][1]
+    assert len(nodes["x"]) == sum(graph.num_nodes for graph in load("community-small").train[:12])
+    edges = shown["Training graphs"]["plot"]["data"][0]
+    assert edges["x"].count(None) == sum(len(graph.edges) for graph in load("community-small").train[:12])
+    loaded = load_run(out)
+    assert loaded.task.evaluate("test") == loaded.result["test"]
+
+
+def test_interrupted_and_resumed_run_is_bit_identical(tmp_path, monkeypatch):
+    def command(out: str) -> list[str]:
+        words = ("--steps", "8", "--batch-size", "32", "--average-weights", "True", "--trackers")
+        return ["run", "graphs", *words, *FEW_WORDS, "--out", str(tmp_path / out)]
+
+    assert main(command("whole")) == 0
+    step = GenerationTask.train_step
+
+    def interrupted(self, batch):
+        if self.average.n_averaged == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GenerationTask, "train_step", interrupted)
+        assert main(command("cut")) == 130
+    assert main([*command("cut"), "--resume"]) == 0
+    results = [read_json(tmp_path / name / "result.json") for name in ("whole", "cut")]
+    assert results[0]["test"] == results[1]["test"]
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+PROGRAM = """
+import os, sys
+from pathlib import Path
+import torch.distributed as dist
+from aleator.experiment import RunOptions, run
+from aleator.recipes.graphs import Graphs
+
+options = Graphs(steps=4, batch_size=32, samples=6, validation_samples=2, sampling_steps=5)
+run(options, Path(sys.argv[1]), RunOptions(trackers=(), log_every=1), name="graphs")
+dist.barrier()
+dist.destroy_process_group()
+os._exit(0)
+"""
+
+
+def test_two_processes_train_and_generate_what_one_does(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "program.py")]
+    done = subprocess.run(
+        [sys.executable, *launch, str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    options = Graphs(steps=4, batch_size=32, samples=6, validation_samples=2, sampling_steps=5)
+    one = run(options, tmp_path / "one", QUIET, name="graphs")
+    two = read_json(tmp_path / "two" / "result.json")
+    assert two["test"] == pytest.approx(one["test"], rel=1e-3)
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    for name in weights[0]:
+        assert torch.allclose(weights[0][name], weights[1][name], rtol=1e-4, atol=1e-5), name
+
+
+# --- bad input
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--steps", "0"), "steps must be at least 1, got 0"),
+        (("--samples", "0"), "samples must be at least 1, got 0"),
+        (("--lr", "0"), "lr must be positive and finite, got 0.0"),
+        (("--snr", "-1"), "snr must be finite and not negative, got -1.0"),
+        (("--data", "qm9", "--model", "random"), "model must be gdss or untrained with data qm9, got random"),
+        (("--data", "community"), "--data must be one of community-small"),
+        (("--train-size", "81"), "train_size must be at most 80 for community-small, got 81"),
+        (("--solver", "pc"), "got 'pc'"),
+    ],
+    ids=lambda value: "-".join(value).strip("-") if isinstance(value, tuple) else "",
+)
+def test_bad_options_are_named(words, message, tmp_path, capsys):
+    assert main(["run", "graphs", *words, "--out", str(tmp_path / "run")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
