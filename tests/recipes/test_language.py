@@ -16,6 +16,8 @@ from aleator.experiment import RunOptions, run
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.experiment.tracking import read_metrics
+from aleator.language import ByteLM
+from aleator.language.bytes_vocabulary import FIRST_BYTE
 from aleator.random import Streams
 from aleator.recipes import language_modelling
 from aleator.recipes.language import Language
@@ -224,8 +226,19 @@ def test_scalarization_weighs_proportional_windows(files, normalize):
 
 # --- the models
 
+HOURGLASS = {"depth": 2, "d_model": 64, "n_heads": 4, "d_head": 16, "d_inner": 256}
 
-@pytest.mark.parametrize("name", ["transformer", "gru"])
+
+def test_layers_of_the_hourglass_are_given_bytes_without_special_ids():
+    with Streams(0).scope("init"):
+        model = language_model("byte-lm", width=16, layers=1, heads=2, context=12).eval()
+    text = torch.randint(256, (2, 12), generator=Streams(0).generator("text"))
+    assert torch.equal(model(text), model.decoder(text + FIRST_BYTE)[..., FIRST_BYTE : FIRST_BYTE + 256])
+    with pytest.raises(ValueError, match="model must be transformer or gru with a vocabulary of 300, got byte-lm"):
+        language_model("byte-lm", width=16, layers=1, heads=2, context=12, vocabulary=300)
+
+
+@pytest.mark.parametrize("name", ["transformer", "gru", "byte-lm"])
 def test_scores_depend_on_no_byte_after_their_own(name):
     with Streams(0).scope("init"):
         model = language_model(name, width=16, layers=2, heads=2, context=12).double().eval()
@@ -244,6 +257,7 @@ def test_scores_depend_on_no_byte_after_their_own(name):
         # Two embeddings, three gains of RMSNorm a block and one at the end, and no biases.
         ("transformer", 2 * 256 * 64 + 2 * (4 * 64 * 64 + 3 * 64 * 168 + 2 * 64) + 64),
         ("gru", 256 * 64 + 2 * (6 * 64 * 64 + 6 * 64) + 65 * 256),
+        ("byte-lm", sum(p.numel() for p in ByteLM(259, **HOURGLASS).parameters())),
     ],
 )
 def test_models_have_the_size_they_should_have(name, parameters):

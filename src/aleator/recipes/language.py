@@ -52,8 +52,9 @@ class _Texts:
     """Optimizer steps."""
 
     # --- the model
-    model: Literal["transformer", "gru"] = "transformer"
-    """A decoder with rotary positions, RMSNorm and SwiGLU, as LLaMA; or gated recurrent units."""
+    model: Literal["transformer", "gru", "byte-lm"] = "transformer"
+    """A decoder with rotary positions, RMSNorm and SwiGLU, as LLaMA; gated recurrent units; or, on bytes, the layers of
+    dtp and magnet without their segments."""
     width: int = 64
     """Size of a position's representation."""
     layers: int = 2
@@ -105,6 +106,10 @@ class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
             raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}, got {self.accumulate}")
         if self.model == "transformer" and self.width % (2 * self.heads):
             raise ValueError(f"width must be a multiple of twice the heads, {2 * self.heads}, got {self.width}")
+        if self.model == "byte-lm" and (self.width % 2 or self.width % self.heads):
+            raise ValueError(f"width must be even and a multiple of the heads, {self.heads}, got {self.width}")
+        if self.model == "byte-lm" and self.tokenization == "bpe":
+            raise ValueError("model must be transformer or gru with tokenization bpe, got byte-lm")
         if self.tokenization in HOURGLASSES:
             # Those of a model that is not shortened; here hourglass_layers stand for both.
             for name, usual in (("model", "transformer"), ("layers", 2)):

@@ -1,6 +1,8 @@
-"""Small language models over bytes or tokens: a LLaMA-style transformer, and gated recurrent units beside it.
+"""Small language models over bytes or tokens: a LLaMA-style transformer, and two others beside it.
 
-Both map ids [batch, length] to scores of the next one [batch, length, vocabulary] and have untied input and output
+The others are gated recurrent units and, over bytes alone, the layers of the models that learn segments, without their
+segments (`aleator.language.ByteLM`): what such a model gains or loses by shortening is told from those. All map ids
+[batch, length] to scores of the next one [batch, length, vocabulary] and have untied input and output
 embeddings. There is no dropout.
 """
 
@@ -11,8 +13,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from aleator.language import ByteLM
+from aleator.language.bytes_vocabulary import BYTE_IDS, FIRST_BYTE
+
 BYTES = 256
-MODELS = ("transformer", "gru")
+MODELS = ("transformer", "gru", "byte-lm")
 
 
 def language_model(
@@ -30,12 +35,16 @@ def language_model(
 
     Raises:
         ImportError: if the transformer is asked for and ``transformers`` is not installed.
-        ValueError: if the name is not one of `MODELS`.
+        ValueError: if the name is not one of `MODELS`, or the model is of bytes alone and the vocabulary is not.
     """
     if name == "transformer":
         return Transformer(width, layers, heads, context, vocabulary)
     if name == "gru":
         return RecurrentUnits(width, layers, vocabulary)
+    if name == "byte-lm":
+        if vocabulary != BYTES:
+            raise ValueError(f"model must be transformer or gru with a vocabulary of {vocabulary}, got byte-lm")
+        return HourglassLayers(width, layers, heads)
     raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
 
 
@@ -82,6 +91,19 @@ class RecurrentUnits(nn.Module):
         """Return the scores of the id after each position, from those up to it."""
         states, _ = self.units(self.embedding(text))
         return self.head(states)  # type: ignore[no-any-return]
+
+
+class HourglassLayers(nn.Module):
+    """`aleator.language.ByteLM`, given and asked for bytes without its special ids."""
+
+    def __init__(self, width: int, layers: int, heads: int) -> None:
+        super().__init__()
+        sizes = {"d_model": width, "n_heads": heads, "d_head": width // heads, "d_inner": 4 * width}
+        self.decoder = ByteLM(BYTE_IDS, depth=layers, **sizes, dropout=0.0)
+
+    def forward(self, text: Int64[Tensor, "batch length"]) -> Float[Tensor, "batch length vocabulary"]:
+        """Return the scores of the id after each position, from those up to it."""
+        return self.decoder(text + FIRST_BYTE)[..., FIRST_BYTE : FIRST_BYTE + BYTES]  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
