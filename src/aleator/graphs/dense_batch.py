@@ -46,7 +46,7 @@ def mask_adj(adj: Float[Tensor, "*channels batch nodes nodes"], mask: Bool[Tenso
 
 
 def node_flags(adj: Float[Tensor, "batch nodes nodes"]) -> Bool[Tensor, "batch nodes"]:
-    """Return which nodes have an edge, Σ_j |A_ij| > 1e-5: an isolated node counts as padding, as published."""
+    """Return which nodes have an edge, ``Σ_j |A_ij| > 1e-5``: an isolated node counts as padding, as published."""
     return adj.abs().sum(-1) > _PRESENT
 
 

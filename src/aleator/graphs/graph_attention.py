@@ -144,7 +144,8 @@ class AttentionLayer(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             shape = (len(mixed), *x.shape[:2], self.heads, -1)
             query, key = (in_full(each).reshape(shape).transpose(2, 3) for each in made)
-            return torch.tanh_((query * self.outputs**-0.5) @ key.mT).mean(2)
+            # Not mean(2), whose derivative is written out for every head.
+            return torch.tanh_((query * self.outputs**-0.5) @ key.mT).sum(2) / self.heads
 
     def _nodes(self, mixed: Tensor) -> Float[Tensor, "rows outputs"]:
         """Return the network of the concatenated values.
