@@ -36,9 +36,9 @@ class Rasters:
         classes: of the class cells; in training those of the teacher.
     """
 
-    hidden: Bool[Tensor, "time *batch hidden"]
-    inhibitory: Bool[Tensor, "time *batch hidden"]
-    classes: Bool[Tensor, "time *batch classes"]
+    hidden: Bool[Tensor, "time ... hidden"]
+    inhibitory: Bool[Tensor, "time ... hidden"]
+    classes: Bool[Tensor, "time ... classes"]
 
 
 class EventEngine:
