@@ -117,6 +117,9 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         >>> classifier.score(test_images, test_labels)
     """
 
+    _fitted: int  # samples of the last fit, over all epochs and phases
+    _fit_samples: int  # samples of one of its epochs
+
     def __init__(
         self,
         n_in: int = 784,
