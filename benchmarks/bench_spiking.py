@@ -50,16 +50,16 @@ def benchmark() -> list[dict[str, Any]]:
     """Return time of a peer's step / time of ours, and of the event engine's samples / the batch engines'."""
     rows = [_row("bindsnet", 1.0, hidden, "≥ 40") for hidden in (100, 400, 1600)]
     rows.append(_row("brian2", 0.5, 400, "≥ 15"))
-    for hidden in (400, 1600):
+    engines: list[tuple[str, type[FrozenEngine], int]] = [
+        ("frozen", FrozenEngine, 400),
+        ("frozen", FrozenEngine, 1600),
+        ("private", PrivateEngine, 400),
+    ]
+    for name, kind, hidden in engines:
         parameters = preset(f"hao2019-mnist-{hidden}")
-        event = _training(EventEngine(parameters), parameters, hidden)
-        for name, engine in (
-            ("frozen", FrozenEngine(parameters, BATCH)),
-            ("private", PrivateEngine(parameters, BATCH)),
-        ):
-            pairs = interleave(_training(engine, parameters, hidden), event, pairs=3, threads=2)
-            what = f"training on {IMAGES} MNIST images, 784-{hidden}-10, {name} batches of {BATCH}, 2 threads"
-            rows.append(pairs.row(what, "event engine, online, 1 thread", "–"))
+        sides = [_training(each, parameters, hidden) for each in (kind(parameters, BATCH), EventEngine(parameters))]
+        what = f"training on {IMAGES} MNIST images, 784-{hidden}-10, {name} batches of {BATCH}, 2 threads"
+        rows.append(interleave(*sides, pairs=3, threads=2).row(what, "event engine, online, 1 thread", "–"))
     return rows
 
 
