@@ -60,10 +60,10 @@ def test_preset_is_that_of_the_data_and_the_nearest_size(options, name):
 
 @pytest.mark.parametrize("engine", ["event", "private", "frozen"])
 def test_spikes_learn_digits(engine, tmp_path):
-    options = Spiking(hidden=30, train_size=500, test_size=200, engine=engine, batch_size=8)
+    options = Spiking(hidden=30, train_size=240, test_size=100, validation_size=20, engine=engine, batch_size=8)
     result = run(options, tmp_path / "run", QUIET, name="spiking")
-    assert result["examples"] == 500
-    assert result["test"]["accuracy"] > 0.5  # a constant is right for a tenth
+    assert result["examples"] == 240
+    assert result["test"]["accuracy"] > 0.4  # a constant is right for a tenth
     assert result["test"]["accuracy"] == result["test"]["sl_accuracy"]
 
 
@@ -200,7 +200,7 @@ from aleator.experiment import RunOptions, run
 from aleator.recipes.spiking import Spiking
 
 for engine in sys.argv[2:]:
-    options = Spiking(engine=engine, hidden=30, train_size=128, test_size=51, batch_size=16)
+    options = Spiking(engine=engine, hidden=30, train_size=64, validation_size=20, test_size=51, batch_size=16)
     run(options, Path(sys.argv[1]) / engine, RunOptions(trackers=()), name="spiking")
 import os
 import torch.distributed as dist
@@ -223,7 +223,7 @@ def test_two_processes_learn_what_one_does(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for engine in engines:
-        options = Spiking(engine=engine, hidden=30, train_size=128, test_size=51, batch_size=16)
+        options = Spiking(engine=engine, hidden=30, train_size=64, validation_size=20, test_size=51, batch_size=16)
         one = run(options, tmp_path / "one" / engine, RunOptions(trackers=()), name="spiking")
         two = read_json(tmp_path / "two" / engine / "result.json")
         assert two["test"] == pytest.approx(one["test"], rel=1e-9), engine

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
@@ -82,6 +83,8 @@ class PlasticityTask:
             device=str(accelerator.device),
             seed=streams.key("spiking"),
         )
+        if accelerator.num_processes > 1:
+            self.classifier.process_group = dist.group.WORLD
         self.classifier.start()
         self.phases: tuple[Phase, ...] = ("hidden", "classes") if options.schedule == "layerwise" else ("both",)
         self.count = len(self.examples["train"][1])

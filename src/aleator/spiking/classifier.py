@@ -24,6 +24,7 @@ from jaxtyping import Bool
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from aleator.random import Streams
 from aleator.spiking.engines import Engine, EngineName, Phase, Responses, make_engine
@@ -109,6 +110,8 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         seed: any non-negative integer.
 
     Attributes:
+        process_group: processes that share every batch of the engines ``"private"`` and ``"frozen"``; None for this one
+            alone. Set it before training, on all of them, and give all the same samples.
         state_: the network, from the first training on.
         samples_seen_: number of samples trained on.
         label_sums_: spikes of every hidden cell over the training samples of every class, [n_classes, n_hidden].
@@ -119,6 +122,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         >>> classifier.score(test_images, test_labels)
     """
 
+    process_group: ProcessGroup | None = None
     _fitted: int  # samples of the last fit, over all epochs and phases
     _fit_samples: int  # samples of one of its epochs
 
@@ -353,7 +357,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return preset(self.parameters) if isinstance(self.parameters, str) else self.parameters
 
     def _engine(self) -> Engine:
-        return make_engine(self.engine, self.constants, self.batch_size, self.n_jobs, self.device)
+        return make_engine(self.engine, self.constants, self.batch_size, self.n_jobs, self.device, self.process_group)
 
     def _samples(self, images: Any, labels: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         greys = grey_levels(images, self.n_in, self.constants.mean_grey)

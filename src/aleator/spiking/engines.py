@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.distributed import ProcessGroup
 
 from aleator.spiking.parameters import SpikingParameters
 from aleator.spiking.state import SpikingState
@@ -85,8 +87,18 @@ def no_responses(samples: int, state: SpikingState) -> dict[str, Any]:
     }
 
 
-def make_engine(name: EngineName, parameters: SpikingParameters, batch_size: int, n_jobs: int, device: str) -> Engine:
-    """Return an engine by its name.
+def make_engine(
+    name: EngineName,
+    parameters: SpikingParameters,
+    batch_size: int,
+    n_jobs: int,
+    device: str,
+    process_group: ProcessGroup | None = None,
+) -> Engine:
+    """Return an engine by its name, in double precision on the CPU, in single precision elsewhere.
+
+    Sums over the samples of a batch, and so over processes, are exact up to rounding. In double precision that is too
+    small to move a spike, so that one process and several learn the same.
 
     Args:
         name: ``"auto"`` is event on the CPU and private elsewhere.
@@ -94,28 +106,31 @@ def make_engine(name: EngineName, parameters: SpikingParameters, batch_size: int
         batch_size: samples of a batch, for the engines that learn in batches.
         n_jobs: threads of an evaluation, for the event engine.
         device: for the torch engines.
+        process_group: the processes that share batches, for the engines that learn in batches.
 
     Raises:
         ImportError: if the engine needs an extra that is missing.
         ValueError: if there is no such engine.
     """
     # Imported here: an engine's module imports this one.
+    on_cpu = torch.device(device).type == "cpu"
     if name == "auto":
-        name = "event" if device == "cpu" else "private"
+        name = "event" if on_cpu else "private"
     if name == "event":
         from aleator.spiking.event_engine import EventEngine
 
         return EventEngine(parameters, n_jobs)
+    dtype = torch.float64 if on_cpu else torch.float32
     if name == "dense":
         from aleator.spiking.dense_engine import DenseEngine
 
-        return DenseEngine(parameters, device=device)
+        return DenseEngine(parameters, device=device, dtype=dtype)
     if name == "frozen":
         from aleator.spiking.frozen_engine import FrozenEngine
 
-        return FrozenEngine(parameters, batch_size, device)
+        return FrozenEngine(parameters, batch_size, device, dtype, process_group)
     if name == "private":
         from aleator.spiking.private_engine import PrivateEngine
 
-        return PrivateEngine(parameters, batch_size, device)
+        return PrivateEngine(parameters, batch_size, device, dtype, process_group)
     raise ValueError(f"engine must be one of {', '.join(get_args(EngineName))}, got {name!r}")
