@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from aleator.spiking import (
+    DenseEngine,
     EventEngine,
     PoissonEncoder,
     SpikingState,
@@ -119,7 +120,7 @@ def reference(state, p, inputs, teacher, learn):
         if learn:
             for name in ("x_hidden_post", "x_hidden_pre", "x_class"):
                 s[name] *= 1 - p.dt / p.tau_trace
-            s["x_input"][~inputs[t].numpy()] *= 1 - p.dt / p.tau_trace
+            s["x_input"][~s["spikes_input"]] *= 1 - p.dt / p.tau_trace  # an input rests after a spike
         s["spikes_input"][:] = inputs[t]
         for name, raster in zip(("spikes_hidden", "spikes_inhibitory", "spikes_class"), rasters, strict=True):
             s[name][:] = raster[t]
@@ -185,18 +186,30 @@ def test_a_conductance_falls_exponentially_from_the_weight_of_a_single_spike():
 
 
 def test_the_weight_change_is_that_of_the_rule_on_the_rasters():
-    # One spike per input: that its trace does not decay in the step of a spike then makes no difference.
+    # Of the class weights: traces of inputs, which rest after a spike, differ from the rule by the decay of that step.
     quiet = PARAMETERS.replace(trace_init=0.0)
-    inputs, state = torch.zeros(400, 200, dtype=torch.bool), network(200, parameters=quiet)
-    for i in range(200):
-        inputs[300 + i // 4, i] = True
-    before = state.weights_in.clone()
-    rasters = EventEngine(quiet).simulate(state, inputs)
-    assert rasters.hidden.any()
-    assert not rasters.hidden[-1].any()  # it would not have arrived
-    rule = SymmetricSTDP(lr=quiet.input_rule.lr, w_max=quiet.input_rule.w_max)
-    change = rule(inputs[:, None], rasters.hidden[:, None], before)
-    torch.testing.assert_close(state.weights_in - before, change, rtol=0, atol=1e-12)
+    state, teacher = network(parameters=quiet), noise(500, N_CLASSES, 0.1, 2)
+    teacher[-1] = False  # it would not arrive
+    before = state.weights_out.clone()
+    rasters = EventEngine(quiet).simulate(state, noise(500, N_IN, 0.06, 1), teacher)
+    assert rasters.hidden.sum() > 15
+    assert not rasters.hidden[-1].any()
+    rule = SymmetricSTDP(lr=quiet.class_rule.lr, w_max=quiet.class_rule.w_max)
+    change = rule(rasters.hidden[:, None], teacher[:, None], before)
+    torch.testing.assert_close(state.weights_out - before, change, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", [EventEngine, DenseEngine])
+def test_the_trace_of_an_input_decays_in_every_step_but_the_one_after_a_spike(engine):
+    # In the authors' program the cell rests in that step, and the line with the decay is not reached.
+    inputs, f = torch.zeros(4, N_IN, dtype=torch.bool), 1 - 0.5 / 20
+    inputs[1, 4] = True
+    traces, state = [], network()
+    for spikes in inputs:
+        engine(PARAMETERS).simulate(state, spikes[None])
+        traces.append(state.x_input[[4, 5]].tolist())
+    expected = [[f, f], [f**2, f**2], [f**2 + 0.1, f**3], [(f**2 + 0.1) * f, f**4]]
+    np.testing.assert_allclose(traces, expected, rtol=1e-12)
 
 
 def test_a_long_silence_leaves_no_denormal_numbers_behind():

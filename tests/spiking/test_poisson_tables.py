@@ -64,9 +64,10 @@ def test_traces_are_those_that_a_loop_over_the_steps_leaves(stretched, own_step_
     times, factor = table(), 0.9
     raster = raster_of(times, STEPS).double()
     past, future = torch.zeros(2, STEPS, BATCH, CHANNELS, dtype=torch.float64)
-    x = torch.zeros(BATCH, CHANNELS, dtype=torch.float64)
+    x = rested = torch.zeros(BATCH, CHANNELS, dtype=torch.float64)
     for t in range(STEPS):
-        x = torch.where(raster[t] > 0, x, x * factor) if stretched else x * factor
+        x = torch.where(rested > 0, x, x * factor) if stretched else x * factor
+        rested = raster[t]
         past[t] = x if not own_step_is_past else x + raster[t]
         x = x + raster[t]
     x = torch.zeros_like(x)

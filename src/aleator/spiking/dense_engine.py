@@ -243,13 +243,14 @@ class DenseEngine:
             if learn_out:
                 _raise_columns(own.weights_out, taught_before, own.x_hidden_pre, p.class_rule)
                 own.x_class[taught_before] += step
-            # 3. The cells advance. As in the authors' program, an input's trace does not decay when it spikes.
+            # 3. The cells advance. As in the authors' program, an input's trace does not decay in the step after a
+            # spike, when the input rests.
             if learn_in:
                 own.theta.copy_(self.threshold.decayed(own.theta, 1))
             cells.advance(own.theta, classes=not learn_out)
             if learn_in:
                 own.theta.copy_(self.threshold.gained(own.theta, cells.spikes_hidden.to(self.dtype)))
-                own.x_input = torch.where(spikes, own.x_input, own.x_input * decay)
+                own.x_input = torch.where(own.spikes_input, own.x_input, own.x_input * decay)
                 own.x_hidden_post *= decay
             if learn_out:
                 cells.spikes_class = taught

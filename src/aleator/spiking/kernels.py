@@ -393,16 +393,16 @@ def advance(
             if recording:
                 record.classes[t, classes[k]] = True
 
-        # Inputs. As in the authors' program, a cell's trace does not decay in the step it spikes in.
-        n_arrived = begins[t + 1] - begins[t]
-        for k in range(n_arrived):
-            arrived[k] = sources[begins[t] + k]
+        # Inputs. As in the authors' program, a cell's trace does not decay in the step after a spike, when it rests.
         if c.learn_in:
             for k in range(n_arrived):
                 kept[k] = net.x_input[arrived[k]]
             _decay(net.x_input, c.decay_trace)
             for k in range(n_arrived):
                 net.x_input[arrived[k]] = kept[k]
+        n_arrived = begins[t + 1] - begins[t]
+        for k in range(n_arrived):
+            arrived[k] = sources[begins[t] + k]
 
         if t % _FLUSH_EVERY == _FLUSH_EVERY - 1:
             _flush(g)

@@ -93,7 +93,7 @@ def traces_at(
         factor: f, decay of a step, positive.
         steps: number of steps.
         own_step_is_past: whether a spike in the step k belongs to the past, as above, or to the future.
-        stretched: whether the past trace does not decay in a step with a spike, as that of the inputs.
+        stretched: whether the past trace does not decay in the step after a spike, as that of the inputs.
     """
     batch, channels, most = table.shape
     # A grid of times for each sample, so that all its channels are searched for them at once.
@@ -104,7 +104,8 @@ def traces_at(
     grid = torch.zeros(batch, max(1, int(counts.max())), dtype=torch.long, device=table.device)
     grid[samples, place] = times
     grid = grid[:, None].expand(-1, channels, -1).contiguous()
-    before = torch.searchsorted(table.contiguous(), grid, right=own_step_is_past)
+    table = table.contiguous()
+    before = torch.searchsorted(table, grid, right=own_step_is_past)
 
     spikes = table < steps
     powers = factor ** torch.arange(-steps - 1, steps + 2, dtype=torch.float64, device=table.device)
@@ -112,11 +113,13 @@ def traces_at(
     def power(exponent: Tensor) -> Tensor:
         return powers[exponent + steps + 1]
 
-    skipped = torch.arange(1, most + 1, device=table.device) if stretched else 0
+    # From its arrival on, the trace of the n-th spike misses a decay for itself and for every later spike before k.
+    skipped = torch.arange(most, device=table.device) if stretched else 0
+    misses = torch.searchsorted(table, grid) if stretched else 0
     grown = torch.where(spikes, power(skipped - table), 0.0).cumsum(2)
     shrunk = torch.where(spikes, power(table), 0.0).flip(2).cumsum(2).flip(2)
     empty = torch.zeros_like(grown[..., :1])
-    past = torch.cat([empty, grown], 2).gather(2, before) * power(grid - before if stretched else grid)
+    past = torch.cat([empty, grown], 2).gather(2, before) * power(grid - misses)
     future = torch.cat([shrunk, empty], 2).gather(2, before) * power(-grid)
     return past[samples, :, place], future[samples, :, place]
 

@@ -112,9 +112,9 @@ class _Run:
                 hidden += cells.spikes_hidden
             if self.phase != "classes":
                 theta = engine.threshold.gained(theta, cells.spikes_hidden.to(theta.dtype))
+            self._decay(sources)
             sources = self.sources[t] if shown else None
             taught = self.teacher[t] if shown else silence
-            self._decay(sources)
         learned = 0 if self.phase == "hidden" else self.teacher.sum(0)[:, None]  # otherwise the teacher is not there
         counts = one_hot(self.labels, own.n_classes) * learned
         return Changes(*self._summed(), (theta - own.theta).double().sum(0), hidden, counts)
@@ -164,7 +164,7 @@ class _Run:
         self.x_class.add_(taught[:, None], alpha=step)
 
     def _decay(self, sources: Tensor | None) -> None:
-        """Let traces decay, but not those of the inputs that spike in this step, as in the authors' program."""
+        """Let traces decay, but not those of the inputs that spiked in the step before, as in the authors' program."""
         decay = self.engine.trace_decay
         kept = None if sources is None else self.x_input.gather(1, sources)
         for traces in (self.x_input, self.x_post, self.x_pre, self.x_class):
