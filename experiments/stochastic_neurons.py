@@ -87,10 +87,10 @@ EXPERIMENTS = (
         (
             *("gates", "--data", "mnist", "--train-size", "8000", "--validation-size", "2000", "--rounds", "2"),
             *("--experts", "2000", "--gater-hidden", "400", "--evaluate-every", "500", "--seeds", "3", *MNIST_RATES),
-            *_variants(("st", "reinmax", "sts", "sbn"), MNIST_PENALTIES, "dense", "none", "noisy-relu"),
+            *_variants(("st", "relaxed", "reinmax", "sts", "sbn"), MNIST_PENALTIES, "dense", "none", "noisy-relu"),
         ),
         (
-            *(_near_dense(gate, MNIST_PENALTIES) for gate in ("st", "reinmax", "sts")),
+            *(_near_dense(gate, MNIST_PENALTIES) for gate in ("st", "relaxed", "reinmax", "sts")),
             Claim(
                 "ST is better than the unbiased gate",
                 _best("st", MNIST_PENALTIES), _best("sbn", MNIST_PENALTIES), "at least", 0.0,
@@ -99,7 +99,7 @@ EXPERIMENTS = (
                 "ST at 10 % activity is at least three points better than all experts without gates",
                 _best("st", MNIST_PENALTIES), "none", "at least", 0.03,
             ),
-            *(_active(gate, MNIST_PENALTIES) for gate in ("st", "reinmax", "sts", "sbn")),
+            *(_active(gate, MNIST_PENALTIES) for gate in ("st", "relaxed", "reinmax", "sts", "sbn")),
         ),
     ),
 )  # fmt: skip
