@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from aleator.spiking import SpikingParameters, preset
+from aleator.spiking import RuleParameters, SpikingParameters, preset
 
 
 def test_scaling_targets_are_those_of_the_program():
@@ -40,8 +40,23 @@ def test_what_is_taken_out_is_out_and_nothing_else_changes():
         (lambda: SpikingParameters(dt=1.5), r"dt must be in \(0, 1.0\], the shortest time constant, got 1.5"),
         (lambda: SpikingParameters(rate_per_grey=1.0), "rate times dt must be at most 1, got 8160.0 Hz times 0.5 ms"),
         (lambda: SpikingParameters(teacher_rate=2001.0), "rate times dt must be at most 1, got 2001.0 Hz"),
+        (
+            lambda: SpikingParameters(input_rule=RuleParameters(-0.1, 1.0, 0.1)),
+            "input_rule.lr must not be negative, got -0.1",
+        ),
+        (
+            lambda: SpikingParameters(class_rule=RuleParameters(0.1, 1.0, 0.0)),
+            "class_rule.target must be positive, or None for no scaling, got 0.0",
+        ),
+        (
+            lambda: SpikingParameters(rest=-1.0),
+            "stimulus must be at least dt and rest not negative, got 350.0 and -1",
+        ),
     ],
-    ids=["preset", "parameter", "ablation", "dt-zero", "dt-long", "pixel-rate", "teacher-rate"],
+    ids=[
+        *("preset", "parameter", "ablation", "dt-zero", "dt-long", "pixel-rate", "teacher-rate"),
+        *("lr", "target", "rest"),
+    ],
 )
 def test_wrong_values_are_named(call, message):
     with pytest.raises(ValueError, match=message):
