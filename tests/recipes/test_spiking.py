@@ -244,6 +244,7 @@ def test_two_processes_learn_what_one_does(tmp_path):
         (("--lr", "-1"), "lr must be positive and finite, got -1.0"),
         (("--preset", "hao"), "preset must be one of hao2019-mnist-100"),
         (("--model", "mlp", "--engine", "frozen"), "engine must be event with model mlp, got frozen"),
+        (("--model", "mlp", "--readout", "assignment"), "readout must be sl with model mlp, got assignment"),
         (("--model", "mlp", "--without", "symmetry"), "without must be nothing with model mlp, got symmetry"),
         (
             ("--engine", "evnt"),
