@@ -129,6 +129,11 @@ def test_evaluation_between_two_parts_changes_nothing(digits):
     assert same(quiet, watched)
 
 
+def test_cells_are_labelled_by_the_last_epoch_alone(digits):
+    learned = classifier(epochs=2).fit(digits[0][:20], digits[1][:20])
+    np.testing.assert_array_equal(learned.label_samples_, np.bincount(digits[1][:20], minlength=10))
+
+
 def test_progress_counts_samples_epochs_and_phases(digits):
     seen = []
     layerwise = classifier(schedule="layerwise", epochs=2, n_hidden=10)

@@ -13,6 +13,24 @@ def test_scaling_targets_are_those_of_the_program():
     assert 400 * fashion.class_rule.target == pytest.approx(800)
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("mnist-100", (0.005, 0.04, 0.07, 6e6, -52, 8)),
+        ("mnist-400", (0.005, 0.04, 0.07, 6e6, -52, 8)),
+        ("mnist-1600", (0.02, 0.08, 0.07, 8e6, -52, 8)),
+        ("mnist-6400", (0.01, 0.04, 0.05, 2e7, -52, 8)),
+        ("mnist-10000", (0.0075, 0.04, 0.05, 2e7, -52, 8)),
+        ("fashion-400", (0.02, 0.32, 0.05, 5e7, -60, 40)),
+        ("fashion-6400", (0.0005, 0.08, 0.05, 2e7, -52, 8)),
+    ],
+)
+def test_presets_are_the_values_of_the_program(name, values):
+    p = preset(f"hao2019-{name}")
+    found = (p.input_rule.lr, p.class_rule.lr, p.theta_step, p.tau_theta, p.hidden.threshold, p.class_rule.w_max)
+    assert found == pytest.approx(values)
+
+
 def test_a_pixel_of_255_has_64_hertz_at_first():
     p = preset("hao2019-mnist-400")
     assert 255 * p.rate_per_grey * p.intensity == 63.75
