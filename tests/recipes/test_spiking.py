@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.base import clone
 
 from aleator import load_run
 from aleator.cli import main
@@ -17,7 +18,7 @@ from aleator.experiment.files import read_json
 from aleator.random import Streams
 from aleator.recipes.plasticity import PlasticityTask
 from aleator.recipes.spiking import Spiking
-from aleator.recipes.spiking_references import SurrogateSNN
+from aleator.recipes.spiking_references import SurrogateSNN, _Spike
 
 SMALL = ("--hidden", "30", "--train-size", "250", "--test-size", "100")
 QUIET = RunOptions(trackers=(), log_every=1)
@@ -89,6 +90,9 @@ def test_surrogate_network_spikes_by_its_formula_and_has_the_surrogates_gradient
         total += output
     scores = network(torch.tensor([[1.0, 0.0]], dtype=torch.float64))
     assert scores.item() == pytest.approx(total / 20, rel=1e-12)
+    voltages = torch.tensor([0.0, 0.9, 1.5], requires_grad=True)
+    _Spike.apply(voltages).sum().backward()
+    torch.testing.assert_close(voltages.grad, torch.tensor([1 / 11**2, 1 / 2**2, 1 / 6**2]))
     scores.sum().backward()
     assert network.hidden.weight.grad[0, 0] != 0  # the step function itself has no gradient
     assert network.hidden.weight.grad[0, 1] == 0  # nothing came in there
@@ -110,6 +114,8 @@ def test_layerwise_learns_the_hidden_layer_first_and_then_the_class_cells():
     assert torch.equal(whole.theta, half.theta)
     assert not torch.equal(whole.weights_out, half.weights_out)
     assert built.classifier.samples_seen_ == 400
+    fitted = clone(built.classifier).fit(*built.examples["train"]).state_
+    assert all(torch.equal(value, getattr(whole, name)) for name, value in fitted.state_dict().items())
 
 
 def test_readout_decides_which_accuracy_is_the_headline():
@@ -244,6 +250,7 @@ def test_two_processes_learn_what_one_does(tmp_path):
         (("--lr", "-1"), "lr must be positive and finite, got -1.0"),
         (("--preset", "hao"), "preset must be one of hao2019-mnist-100"),
         (("--model", "mlp", "--engine", "frozen"), "engine must be event with model mlp, got frozen"),
+        (("--model", "mlp", "--readout", "assignment"), "readout must be sl with model mlp, got assignment"),
         (("--model", "mlp", "--without", "symmetry"), "without must be nothing with model mlp, got symmetry"),
         (
             ("--engine", "evnt"),

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 
-from aleator.spiking import Responses, SymSTDPClassifier, preset
+from aleator.spiking import Responses, SymSTDPClassifier, decide, preset
 from aleator.spiking.state import LEARNED
 
 
@@ -129,6 +129,11 @@ def test_evaluation_between_two_parts_changes_nothing(digits):
     assert same(quiet, watched)
 
 
+def test_cells_are_labelled_by_the_last_epoch_alone(digits):
+    learned = classifier(epochs=2).fit(digits[0][:20], digits[1][:20])
+    np.testing.assert_array_equal(learned.label_samples_, np.bincount(digits[1][:20], minlength=10))
+
+
 def test_progress_counts_samples_epochs_and_phases(digits):
     seen = []
     layerwise = classifier(schedule="layerwise", epochs=2, n_hidden=10)
@@ -162,6 +167,12 @@ def test_partial_fit_tells_what_the_samples_did(digits):
     assert stats.silent_fraction == 0.25
 
 
+def test_a_fit_counts_the_training_images_that_never_made_it_spike(digits):
+    images = np.concatenate([digits[0][:3], np.zeros((2, 24, 24))])
+    with pytest.warns(UserWarning, match="4 of 10 training images were silent at the highest intensity"):
+        classifier(epochs=2).fit(images, [0, 1, 2, 3, 4])
+
+
 def test_a_black_image_is_counted_and_has_no_class(digits):
     learned = classifier().fit(digits[0][:20], digits[1][:20])
     images = np.concatenate([digits[0][:2], np.zeros((2, 24, 24))])
@@ -180,7 +191,9 @@ def test_probabilities_are_shares_of_the_spikes_and_agree_with_the_answers(digit
     for readout in ("sl", "assignment"):
         probabilities = learned.predict_proba(images, readout)
         np.testing.assert_allclose(probabilities.sum(1), 1)
-        np.testing.assert_array_equal(probabilities.argmax(1), learned.predict(images, readout))
+        answers = decide(learned.scores(learned.spike_counts(images), readout))
+        assert (answers >= 0).sum() > 40  # the others brought no spike
+        np.testing.assert_array_equal(probabilities.argmax(1)[answers >= 0], answers[answers >= 0])
 
 
 def test_simulation_carries_the_state_over_and_changes_weights_only_when_learning():
@@ -210,6 +223,17 @@ def test_a_state_goes_only_into_a_classifier_made_with_the_same_values(digits):
     other = preset("hao2019-mnist-400").without("class_scaling")
     with pytest.raises(ValueError, match=r"the saved classifier has class_rule.target=0.8, this one has .*=None"):
         classifier(parameters=other).load_state_dict(saved)
+
+
+def test_a_state_that_is_refused_leaves_the_classifier_as_it_was(digits):
+    trained = classifier().fit(digits[0][:5], digits[1][:5])
+    before, broken = trained.state_dict(), trained.state_dict()
+    broken["network"]["weights_in"][0, 0] = float("nan")
+    with pytest.raises(ValueError, match="weights_in must be finite"):
+        trained.load_state_dict(broken)
+    after = trained.state_dict()
+    assert after["samples_seen"] == 5
+    assert torch.equal(after["network"]["weights_in"], before["network"]["weights_in"])
 
 
 @pytest.mark.plain
@@ -251,7 +275,14 @@ def test_wrong_options_are_named_when_training_begins(digits, options, message):
 
 
 @pytest.mark.plain
+@pytest.mark.parametrize("engine", ["event", "frozen"])
+def test_an_unknown_phase_is_named(digits, engine):
+    with pytest.raises(ValueError, match="phase must be one of both, hidden, classes, got 'all'"):
+        classifier(engine=engine).partial_fit(digits[0][:2], digits[1][:2], phase="all")
+
+
+@pytest.mark.plain
 def test_an_unknown_readout_is_named(digits):
-    responses = Responses(*[np.zeros((1, 1), np.int64)] * 2, np.zeros(1, np.int64), np.zeros(1, bool))
+    responses = Responses(*[np.zeros((1, 1), np.int32)] * 2, np.zeros(1, np.int64), np.zeros(1, bool))
     with pytest.raises(ValueError, match="readout must be sl or assignment, got 'mean'"):
         classifier().scores(responses, "mean")

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from aleator.spiking import SpikingParameters, preset
+from aleator.spiking import RuleParameters, SpikingParameters, preset
 
 
 def test_scaling_targets_are_those_of_the_program():
@@ -11,6 +11,24 @@ def test_scaling_targets_are_those_of_the_program():
     assert 400 * mnist.class_rule.target == pytest.approx(0.1 * 400 * 8)
     assert 784 * fashion.input_rule.target == pytest.approx(19.6)
     assert 400 * fashion.class_rule.target == pytest.approx(800)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("mnist-100", (0.005, 0.04, 0.07, 6e6, -52, 8)),
+        ("mnist-400", (0.005, 0.04, 0.07, 6e6, -52, 8)),
+        ("mnist-1600", (0.02, 0.08, 0.07, 8e6, -52, 8)),
+        ("mnist-6400", (0.01, 0.04, 0.05, 2e7, -52, 8)),
+        ("mnist-10000", (0.0075, 0.04, 0.05, 2e7, -52, 8)),
+        ("fashion-400", (0.02, 0.32, 0.05, 5e7, -60, 40)),
+        ("fashion-6400", (0.0005, 0.08, 0.05, 2e7, -52, 8)),
+    ],
+)
+def test_presets_are_the_values_of_the_program(name, values):
+    p = preset(f"hao2019-{name}")
+    found = (p.input_rule.lr, p.class_rule.lr, p.theta_step, p.tau_theta, p.hidden.threshold, p.class_rule.w_max)
+    assert found == pytest.approx(values)
 
 
 def test_a_pixel_of_255_has_64_hertz_at_first():
@@ -40,8 +58,23 @@ def test_what_is_taken_out_is_out_and_nothing_else_changes():
         (lambda: SpikingParameters(dt=1.5), r"dt must be in \(0, 1.0\], the shortest time constant, got 1.5"),
         (lambda: SpikingParameters(rate_per_grey=1.0), "rate times dt must be at most 1, got 8160.0 Hz times 0.5 ms"),
         (lambda: SpikingParameters(teacher_rate=2001.0), "rate times dt must be at most 1, got 2001.0 Hz"),
+        (
+            lambda: SpikingParameters(input_rule=RuleParameters(-0.1, 1.0, 0.1)),
+            "input_rule.lr must not be negative, got -0.1",
+        ),
+        (
+            lambda: SpikingParameters(class_rule=RuleParameters(0.1, 1.0, 0.0)),
+            "class_rule.target must be positive, or None for no scaling, got 0.0",
+        ),
+        (
+            lambda: SpikingParameters(rest=-1.0),
+            "stimulus must be at least dt and rest not negative, got 350.0 and -1",
+        ),
     ],
-    ids=["preset", "parameter", "ablation", "dt-zero", "dt-long", "pixel-rate", "teacher-rate"],
+    ids=[
+        *("preset", "parameter", "ablation", "dt-zero", "dt-long", "pixel-rate", "teacher-rate"),
+        *("lr", "target", "rest"),
+    ],
 )
 def test_wrong_values_are_named(call, message):
     with pytest.raises(ValueError, match=message):

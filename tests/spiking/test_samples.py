@@ -13,6 +13,11 @@ def test_integers_and_floats_of_the_same_image_give_the_same_grey_levels():
     np.testing.assert_allclose(grey_levels(expected / 255, 26, None), expected, atol=1e-12)
 
 
+def test_a_float_that_is_above_one_by_rounding_is_white():
+    scaled = np.array([[0.5, np.nextafter(1, 2)]])  # what scikit-learn's MinMaxScaler may give
+    np.testing.assert_array_equal(grey_levels(scaled, 2, None), [[127.5, 255]])
+
+
 def test_a_mean_grey_scales_every_image_and_cuts_at_255():
     images = np.array([[10, 20, 30, 0], [0, 0, 0, 0], [0, 0, 0, 4]], dtype=np.uint8)
     levels = grey_levels(images, 4, 30.0)

@@ -49,3 +49,8 @@ def test_at_the_pole_the_gain_is_bounded():
 def test_wrong_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         AdaptiveThreshold(**options)
+
+
+def test_below_the_pole_a_gain_is_positive_too():
+    theta = AdaptiveThreshold().gained(torch.tensor([5.0]), torch.ones(1))
+    torch.testing.assert_close(theta, torch.tensor([5 + 0.07 * 10 / 5]))

@@ -4,8 +4,8 @@ A step is the next hundred training images or so, in the order of the data set, 
 counts images. The classifier has a seed of its own, derived from the run's, so its random numbers depend on the run's
 seed and on how many images came before, and a run that goes on needs nothing but the classifier's state.
 
-With several processes the engines that learn in batches share the samples of every batch. The others learn one sample
-after another, so all processes learn the same; evaluation is shared out in any case, among processes and among threads.
+With several processes all learn the same samples, so that the weights are those of one process to the last bit; what is
+shared out, among processes and among threads, is evaluation.
 
 Streams: ``split`` for the choice of training examples; the key ``spiking`` is the classifier's seed.
 """
@@ -174,5 +174,7 @@ class PlasticityTask:
         cuts = np.linspace(0, len(greys), processes + 1).astype(int)
         begin, end = int(cuts[rank]), int(cuts[rank + 1])
         own = self.classifier.spike_counts(greys[begin:end], first=begin)
-        parts = gather_object([own]) if processes > 1 else [own]
+        if processes == 1:
+            return own
+        parts = gather_object([own])
         return Responses(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(own)})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aleator.random import Streams
 
 # Options that only one kind of model has, with the default that says they were left alone.
-_OF_STDP = {"preset": None, "engine": "event", "schedule": "simultaneous", "without": "nothing"}
+_OF_STDP = {"preset": None, "engine": "event", "schedule": "simultaneous", "readout": "sl", "without": "nothing"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Spiking(ExampleOptions):
 
     # --- learning in batches
     batch_size: int = 32
-    """Samples that learn together, over all processes, with the engines private and frozen and with backpropagation."""
+    """Samples that learn together, with the engines private and frozen; with backpropagation, over all processes."""
     lr: float = 0.001
     """Learning rate of Adam, which the two networks with backpropagation use."""
 

@@ -15,7 +15,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -155,10 +155,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def start(self) -> None:
         """Forget everything: a new network that has not learned. `fit` does so, and the first `partial_fit`."""
-        streams = Streams(self.seed)
-        self.state_ = SpikingState.initial(
-            self.n_in, self.n_hidden, self.n_classes, self.constants, streams.generator("spiking", "weights")
-        )
+        self.state_ = self._new_network()
         self.classes_ = np.arange(self.n_classes)
         self.samples_seen_ = 0
         self._fitted = self._fit_samples = 0
@@ -171,7 +168,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         progress: Callable[[FitProgress], None] | None = None,
         resume: bool = False,
     ) -> SymSTDPClassifier:
-        """Train for ``epochs`` passes in every phase of the schedule.
+        """Train for ``epochs`` passes in every phase of the schedule. A warning counts samples that stay silent.
 
         Args:
             images: see the class.
@@ -200,6 +197,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self._fit_samples = n
         total = n * self.epochs * len(phases)
         stride = engine.batch_size * -(-_AT_LEAST // engine.batch_size)
+        presented = silent = 0
         while self._fitted < total:
             passes, begin = divmod(self._fitted, n)
             phase, epoch = phases[passes // self.epochs], passes % self.epochs
@@ -210,8 +208,11 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             part = slice(begin, min(begin + stride, n))
             stats = self._learn(engine, greys[part], classes[part], phase)
             self._fitted += part.stop - part.start
+            presented, silent = presented + len(stats.silent), silent + int(stats.silent.sum())
             if progress is not None:
                 progress(FitProgress(self._fitted, total, phase, epoch, stats))
+        if silent:
+            warnings.warn(f"{silent} of {presented} training images were silent at the highest intensity", stacklevel=2)
         return self
 
     def partial_fit(self, images: Any, labels: Any, phase: Phase = "both") -> SampleStats:
@@ -221,7 +222,12 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             images: see the class.
             labels: see the class.
             phase: what learns: ``"both"``, ``"hidden"`` (input → hidden and thresholds) or ``"classes"``.
+
+        Raises:
+            ValueError: if images, labels or the phase is not accepted.
         """
+        if phase not in get_args(Phase):
+            raise ValueError(f"phase must be one of {', '.join(get_args(Phase))}, got {phase!r}")
         if not hasattr(self, "state_"):
             self.start()
         greys, classes = self._samples(images, labels)
@@ -336,8 +342,10 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             saved = state["identity"].get(name)
             if saved != own:
                 raise ValueError(f"the saved classifier has {name}={saved!r}, this one has {name}={own!r}")
+        network = self._new_network()
+        network.load_state_dict(state["network"])  # what is refused leaves this classifier as it was
         self.start()
-        self.state_.load_state_dict(state["network"])
+        self.state_ = network
         self.label_sums_ = state["label_sums"].numpy().copy()
         self.label_samples_ = state["label_samples"].numpy().copy()
         self.samples_seen_ = state["samples_seen"]
@@ -355,6 +363,10 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def constants(self) -> SpikingParameters:
         """The constants, whether they were given or named."""
         return preset(self.parameters) if isinstance(self.parameters, str) else self.parameters
+
+    def _new_network(self) -> SpikingState:
+        generator = Streams(self.seed).generator("spiking", "weights")
+        return SpikingState.initial(self.n_in, self.n_hidden, self.n_classes, self.constants, generator)
 
     def _engine(self) -> Engine:
         return make_engine(self.engine, self.constants, self.batch_size, self.n_jobs, self.device, self.process_group)

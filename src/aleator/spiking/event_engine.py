@@ -132,8 +132,8 @@ class EventEngine:
             steps,
             *_events(inputs),
             *_events(teacher),
-            np.zeros(state.n_hidden, np.int64),
-            np.zeros(state.n_classes, np.int64),
+            np.zeros(state.n_hidden, np.int32),
+            np.zeros(state.n_classes, np.int32),
             kernels.Record(rasters.hidden.numpy(), rasters.inhibitory.numpy(), rasters.classes.numpy()),
         )
         return rasters

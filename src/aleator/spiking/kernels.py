@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int32]
 Booleans = npt.NDArray[np.bool_]
 Keys = npt.NDArray[np.uint64]
 
@@ -243,8 +244,8 @@ def advance(
     begins: Integers,
     teacher: Integers,
     teacher_begins: Integers,
-    hidden_counts: Integers,
-    class_counts: Integers,
+    hidden_counts: Counts,
+    class_counts: Counts,
     record: Record,
 ) -> None:
     """Run a number of steps, changing the network in place.
@@ -437,8 +438,8 @@ def present(
     greys: Floats,
     labels: Integers,
     keys: Keys,
-    hidden_counts: Integers,
-    class_counts: Integers,
+    hidden_counts: Counts,
+    class_counts: Counts,
     re_presentations: Integers,
     silent: Booleans,
 ) -> None:
@@ -462,8 +463,8 @@ def present(
     no_begins = np.zeros(max(c.stimulus_steps, c.rest_steps) + 1, np.int64)
     no_raster = np.zeros((0, 0), np.bool_)
     no_record = Record(no_raster, no_raster, no_raster)
-    ignored_hidden = np.zeros(net.theta.shape[0], np.int64)
-    ignored_classes = np.zeros(net.v_class.shape[0], np.int64)
+    ignored_hidden = np.zeros(net.theta.shape[0], np.int32)
+    ignored_classes = np.zeros(net.v_class.shape[0], np.int32)
     probabilities = np.zeros(n_in + 1)
     for s in range(len(greys)):
         if not learning:

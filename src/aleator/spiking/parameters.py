@@ -132,6 +132,15 @@ class SpikingParameters:
         shortest = min(self.tau_excitation, self.tau_inhibition, self.tau_trace, *(cell.tau for cell in cells))
         if not 0 < self.dt <= shortest:
             raise ValueError(f"dt must be in (0, {shortest}], the shortest time constant, got {self.dt}")
+        for name, rule in (("input_rule", self.input_rule), ("class_rule", self.class_rule)):
+            if not rule.lr >= 0:
+                raise ValueError(f"{name}.lr must not be negative, got {rule.lr}")
+            if rule.target is not None and not rule.target > 0:
+                raise ValueError(f"{name}.target must be positive, or None for no scaling, got {rule.target}")
+        if not (self.stimulus >= self.dt and self.rest >= 0):
+            raise ValueError(
+                f"stimulus must be at least dt and rest not negative, got {self.stimulus} and {self.rest} ms"
+            )
         fastest = max(255 * self.rate_per_grey * max(self.intensity, self.intensity_max), self.teacher_rate)
         if fastest * self.dt / 1000 > 1:
             raise ValueError(f"rate times dt must be at most 1, got {fastest} Hz times {self.dt} ms")

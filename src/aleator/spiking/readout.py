@@ -32,7 +32,7 @@ def label_cells(sums: npt.NDArray[np.int64], samples: npt.NDArray[np.int64]) -> 
 
 
 def assignment_scores(
-    hidden: npt.NDArray[np.int64], cell_labels: npt.NDArray[np.int64], n_classes: int
+    hidden: npt.NDArray[np.int32], cell_labels: npt.NDArray[np.int64], n_classes: int
 ) -> npt.NDArray[np.float64]:
     """Return the mean spike count over each class's cells, [samples, N_c], −∞ for a class without cells.
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_ROUNDING = 1e-6  # scalers of other libraries return 1.0000000000000002
+
 
 def grey_levels(images: Any, n_in: int, mean_grey: float | None) -> npt.NDArray[np.float64]:
     """Return images as grey levels in [0, 255], [samples, N_in].
@@ -29,12 +31,12 @@ def grey_levels(images: Any, n_in: int, mean_grey: float | None) -> npt.NDArray[
     greys = pixels.reshape(len(pixels), n_in).astype(np.float64)
     if not np.isfinite(greys).all():
         raise ValueError("images must be finite, got NaN or infinity")
-    if greys.size and not (greys.min() >= 0 and greys.max() <= highest):
+    if greys.size and not (greys.min() >= 0 and greys.max() <= highest * (1 + _ROUNDING)):
         raise ValueError(
             f"images must be integers in 0..255 or floats in 0..1, "
             f"got {'integers' if kind == 'uint8' else 'floats'} from {pixels.min()} to {pixels.max()}"
         )
-    greys *= 255 / highest
+    greys = np.minimum(greys * (255 / highest), 255)
     if mean_grey is not None:
         means = greys.mean(1, keepdims=True)
         greys = np.minimum(greys * np.where(means > 0, mean_grey / np.where(means > 0, means, 1), 1), 255)
