@@ -57,7 +57,7 @@ class Spiking(ExampleOptions):
 
     # --- learning in batches
     batch_size: int = 32
-    """Samples that learn together, with the engines private and frozen; with backpropagation, over all processes."""
+    """Samples that learn together, over all processes, with the engines private and frozen and with backpropagation."""
     lr: float = 0.001
     """Learning rate of Adam, which the two networks with backpropagation use."""
 
