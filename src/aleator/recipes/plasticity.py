@@ -4,8 +4,8 @@ A step is the next hundred training images or so, in the order of the data set, 
 counts images. The classifier has a seed of its own, derived from the run's, so its random numbers depend on the run's
 seed and on how many images came before, and a run that goes on needs nothing but the classifier's state.
 
-With several processes the engines private and frozen share out every batch; with the others, which learn one sample after
-another, all processes learn the same. Evaluation is shared out in any case, among processes and among threads.
+With several processes the engines private and frozen share out every batch; with the others, which learn one sample
+after another, all processes learn the same. Evaluation is shared out in any case, among processes and among threads.
 
 Streams: ``split`` for the choice of training examples; the key ``spiking`` is the classifier's seed.
 """
