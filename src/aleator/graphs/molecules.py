@@ -81,10 +81,15 @@ def encode_smiles(
         cannot read it, it has another element, more atoms, none, or bonds of another kind. It never ends the run.
 
     Raises:
+        ValueError: if a symbol is not that of an element.
         ModuleNotFoundError: if RDKit is not installed.
     """
     rdkit = chem()
-    column = {rdkit.GetPeriodicTable().GetAtomicNumber(symbol): i for i, symbol in enumerate(elements)}
+    table = rdkit.GetPeriodicTable()
+    known = {table.GetElementSymbol(number): number for number in range(1, 119)}
+    if unknown := [symbol for symbol in elements if symbol not in known]:
+        raise ValueError(f"elements must be symbols of chemical elements, got {unknown[0]!r}")
+    column = {known[symbol]: i for i, symbol in enumerate(elements)}
     kinds: list[list[int]] = []
     orders: list[NDArray[Any]] = []
     refused: list[RefusedSmiles] = []
