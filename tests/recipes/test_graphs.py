@@ -1,7 +1,9 @@
+import logging
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.graphs import node_flags
 from aleator.random import Streams
-from aleator.recipes.graph_generation import GenerationTask
+from aleator.recipes.graph_generation import GenerationTask, generated_at_a_time
 from aleator.recipes.graph_settings import PUBLISHED
 from aleator.recipes.graphs import Graphs
 
@@ -151,7 +153,22 @@ def test_molecules_are_judged_as_molecules(tmp_path):
     assert 0 <= result["test"]["validity"] <= 1
     drawn = read_json(tmp_path / "run" / "exhibits.json")["exhibits"]
     assert [exhibit["heading"] for exhibit in drawn] == ["Generated molecules", "Training molecules"]
+    assert drawn[0]["description"].startswith("The first 6, after correction. 6 were generated in ")
     assert drawn[1]["svg"].count("<svg") == 1
+
+
+def test_molecules_that_cannot_be_read_are_counted_and_listed(monkeypatch, caplog):
+    lines = load("qm9").train[:20]
+    broken = replace(load("qm9"), train=(lines[0], "C1CC", *lines[1:]))
+    monkeypatch.setattr("aleator.recipes.graph_generation.load", lambda name: broken)
+    with caplog.at_level(logging.WARNING, "aleator.recipes"):
+        built = task(data="qm9", batch_size=4)
+    assert len(built.train.x) == 20
+    assert "1 training molecules of qm9 are left out, the first: line 1, 'C1CC': RDKit cannot read it" in caplog.text
+
+
+def test_large_graphs_are_generated_a_few_at_a_time():
+    assert [generated_at_a_time(settings.max_nodes) for settings in PUBLISHED.values()] == [500, 500, 67, 8, 500, 500]
 
 
 # --- saving, resuming, processes

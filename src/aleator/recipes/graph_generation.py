@@ -14,6 +14,7 @@ key ``samples`` for what is generated.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -51,10 +52,18 @@ from aleator.sde import S4, SDE, VESDE, VPSDE, EulerMaruyama, PredictorCorrector
 if TYPE_CHECKING:
     from aleator.recipes.graphs import Graphs
 
+_log = logging.getLogger("aleator.recipes")
+
 STATISTICS: tuple[Literal["degree", "clustering", "orbit"], ...] = ("degree", "clustering", "orbit")
 AVERAGE_DECAY = 0.999
 GENERATED_AT_A_TIME = 500
+ENTRIES_AT_A_TIME = 2**20  # of their adjacency matrices: the networks hold up to a few hundred numbers for each
 _EPS = 1e-5  # of the times in training
+
+
+def generated_at_a_time(nodes: int) -> int:
+    """Return how many graphs of so many nodes are generated in one batch; it does not change them."""
+    return max(1, min(GENERATED_AT_A_TIME, ENTRIES_AT_A_TIME // nodes**2))
 
 
 class Blind(nn.Module):
@@ -153,7 +162,8 @@ class GenerationTask:
         samples, seconds = self._shown
         note = f"{len(samples.x)} were generated in {seconds:.1f} s, with {samples.nfe} evaluations of each network."
         if isinstance(self.graphs, MoleculeSet):
-            made = decode_molecules(samples.x, samples.adj, self.graphs.elements)
+            drawn = slice(graph_exhibits.SHOWN)
+            made = decode_molecules(samples.x[drawn], samples.adj[drawn], self.graphs.elements)
             return graph_exhibits.molecules([text for text in made.smiles if text], self.graphs.train, note)
         real = [graph.adjacency() for graph in self.graphs.train]
         return graph_exhibits.graphs(quantize(samples.adj, samples.mask), real, note)
@@ -190,13 +200,12 @@ class GenerationTask:
         if self.options.model == "random":
             return _random_graphs(self.train, count, generator)
         chosen = cast("GDSS", self.average.module) if self.settings.average_weights else self.model
-        chosen.observe(self.train)
         processes = self.accelerator.num_processes
         samples = chosen.sample(
             count,
             _solver(self.settings),
             generator=generator,
-            batch_size=GENERATED_AT_A_TIME,
+            batch_size=generated_at_a_time(self.settings.max_nodes),
             per_graph=True,
             num_replicas=processes,
             rank=self.accelerator.process_index,
@@ -266,7 +275,10 @@ def _encoded(graphs: GraphSet | MoleculeSet, settings: GraphSettings, size: int 
     if size is not None and size > len(graphs.train):
         raise ValueError(f"train_size must be at most {len(graphs.train)} for {graphs.name}, got {size}")
     if isinstance(graphs, MoleculeSet):
-        arrays, _ = encode_smiles(graphs.train[:size], graphs.elements, settings.max_nodes)
+        arrays, refused = encode_smiles(graphs.train[:size], graphs.elements, settings.max_nodes)
+        if refused:
+            first = "; ".join(f"line {line.position}, {line.smiles!r}: {line.reason}" for line in refused[:5])
+            _log.warning("%d training molecules of %s are left out, the first: %s", len(refused), graphs.name, first)
         made = DenseBatch(*arrays)
     else:
         made = dense_batch([graph.adjacency() for graph in graphs.train[:size]], settings.features, settings.max_nodes)
