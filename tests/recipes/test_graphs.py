@@ -66,6 +66,10 @@ def test_reduced_settings_have_the_networks_of_the_notes():
 
 def test_published_steps_are_the_epochs_of_the_paper():
     assert task(settings="published").budget.total == 5000  # 80 graphs are one batch
+    ego = task(data="ego-small", settings="published")
+    assert ego.budget.total == 10_000  # 160 graphs are a batch of 128 and a short one
+    batches = ego.train_batches()
+    assert [len(next(batches)[0]) for _ in range(4)] == [128, 32, 128, 32]
     qm9 = Graphs(data="qm9", settings="published").chosen
     assert (qm9.epochs, qm9.batch_size, qm9.solver) == (300, 1024, "ancestral-langevin")
 

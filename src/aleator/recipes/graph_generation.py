@@ -107,7 +107,7 @@ class GenerationTask:
             num_replicas=processes,
             rank=accelerator.process_index,
         )
-        per_epoch = count // self.batch_size
+        per_epoch = -(-count // self.batch_size)
         steps = options.steps or (self.settings.epochs * per_epoch if options.settings == "published" else 600)
         self.budget = Budget(1 if options.model != "gdss" else steps, "steps")
         self.evaluate_every = max(1, steps // 4)
@@ -122,9 +122,9 @@ class GenerationTask:
         self._shown: tuple[GraphSamples, float] | None = None
 
     def train_batches(self) -> Iterator[tuple[Tensor, ...]]:
-        """Yield this process's share of the batches, round after round."""
+        """Yield this process's share of the batches, round after round; the last of a round may be short."""
         while True:
-            yield from InMemoryLoader(tuple(self.train), self.sampler.batches(self.batch_size))
+            yield from InMemoryLoader(tuple(self.train), self.sampler.batches(self.batch_size, drop_last=False))
 
     def train_step(self, batch: tuple[Tensor, ...]) -> StepResult:
         """Take one step of both networks on a batch of graphs."""
@@ -132,17 +132,18 @@ class GenerationTask:
             return StepResult({}, examples=0)
         self.model.train()
         x, adj, mask = batch
-        times, noise = self._drawn(batch)
+        size = len(x) * self.accelerator.num_processes
+        times, noise = self._drawn(batch, size)
         losses = self.model.loss(x, adj, mask, times, noise)
         reports = [
-            step([(len(batch[0]), partial(losses.__getitem__, name))], total=self.batch_size)
+            step([(len(x), partial(losses.__getitem__, name))], total=size)
             for name, step in zip(("x", "adj"), self.steps, strict=True)
         ]
         skipped = any(report.skipped for report in reports)
         if not skipped:
             self.average.update_parameters(self.model)
         metrics = {"loss_x": reports[0].loss, "loss_adj": reports[1].loss}
-        return StepResult(metrics, examples=self.batch_size, skipped=skipped)
+        return StepResult(metrics, examples=size, skipped=skipped)
 
     def evaluate(self, split: Split) -> dict[str, float]:
         """Generate graphs and return how far they are from real ones, and for molecules whether they can exist."""
@@ -185,13 +186,13 @@ class GenerationTask:
             step.load_state_dict(saved)
         self.sampler.load_state_dict(state["sampler"])
 
-    def _drawn(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Draw times and noise for the batch of all processes, and return this process's part."""
+    def _drawn(self, batch: tuple[Tensor, ...], size: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Draw times and noise for the batch of all processes, of this size, and return this process's part."""
         own = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-        times = _EPS + (1 - _EPS) * torch.rand(self.batch_size, generator=self.noise)
+        times = _EPS + (1 - _EPS) * torch.rand(size, generator=self.noise)
         noise = []
         for index, part in enumerate(batch[:2]):
-            like = torch.empty(self.batch_size, *part.shape[1:])
+            like = torch.empty(size, *part.shape[1:])
             noise.append(graph_noise(like, index, self.noise)[own].to(part.device))
         return times[own].to(batch[0].device), (noise[0], noise[1])
 
