@@ -80,6 +80,24 @@ def test_options_take_the_place_of_settings_that_they_name():
     assert chosen.hidden == PUBLISHED["community-small"].hidden
 
 
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [
+        ({}, [1.0, 0.5]),
+        ({"settings": "published"}, [1.0, 0.999]),
+        ({"settings": "published", "schedule": "constant"}, [1.0, 1.0]),
+    ],
+    ids=["reduced", "published", "given"],
+)
+def test_the_learning_rate_falls_as_the_settings_say(options, rates):
+    built = task(**options, steps=2, train_size=2)
+    batches, found = built.train_batches(), []
+    for _ in rates:
+        found.append(built.steps[0].optimizer.param_groups[0]["lr"] / built.settings.lr)
+        built.train_step(next(batches))
+    assert found == pytest.approx(rates)
+
+
 # --- training and generating
 
 

@@ -116,7 +116,7 @@ class GenerationTask:
         self.model.observe(self.train)
         self.average = weight_ema(self.model, AVERAGE_DECAY)
         self.steps = [
-            _NetworkStep(net, self.settings.lr, accelerator, partial(_rate, options.schedule, steps, per_epoch))
+            _NetworkStep(net, self.settings.lr, accelerator, partial(_rate, self.settings.schedule, steps, per_epoch))
             for net in (self.model.net_x, self.model.net_a)
         ]
         self._shown: tuple[GraphSamples, float] | None = None
