@@ -167,6 +167,13 @@ def test_sulfur_of_six_bonds_is_valid_and_of_seven_no_cation():
     assert correct_valences(mol) == 1
 
 
+@pytest.mark.plain
+def test_an_empty_cell_of_a_table_is_listed_as_any_other_line():
+    arrays, refused = encode_smiles(["CCO", float("nan"), None], CNOF, 9)
+    assert len(arrays.x) == 1
+    assert refused == [RefusedSmiles(1, "nan", "it is not text"), RefusedSmiles(2, "None", "it is not text")]
+
+
 def test_symbols_of_no_element_are_refused():
     with pytest.raises(ValueError, match="elements must be symbols of chemical elements, got 'Xx'"):
         encode_smiles(["CCO"], ("C", "Xx"), 9)

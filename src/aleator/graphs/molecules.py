@@ -67,18 +67,19 @@ class DecodedMolecules:
 
 
 def encode_smiles(
-    smiles: Sequence[str], elements: Sequence[str], max_atoms: int
+    smiles: Sequence[object], elements: Sequence[str], max_atoms: int
 ) -> tuple[MoleculeArrays, list[RefusedSmiles]]:
     """Return the molecules of some SMILES as arrays, and the lines that could not be.
 
     Args:
-        smiles: one molecule each, such as ``load("qm9").train``.
+        smiles: texts of one molecule each, such as ``load("qm9").train``.
         elements: symbols of the elements that the columns of ``x`` stand for.
         max_atoms: N, the width of the arrays, positive.
 
     Returns:
-        The arrays of the molecules that are in order, and, for every other line, its position and the reason: RDKit
-        cannot read it, it has another element, more atoms, none, or bonds of another kind. It never ends the run.
+        The arrays of the molecules that are in order, and, for every other line, its position and the reason: it is
+        not text, RDKit cannot read it, it has another element, more atoms, none, or bonds of another kind. It never
+        ends the run.
 
     Raises:
         ValueError: if a symbol is not that of an element.
@@ -95,6 +96,9 @@ def encode_smiles(
     refused: list[RefusedSmiles] = []
     with silence():
         for index, text in enumerate(smiles):
+            if not isinstance(text, str):  # such as the NaN of an empty cell of a table
+                refused.append(RefusedSmiles(index, repr(text), "it is not text"))
+                continue
             mol = rdkit.MolFromSmiles(text)
             if mol is None:
                 refused.append(RefusedSmiles(index, text, "RDKit cannot read it"))
