@@ -4,9 +4,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from aleator.graphs import GDSS, dense_batch, symmetric_noise
-from aleator.sde import S4, VESDE, VPSDE, EulerMaruyama, PredictorCorrector, SubVPSDE, solve
+from aleator.graphs import GDSS, ScoreNetworkA, ScoreNetworkX, dense_batch, graph_noise, symmetric_noise
+from aleator.random import ItemGenerator
+from aleator.sde import S4, VESDE, VPSDE, EulerMaruyama, PredictorCorrector, SubVPSDE, System, solve
 from tests.graphs.small import graphs, model, permuted
 
 
@@ -212,6 +214,18 @@ def test_one_step_of_s4_is_equivariant_when_its_noise_is_permuted_too():
     permuted_x, permuted_adj = step(permuted(batch, order), permute=True)
     torch.testing.assert_close(permuted_x, x[:, order], atol=1e-5, rtol=0)
     torch.testing.assert_close(permuted_adj, adj[:, order][:, :, order], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("solver", [S4(5, per_graph=True), PredictorCorrector(5)], ids=["s4", "pc"])
+def test_a_step_with_the_networks_and_noise_of_items_asks_the_device_for_nothing(solver):
+    """Fake tensors hold no numbers: whoever asks for one fails."""
+    generator = ItemGenerator(3, range(3))
+    with FakeTensorMode(), torch.no_grad():
+        made = GDSS(ScoreNetworkX(5, 2, 8), ScoreNetworkA(5, 8, 2), VPSDE(0.1, 1.0), VESDE(0.2, 1.0))
+        generator.items, mask = torch.empty(3, dtype=torch.int64), torch.empty(3, 7, dtype=torch.bool)
+        system = System(lambda states, t: made.scores(*states, mask, t), made.sdes, generator, graph_noise, None)
+        states, _ = solver.step(system, (torch.empty(3, 7, 5), torch.empty(3, 7, 7)), torch.empty(3))
+        assert [x.shape for x in states] == [(3, 7, 5), (3, 7, 7)]
 
 
 @pytest.mark.parametrize("solver", [S4(20), PredictorCorrector(20)], ids=["s4", "pc"])
