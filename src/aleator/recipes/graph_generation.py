@@ -6,7 +6,8 @@ times are drawn for the batch of all processes, of which each takes its part; gr
 An evaluation generates graphs, each with noise of its own, so that neither the number of processes nor how many are
 generated at a time changes them, and always from the same numbers. On validation they are compared with the training
 graphs, for there is no part set apart in the published splits; on test with the test graphs, next to the *floor*: the
-distance between the test graphs and as many training graphs.
+distance between the test graphs and as many training graphs. Molecules are compared with as many real ones, the first
+of either part; they are new if they are not among all training molecules, also where ``train_size`` uses fewer.
 
 Streams: ``init`` for the weights, ``data`` for the order of the graphs, ``noise`` for times and noise of training, the
 key ``samples`` for what is generated.
