@@ -76,6 +76,7 @@ def test_quantising_a_batch_gives_its_graphs_back():
         (lambda: dense_batch([PATH, torch.ones(2, 2).triu(1)], 3), "symmetric, got 1 in row 0, column 1 of graph 1"),
         (lambda: dense_batch([torch.full((2, 2), torch.nan)], 3), "finite, got nan in row 0, column 0 of graph 0"),
         (lambda: dense_batch([torch.ones(2, 3)], 3), r"graphs\[0\] must be a square matrix, got shape \[2, 3\]"),
+        (lambda: dense_batch([2 * torch.ones(2, 2) - 2 * torch.eye(2)], 3), "adj must be of zeros and ones .*, got 2"),
         (lambda: dense_batch([(2, [(0, 2)])], 3), r"nodes of 0 to 1, got \(0, 2\)"),
         (lambda: dense_batch([(2, [(1, 1)])], 3), r"two different nodes of 0 to 1, got \(1, 1\)"),
         (
@@ -83,7 +84,7 @@ def test_quantising_a_batch_gives_its_graphs_back():
             "features must be more than 2, the largest degree, got 2",
         ),
     ],
-    ids=["empty", "degree", "size", "loop", "asymmetric", "nan", "square", "end", "self-edge", "features"],
+    ids=["empty", "degree", "size", "loop", "asymmetric", "nan", "square", "weights", "end", "self-edge", "features"],
 )
 def test_what_is_malformed_is_named(make, message):
     with pytest.raises(ValueError, match=message):

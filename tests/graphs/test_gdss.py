@@ -4,9 +4,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from aleator.graphs import GDSS, dense_batch, symmetric_noise
-from aleator.sde import S4, VESDE, VPSDE, EulerMaruyama, PredictorCorrector, SubVPSDE, solve
+from aleator.graphs import GDSS, ScoreNetworkA, ScoreNetworkX, dense_batch, graph_noise, symmetric_noise
+from aleator.random import ItemGenerator
+from aleator.sde import S4, VESDE, VPSDE, EulerMaruyama, PredictorCorrector, SubVPSDE, System, solve
 from tests.graphs.small import graphs, model, permuted
 
 
@@ -118,6 +120,32 @@ def test_training_is_a_function_of_its_generator_and_leaves_running_means():
     assert torch.equal(fit.average.node_counts, one.node_counts)
 
 
+def test_training_is_two_adams_with_coupled_decay_clipped_apart_and_a_rate_that_falls_with_the_epochs():
+    """The sheet's loop by hand; with this decay and this rate, decoupled or unclipped steps are elsewhere."""
+    graphs_, (own, by_hand) = dense_batch(COMMUNITIES, features=5), (model(), model())
+    fit = own.fit(graphs_, epochs=3, batch_size=8, generator=seeded(), lr=0.05, weight_decay=0.1, clip=0.5, ema=0.9)
+    generator, networks = seeded(), (by_hand.net_x, by_hand.net_a)
+    adams = [torch.optim.Adam(net.parameters(), lr=0.05, weight_decay=0.1) for net in networks]
+    means, n = [parameter.detach().clone() for parameter in by_hand.parameters()], 0
+    for epoch in range(3):
+        for some in torch.randperm(12, generator=generator).split(8):
+            losses = by_hand.loss(*(part[some] for part in graphs_), generator=generator)
+            for net, adam, name in zip(networks, adams, ("x", "adj"), strict=True):
+                adam.param_groups[0]["lr"] = 0.05 * 0.999**epoch
+                adam.zero_grad()
+                losses[name].backward()
+                assert nn.utils.clip_grad_norm_(net.parameters(), 0.5) > 0.5
+                adam.step()
+            n += 1
+            decay = min(0.9, (1 + n) / (10 + n))
+            means = [
+                decay * mean + (1 - decay) * w.detach() for mean, w in zip(means, by_hand.parameters(), strict=True)
+            ]
+    for found, wanted in ((own.parameters(), by_hand.parameters()), (fit.average.parameters(), means)):
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
 def test_sizes_of_generated_graphs_are_those_of_the_training_graphs():
     made = model()
     made.observe(dense_batch([*[COMMUNITIES[0]] * 3, COMMUNITIES[2]], features=5))
@@ -150,6 +178,15 @@ def test_samples_are_symmetric_and_zero_on_padding(solver, nfe):
     assert out.x[mask].abs().min() > 0
 
 
+def test_sampling_is_done_in_evaluation_mode_and_leaves_the_mode_as_it_was():
+    for mode in (True, False):
+        made, seen = model().train(mode), []
+        made.net_a.register_forward_hook(lambda net, inputs, output, seen=seen: seen.append(net.training))
+        made.sample(graphs().mask, S4(2), generator=seeded())
+        assert seen == [False, False]
+        assert made.training == made.net_a.training == mode
+
+
 def test_one_step_of_s4_is_equivariant_when_its_noise_is_permuted_too():
     made, batch = model(), graphs()
     order = torch.randperm(7, generator=seeded(3))
@@ -177,6 +214,18 @@ def test_one_step_of_s4_is_equivariant_when_its_noise_is_permuted_too():
     permuted_x, permuted_adj = step(permuted(batch, order), permute=True)
     torch.testing.assert_close(permuted_x, x[:, order], atol=1e-5, rtol=0)
     torch.testing.assert_close(permuted_adj, adj[:, order][:, :, order], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("solver", [S4(5, per_graph=True), PredictorCorrector(5)], ids=["s4", "pc"])
+def test_a_step_with_the_networks_and_noise_of_items_asks_the_device_for_nothing(solver):
+    """Fake tensors hold no numbers: whoever asks for one fails."""
+    generator = ItemGenerator(3, range(3))
+    with FakeTensorMode(), torch.no_grad():
+        made = GDSS(ScoreNetworkX(5, 2, 8), ScoreNetworkA(5, 8, 2), VPSDE(0.1, 1.0), VESDE(0.2, 1.0))
+        generator.items, mask = torch.empty(3, dtype=torch.int64), torch.empty(3, 7, dtype=torch.bool)
+        system = System(lambda states, t: made.scores(*states, mask, t), made.sdes, generator, graph_noise, None)
+        states, _ = solver.step(system, (torch.empty(3, 7, 5), torch.empty(3, 7, 7)), torch.empty(3))
+        assert [x.shape for x in states] == [(3, 7, 5), (3, 7, 7)]
 
 
 @pytest.mark.parametrize("solver", [S4(20), PredictorCorrector(20)], ids=["s4", "pc"])
@@ -255,6 +304,17 @@ def test_a_file_names_classes_of_this_library_only(tmp_path):
         ),
         (lambda m: m.fit(graphs(), epochs=0, batch_size=1, generator=seeded()), "epochs must be at least 1, got 0"),
         (
+            lambda m: m.fit(graphs(), epochs=1, batch_size=1, generator=seeded(), clip=0.0),
+            "clip must be positive, got 0",
+        ),
+        (
+            lambda m: m.fit(
+                graphs()._replace(x=torch.full((3, 7, 5), torch.nan)), epochs=1, batch_size=1, generator=seeded()
+            ),
+            "x must be finite, got 105 other numbers",
+        ),
+        (lambda m: m.observe(graphs(features=4)), "x must have 5 features, as the networks, got 4"),
+        (
             lambda m: m.fit(graphs(), epochs=1, batch_size=1, generator=seeded(), schedule="step"),
             'schedule must be "exponential" or "cosine", got \'step\'',
         ),
@@ -263,11 +323,28 @@ def test_a_file_names_classes_of_this_library_only(tmp_path):
             "adj must be zero on the diagonal, got 1",
         ),
     ],
-    ids=["none", "unobserved", "batch", "rank", "replicas", "epochs", "schedule", "loops"],
+    ids=["none", "unobserved", "batch", "rank", "replicas", "epochs", "clip", "nan", "features", "schedule", "loops"],
 )
 def test_what_is_out_of_range_is_named(act, message):
     with pytest.raises(ValueError, match=message):
         act(model())
+
+
+@pytest.mark.plain
+def test_a_mask_of_numbers_is_refused():
+    with pytest.raises(TypeError, match=r"a mask of booleans, got a tensor of torch\.float32"):
+        model().sample(graphs().mask.float(), S4(2), generator=seeded())
+
+
+def test_a_process_without_a_share_has_no_graphs_and_counts_its_evaluations():
+    made = model()
+    made.observe(dense_batch(COMMUNITIES, features=5))
+    one, none = (made.sample(1, S4(3), generator=seeded(), per_graph=True, num_replicas=2, rank=r) for r in (0, 1))
+    assert none.x.shape == (0, 8, 5)
+    assert none.adj.shape == (0, 8, 8)
+    assert len(none.mask) == len(none.number) == 0
+    assert one.number.tolist() == [0]
+    assert one.nfe == none.nfe == 3
 
 
 @pytest.mark.plain

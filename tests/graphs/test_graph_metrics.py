@@ -121,13 +121,15 @@ def test_average_is_over_the_statistics_that_were_asked_for():
     assert list(graph_mmd(reference, generated)) == ["degree", "clustering", "orbit", "average"]
 
 
-def test_tensors_arrays_and_edge_lists_are_the_same_graphs():
+def test_a_graph_is_the_same_in_every_form():
     graphs = drawn(8, seed=9)
     edges = [Graph(len(graph), np.array(sorted(graph.edges), np.int64).reshape(-1, 2)) for graph in graphs]
     arrays = matrices(graphs)
     tensors = [torch.from_numpy(array).float() for array in arrays]
     reference = matrices(drawn(8, seed=10))
-    assert graph_mmd(reference, edges) == graph_mmd(reference, arrays) == graph_mmd(reference, tensors)
+    pairs = [(len(graph), list(graph.edges)) for graph in graphs]
+    expected = graph_mmd(reference, arrays)
+    assert all(graph_mmd(reference, same) == expected for same in (edges, tensors, pairs, graphs))
 
 
 @pytest.mark.parametrize(
@@ -174,6 +176,12 @@ ONE = np.zeros((1, 1))
 def test_what_is_no_graph_is_refused_with_its_place(graphs, message):
     with pytest.raises(ValueError, match=message):
         graph_mmd([ONE], graphs)
+
+
+@pytest.mark.plain
+def test_what_has_no_form_of_a_graph_is_refused():
+    with pytest.raises(TypeError, match=r"generated\[1\] must be a networkx graph, .* or a matrix, got str"):
+        graph_mmd([ONE], [ONE, "graph"])
 
 
 @pytest.mark.plain

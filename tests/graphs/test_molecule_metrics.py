@@ -3,6 +3,7 @@
 import logging
 import sys
 import types
+from importlib import import_module
 
 import pytest
 
@@ -20,6 +21,16 @@ def test_shares_by_hand(caplog):
     assert metrics["uniqueness"] == 3 / 4
     assert metrics["novelty"] == 2 / 3
     assert "fcd" in metrics or "fcd_torch" in caplog.text
+
+
+def test_the_training_set_is_read_once(monkeypatch):
+    module, read = import_module("aleator.graphs.molecule_metrics"), []
+    canonical = module._canonical
+    monkeypatch.setattr(module, "_canonical", lambda smiles: canonical(read.append(text) or text for text in smiles))
+    for generated, novelty in ((["CCBr"], 0), (["OCC", "CN"], 1 / 2)):
+        metrics = molecule_metrics(generated, train=("CCO", "CCCl", "CCBr"), test=["CC"])
+        assert metrics["novelty"] == novelty
+    assert read.count("CCCl") == 1
 
 
 def test_smiles_that_cannot_be_read_are_not_valid():

@@ -157,6 +157,28 @@ def test_nitrogen_of_four_bonds_is_a_cation_that_needs_no_correction():
     assert correct_valences(mol) == 0
 
 
+def test_sulfur_of_six_bonds_is_valid_and_of_seven_no_cation():
+    bonds = np.zeros((8, 8), np.int64)
+    bonds[1:7, 0] = 1
+    assert correct_valences(build_molecule(np.array([2] + [1] * 6), bonds[:7, :7], ("C", "F", "S"))) == 0
+    bonds[7, 0] = 1
+    mol = build_molecule(np.array([2] + [1] * 7), bonds, ("C", "F", "S"))
+    assert mol.GetAtomWithIdx(0).GetFormalCharge() == 0
+    assert correct_valences(mol) == 1
+
+
+@pytest.mark.plain
+def test_an_empty_cell_of_a_table_is_listed_as_any_other_line():
+    arrays, refused = encode_smiles(["CCO", float("nan"), None], CNOF, 9)
+    assert len(arrays.x) == 1
+    assert refused == [RefusedSmiles(1, "nan", "it is not text"), RefusedSmiles(2, "None", "it is not text")]
+
+
+def test_symbols_of_no_element_are_refused():
+    with pytest.raises(ValueError, match="elements must be symbols of chemical elements, got 'Xx'"):
+        encode_smiles(["CCO"], ("C", "Xx"), 9)
+
+
 def test_columns_without_their_element_are_refused():
     with pytest.raises(ValueError, match="elements must be 4, one for each column of x, got 3"):
         decode_molecules(torch.zeros(1, 2, 4), torch.zeros(1, 2, 2), ("C", "N", "O"))

@@ -1,7 +1,9 @@
+import logging
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.graphs import node_flags
 from aleator.random import Streams
-from aleator.recipes.graph_generation import GenerationTask
+from aleator.recipes.graph_generation import GenerationTask, generated_at_a_time
 from aleator.recipes.graph_settings import PUBLISHED
 from aleator.recipes.graphs import Graphs
 
@@ -64,6 +66,10 @@ def test_reduced_settings_have_the_networks_of_the_notes():
 
 def test_published_steps_are_the_epochs_of_the_paper():
     assert task(settings="published").budget.total == 5000  # 80 graphs are one batch
+    ego = task(data="ego-small", settings="published")
+    assert ego.budget.total == 10_000  # 160 graphs are a batch of 128 and a short one
+    batches = ego.train_batches()
+    assert [len(next(batches)[0]) for _ in range(4)] == [128, 32, 128, 32]
     qm9 = Graphs(data="qm9", settings="published").chosen
     assert (qm9.epochs, qm9.batch_size, qm9.solver) == (300, 1024, "ancestral-langevin")
 
@@ -72,6 +78,24 @@ def test_options_take_the_place_of_settings_that_they_name():
     chosen = Graphs(settings="published", solver="s4", snr=0.3, average_weights=True).chosen
     assert (chosen.solver, chosen.snr, chosen.average_weights) == ("s4", 0.3, True)
     assert chosen.hidden == PUBLISHED["community-small"].hidden
+
+
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [
+        ({}, [1.0, 0.5]),
+        ({"settings": "published"}, [1.0, 0.999]),
+        ({"settings": "published", "schedule": "constant"}, [1.0, 1.0]),
+    ],
+    ids=["reduced", "published", "given"],
+)
+def test_the_learning_rate_falls_as_the_settings_say(options, rates):
+    built = task(**options, steps=2, train_size=2)
+    batches, found = built.train_batches(), []
+    for _ in rates:
+        found.append(built.steps[0].optimizer.param_groups[0]["lr"] / built.settings.lr)
+        built.train_step(next(batches))
+    assert found == pytest.approx(rates)
 
 
 # --- training and generating
@@ -151,7 +175,25 @@ def test_molecules_are_judged_as_molecules(tmp_path):
     assert 0 <= result["test"]["validity"] <= 1
     drawn = read_json(tmp_path / "run" / "exhibits.json")["exhibits"]
     assert [exhibit["heading"] for exhibit in drawn] == ["Generated molecules", "Training molecules"]
+    assert drawn[0]["description"].startswith("The first 6, after correction. 6 were generated in ")
     assert drawn[1]["svg"].count("<svg") == 1
+
+
+def test_molecules_that_cannot_be_read_are_counted_and_listed(monkeypatch, caplog):
+    lines = load("qm9").train[:20]
+    broken = replace(load("qm9"), train=(lines[0], "C1CC", *lines[1:]))
+    monkeypatch.setattr("aleator.recipes.graph_generation.load", lambda name: broken)
+    with caplog.at_level(logging.WARNING, "aleator.recipes"):
+        built = task(data="qm9", batch_size=4)
+    assert len(built.train.x) == 20
+    assert "1 training molecules of qm9 are left out, the first: line 1, 'C1CC': RDKit cannot read it" in caplog.text
+
+
+def test_large_graphs_are_generated_a_few_at_a_time():
+    at_a_time = {name: generated_at_a_time(settings.max_nodes, "cpu") for name, settings in PUBLISHED.items()}
+    assert (at_a_time["qm9"], at_a_time["enzymes"], at_a_time["grid"]) == (500, 67, 8)
+    assert generated_at_a_time(PUBLISHED["qm9"].max_nodes, "cuda") > 10_000
+    assert generated_at_a_time(PUBLISHED["grid"].max_nodes, "cuda") == 8
 
 
 # --- saving, resuming, processes

@@ -72,6 +72,15 @@ def test_the_corrector_makes_the_step_of_its_formula():
         torch.testing.assert_close(found.states[0], corrected)
 
 
+def test_the_correction_is_damped_by_the_chain_at_its_time():
+    x = torch.tensor([[3.0, 4.0]])
+    system = System(lambda states, t: (-states[0],), (VPSDE(1.0, 4.0),), torch.Generator(), lambda x, i, g: x / 5, None)
+    corrector = LangevinCorrector(snr=0.1, scale_eps=0.0)
+    for t, damping in ((1.0, 1 - 4 / 10), (0.5, 1 - (1 + 4 / 9 * 3) / 10), (0.0, 1 - 1 / 10)):  # k = 9, 4, 0 of 0 … 9
+        (moved,) = corrector.correct(system, (x,), torch.tensor([t]), 10)
+        torch.testing.assert_close(moved, x - 2 * damping * (0.1 / 5) ** 2 * x)
+
+
 def test_all_states_are_corrected_and_predicted_from_where_all_of_them_were():
     """The score of each state is the other one: a Gauss-Seidel sweep would read values already moved."""
     seen = []

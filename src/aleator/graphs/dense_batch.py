@@ -68,9 +68,10 @@ def dense_batch(
 
     Raises:
         ValueError: if there are no graphs, one is larger than N or has a degree of F or more, a matrix is not square,
-            not symmetric, not finite or has a diagonal, or an edge is a loop or has an end that is no node.
+            not symmetric, not of zeros and ones or has a diagonal, or an edge is a loop or has an end that is no node.
+        TypeError: if something is none of the forms of a graph.
     """
-    matrices = [_matrix(graph, f"graphs[{index}]") for index, graph in enumerate(graphs)]
+    matrices = [as_matrix(graph, f"graphs[{index}]") for index, graph in enumerate(graphs)]
     if not matrices:
         raise ValueError("graphs must hold at least one graph, got none")
     largest = max(len(matrix) for matrix in matrices)
@@ -107,8 +108,10 @@ def degree_features(
     """Return one-hot degrees of graphs of zeros and ones, zero where there is no node.
 
     Raises:
-        ValueError: if a degree is F or more.
+        ValueError: if a degree is F or more, or an entry is neither 0 nor 1.
     """
+    if bool((wrong := (adj != 0) & (adj != 1)).any()):
+        raise ValueError(f"adj must be of zeros and ones for its degrees to be features, got {adj[wrong][0]:g}")
     degrees = adj.sum(-1).round().long()
     largest = int(degrees.max()) if degrees.numel() else 0
     if features <= largest:
@@ -143,7 +146,13 @@ def _edges(adj: Tensor, mask: Tensor) -> Tensor:
     return mask_adj(adj, mask).ge(_EDGE) & ~loops
 
 
-def _matrix(graph: Any, name: str) -> Tensor:
+def as_matrix(graph: Any, name: str) -> Tensor:
+    """Return the adjacency matrix of a graph in any form that `dense_batch` takes.
+
+    Raises:
+        ValueError: if a matrix is not square, or an edge is a loop or has an end that is no node.
+        TypeError: if it is none of the forms.
+    """
     if isinstance(graph, (Tensor, np.ndarray)):
         matrix = torch.as_tensor(graph, dtype=torch.float32, device="cpu")
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -151,6 +160,8 @@ def _matrix(graph: Any, name: str) -> Tensor:
         return matrix
     if isinstance(graph, tuple):
         nodes, edges = int(graph[0]), np.asarray(graph[1], np.int64).reshape(-1, 2)
+    elif not (hasattr(graph, "nodes") and hasattr(graph, "edges")):
+        raise TypeError(f"{name} must be a networkx graph, (nodes, edges) or a matrix, got {type(graph).__name__}")
     else:  # networkx
         number = {node: index for index, node in enumerate(graph.nodes)}
         nodes = len(number)

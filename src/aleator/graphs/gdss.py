@@ -167,7 +167,13 @@ class GDSS(nn.Module):
         return GraphLoss(x=made[0], adj=made[1])
 
     def observe(self, graphs: DenseBatch) -> None:
-        """Note how many nodes graphs have, and how many features: what `sample` draws from and needs to know."""
+        """Note how many nodes graphs have, and how many features: what `sample` draws from and needs to know.
+
+        Raises:
+            ValueError: if the networks are known to be for another number of features.
+        """
+        if self.features not in (None, graphs.x.shape[-1]):
+            raise ValueError(f"x must have {self.features} features, as the networks, got {graphs.x.shape[-1]}")
         self.features = graphs.x.shape[-1]
         self.node_counts = graphs.mask.sum(-1).bincount(minlength=graphs.mask.shape[-1] + 1).cpu()
 
@@ -202,13 +208,17 @@ class GDSS(nn.Module):
             progress: called with the epoch, from 1 on, and its mean losses.
 
         Raises:
-            ValueError: if a number is out of range or the adjacency matrices are malformed.
+            ValueError: if a number is out of range, a feature is not finite or the adjacency matrices are malformed.
         """
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if schedule not in ("exponential", "cosine"):
             raise ValueError(f'schedule must be "exponential" or "cosine", got {schedule!r}')
+        if not clip > 0:
+            raise ValueError(f"clip must be positive, got {clip}")
+        if not bool(graphs.x.isfinite().all()):
+            raise ValueError(f"x must be finite, got {int((~graphs.x.isfinite()).sum())} other numbers")
         check_adjacency(graphs.adj)
         self.observe(graphs)
         networks = (self.net_x, self.net_a)
@@ -270,11 +280,14 @@ class GDSS(nn.Module):
 
         Raises:
             ValueError: if a number is out of range, or the model has not observed what it needs.
+            TypeError: if a mask is not of booleans.
         """
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank must be in [0, {num_replicas}), got {rank}")
         if num_replicas > 1 and not per_graph:
             raise ValueError(f"num_replicas needs per_graph=True, or processes would share noise, got {num_replicas}")
+        if isinstance(graphs, Tensor) and graphs.dtype != torch.bool:
+            raise TypeError(f"graphs must be a count or a mask of booleans, got a tensor of {graphs.dtype}")
         if self.features is None:
             raise ValueError("features of the graphs are not known: call observe with some, or fit")
         mask = self._drawn_nodes(graphs, generator) if isinstance(graphs, int) else graphs
@@ -289,11 +302,13 @@ class GDSS(nn.Module):
         was_training = self.training
         self.eval()
         made = []
-        for some in torch.split(numbers, batch_size or max(1, len(numbers))):
+        # Where there are more processes than graphs, one without a share makes the first graph and leaves it out:
+        # networks need not take empty batches, and the evaluations are counted as everywhere.
+        for some in torch.split(numbers if len(numbers) else numbers.new_zeros(1), batch_size or max(1, len(numbers))):
             own = ItemGenerator(key, some) if per_graph else generator
             made.append(self._solve(mask[some], solver, own))
         self.train(was_training)
-        x, adj = (torch.cat(states) for states in zip(*(states for states, _ in made), strict=True))
+        x, adj = (torch.cat(states)[: len(numbers)] for states in zip(*(states for states, _ in made), strict=True))
         return GraphSamples(x, adj, mask[numbers], numbers, made[0][1])
 
     def save(self, path: str | Path) -> None:

@@ -43,9 +43,9 @@ def graph_mmd(
     """Return MMD² of each statistic, and their mean as ``"average"``.
 
     Args:
-        reference: real graphs, such as ``load("grid").test``, or adjacency matrices of zeros and ones.
-        generated: the graphs to be judged, in either form. Isolated nodes count; the published figures are of graphs
-            that had them removed.
+        reference: real graphs, such as ``load("grid").test``, in any form that `dense_batch` takes.
+        generated: the graphs to be judged, in any of these forms. Isolated nodes count; the published figures are of
+            graphs that had them removed.
         stats: of ``"degree"``, ``"clustering"``, ``"orbit"`` and ``"spectral"``.
         convention: which kernels, see above.
 

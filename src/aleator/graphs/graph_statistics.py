@@ -16,14 +16,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64
-from numpy.typing import NDArray
 from torch import Tensor
 
 from aleator.data import Graph
+from aleator.graphs.dense_batch import as_matrix
 from aleator.graphs.orbits import NUM_ORBITS, orbit_counts
 
 Statistic = Literal["degree", "clustering", "orbit", "spectral"]
-GraphLike = Graph | Tensor | NDArray[Any]
+GraphLike = Any  # what `as_graphs` takes
 
 CLUSTERING_BINS = 100  # on [0, 1]
 SPECTRAL_BINS = 200  # on [-1e-5, 2], where the eigenvalues of a normalised Laplacian lie
@@ -44,24 +44,26 @@ class _Batch(NamedTuple):
 
 
 def as_graphs(graphs: Sequence[GraphLike], name: str) -> list[Graph]:
-    """Return adjacency matrices as graphs, after a check of each.
+    """Return adjacency matrices, networkx graphs and pairs (nodes, edges) as graphs, after a check of each.
 
     Raises:
         ValueError: if there are no graphs, a graph has no nodes, or a matrix is not symmetric, not of zeros and ones,
             or has loops. The message says which one.
+        TypeError: if something is none of these forms.
     """
     if len(graphs) == 0:
         raise ValueError(f"{name} must hold at least one graph, got none")
     checked = []
     for index, graph in enumerate(graphs):
-        found = graph if isinstance(graph, Graph) else _from_matrix(graph, f"{name}[{index}]")
+        found = graph if isinstance(graph, Graph) else _from_any(graph, f"{name}[{index}]")
         if found.num_nodes == 0:
             raise ValueError(f"{name}[{index}] must have at least one node, got none")
         checked.append(found)
     return checked
 
 
-def _from_matrix(matrix: Tensor | NDArray[Any], name: str) -> Graph:
+def _from_any(graph: GraphLike, name: str) -> Graph:
+    matrix = graph if isinstance(graph, (Tensor, np.ndarray)) else as_matrix(graph, name)
     a = matrix.detach().cpu().numpy() if isinstance(matrix, Tensor) else np.asarray(matrix)
     if a.ndim != 2 or a.shape[0] != a.shape[1]:
         raise ValueError(f"{name} must be a square matrix, got the shape {list(a.shape)}")

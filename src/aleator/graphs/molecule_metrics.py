@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from aleator.graphs.molecules import DecodedMolecules
 from aleator.graphs.nspdk import nspdk_mmd
@@ -55,7 +55,7 @@ def molecule_metrics(
     metrics = {
         "validity": valid / total,
         "uniqueness": len(different) / len(canonical),
-        "novelty": len(different.difference(_canonical(train))) / len(different),
+        "novelty": len(different.difference(_distinct(tuple(train)))) / len(different),
         "nspdk": nspdk_mmd(test, canonical),
     }
     if importlib.util.find_spec("fcd_torch") is None:
@@ -69,6 +69,11 @@ def molecule_metrics(
 @cache
 def _say_what_is_missing() -> None:  # once, however often something is measured
     _LOG.warning("no Fréchet ChemNet distance: it needs the package fcd_torch")
+
+
+@lru_cache(maxsize=1)  # a large training set takes most of a minute, and is asked for at every validation
+def _distinct(smiles: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(_canonical(smiles))
 
 
 def _canonical(smiles: Iterable[str]) -> list[str]:

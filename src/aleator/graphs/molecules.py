@@ -67,29 +67,38 @@ class DecodedMolecules:
 
 
 def encode_smiles(
-    smiles: Sequence[str], elements: Sequence[str], max_atoms: int
+    smiles: Sequence[object], elements: Sequence[str], max_atoms: int
 ) -> tuple[MoleculeArrays, list[RefusedSmiles]]:
     """Return the molecules of some SMILES as arrays, and the lines that could not be.
 
     Args:
-        smiles: one molecule each, such as ``load("qm9").train``.
+        smiles: texts of one molecule each, such as ``load("qm9").train``.
         elements: symbols of the elements that the columns of ``x`` stand for.
         max_atoms: N, the width of the arrays, positive.
 
     Returns:
-        The arrays of the molecules that are in order, and, for every other line, its position and the reason: RDKit
-        cannot read it, it has another element, more atoms, none, or bonds of another kind. It never ends the run.
+        The arrays of the molecules that are in order, and, for every other line, its position and the reason: it is
+        not text, RDKit cannot read it, it has another element, more atoms, none, or bonds of another kind. It never
+        ends the run.
 
     Raises:
+        ValueError: if a symbol is not that of an element.
         ModuleNotFoundError: if RDKit is not installed.
     """
     rdkit = chem()
-    column = {rdkit.GetPeriodicTable().GetAtomicNumber(symbol): i for i, symbol in enumerate(elements)}
+    table = rdkit.GetPeriodicTable()
+    known = {table.GetElementSymbol(number): number for number in range(1, 119)}
+    if unknown := [symbol for symbol in elements if symbol not in known]:
+        raise ValueError(f"elements must be symbols of chemical elements, got {unknown[0]!r}")
+    column = {known[symbol]: i for i, symbol in enumerate(elements)}
     kinds: list[list[int]] = []
     orders: list[NDArray[Any]] = []
     refused: list[RefusedSmiles] = []
     with silence():
         for index, text in enumerate(smiles):
+            if not isinstance(text, str):  # such as the NaN of an empty cell of a table
+                refused.append(RefusedSmiles(index, repr(text), "it is not text"))
+                continue
             mol = rdkit.MolFromSmiles(text)
             if mol is None:
                 refused.append(RefusedSmiles(index, text, "RDKit cannot read it"))

@@ -31,8 +31,12 @@ def graphs(generated: Sequence[Tensor], real: Sequence[Tensor], note: str) -> li
 def molecules(generated: Sequence[str], real: Sequence[str], note: str) -> list[Exhibit]:
     """Draw the first generated molecules, after correction, and the first training molecules."""
     return [
-        Exhibit("Generated molecules", f"The first {SHOWN}, after correction. {note}", svg=_grid(generated[:SHOWN])),
-        Exhibit("Training molecules", f"The first {SHOWN} of {len(real)}.", svg=_grid(real[:SHOWN])),
+        Exhibit(
+            "Generated molecules",
+            f"The first {min(SHOWN, len(generated))}, after correction. {note}",
+            svg=_grid(generated[:SHOWN]),
+        ),
+        Exhibit("Training molecules", f"The first {min(SHOWN, len(real))} of {len(real)}.", svg=_grid(real[:SHOWN])),
     ]
 
 

@@ -6,7 +6,8 @@ times are drawn for the batch of all processes, of which each takes its part; gr
 An evaluation generates graphs, each with noise of its own, so that neither the number of processes nor how many are
 generated at a time changes them, and always from the same numbers. On validation they are compared with the training
 graphs, for there is no part set apart in the published splits; on test with the test graphs, next to the *floor*: the
-distance between the test graphs and as many training graphs.
+distance between the test graphs and as many training graphs. Molecules are compared with as many real ones, the first
+of either part; they are new if they are not among all training molecules, also where ``train_size`` uses fewer.
 
 Streams: ``init`` for the weights, ``data`` for the order of the graphs, ``noise`` for times and noise of training, the
 key ``samples`` for what is generated.
@@ -14,6 +15,7 @@ key ``samples`` for what is generated.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -51,10 +53,23 @@ from aleator.sde import S4, SDE, VESDE, VPSDE, EulerMaruyama, PredictorCorrector
 if TYPE_CHECKING:
     from aleator.recipes.graphs import Graphs
 
+_log = logging.getLogger("aleator.recipes")
+
 STATISTICS: tuple[Literal["degree", "clustering", "orbit"], ...] = ("degree", "clustering", "orbit")
 AVERAGE_DECAY = 0.999
-GENERATED_AT_A_TIME = 500
+GENERATED_AT_A_TIME = 500  # on a CPU, whose caches hold no more
+ENTRIES_AT_A_TIME = 2**20  # of their adjacency matrices: the networks hold up to a few hundred numbers for each
 _EPS = 1e-5  # of the times in training
+
+
+def generated_at_a_time(nodes: int, device: str) -> int:
+    """Return how many graphs of so many nodes are generated in one batch, which changes them by rounding alone.
+
+    On a GPU a step of small graphs takes as long as its kernels take to start, however many there are: it gets all that
+    fit.
+    """
+    fit = max(1, ENTRIES_AT_A_TIME // nodes**2)
+    return min(fit, GENERATED_AT_A_TIME) if device == "cpu" else fit
 
 
 class Blind(nn.Module):
@@ -98,7 +113,7 @@ class GenerationTask:
             num_replicas=processes,
             rank=accelerator.process_index,
         )
-        per_epoch = count // self.batch_size
+        per_epoch = -(-count // self.batch_size)
         steps = options.steps or (self.settings.epochs * per_epoch if options.settings == "published" else 600)
         self.budget = Budget(1 if options.model != "gdss" else steps, "steps")
         self.evaluate_every = max(1, steps // 4)
@@ -107,15 +122,15 @@ class GenerationTask:
         self.model.observe(self.train)
         self.average = weight_ema(self.model, AVERAGE_DECAY)
         self.steps = [
-            _NetworkStep(net, self.settings.lr, accelerator, partial(_rate, options.schedule, steps, per_epoch))
+            _NetworkStep(net, self.settings.lr, accelerator, partial(_rate, self.settings.schedule, steps, per_epoch))
             for net in (self.model.net_x, self.model.net_a)
         ]
         self._shown: tuple[GraphSamples, float] | None = None
 
     def train_batches(self) -> Iterator[tuple[Tensor, ...]]:
-        """Yield this process's share of the batches, round after round."""
+        """Yield this process's share of the batches, round after round; the last of a round may be short."""
         while True:
-            yield from InMemoryLoader(tuple(self.train), self.sampler.batches(self.batch_size))
+            yield from InMemoryLoader(tuple(self.train), self.sampler.batches(self.batch_size, drop_last=False))
 
     def train_step(self, batch: tuple[Tensor, ...]) -> StepResult:
         """Take one step of both networks on a batch of graphs."""
@@ -123,17 +138,18 @@ class GenerationTask:
             return StepResult({}, examples=0)
         self.model.train()
         x, adj, mask = batch
-        times, noise = self._drawn(batch)
+        size = len(x) * self.accelerator.num_processes
+        times, noise = self._drawn(batch, size)
         losses = self.model.loss(x, adj, mask, times, noise)
         reports = [
-            step([(len(batch[0]), partial(losses.__getitem__, name))], total=self.batch_size)
+            step([(len(x), partial(losses.__getitem__, name))], total=size)
             for name, step in zip(("x", "adj"), self.steps, strict=True)
         ]
         skipped = any(report.skipped for report in reports)
         if not skipped:
             self.average.update_parameters(self.model)
         metrics = {"loss_x": reports[0].loss, "loss_adj": reports[1].loss}
-        return StepResult(metrics, examples=self.batch_size, skipped=skipped)
+        return StepResult(metrics, examples=size, skipped=skipped)
 
     def evaluate(self, split: Split) -> dict[str, float]:
         """Generate graphs and return how far they are from real ones, and for molecules whether they can exist."""
@@ -153,7 +169,8 @@ class GenerationTask:
         samples, seconds = self._shown
         note = f"{len(samples.x)} were generated in {seconds:.1f} s, with {samples.nfe} evaluations of each network."
         if isinstance(self.graphs, MoleculeSet):
-            made = decode_molecules(samples.x, samples.adj, self.graphs.elements)
+            drawn = slice(graph_exhibits.SHOWN)
+            made = decode_molecules(samples.x[drawn], samples.adj[drawn], self.graphs.elements)
             return graph_exhibits.molecules([text for text in made.smiles if text], self.graphs.train, note)
         real = [graph.adjacency() for graph in self.graphs.train]
         return graph_exhibits.graphs(quantize(samples.adj, samples.mask), real, note)
@@ -175,13 +192,13 @@ class GenerationTask:
             step.load_state_dict(saved)
         self.sampler.load_state_dict(state["sampler"])
 
-    def _drawn(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Draw times and noise for the batch of all processes, and return this process's part."""
+    def _drawn(self, batch: tuple[Tensor, ...], size: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Draw times and noise for the batch of all processes, of this size, and return this process's part."""
         own = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-        times = _EPS + (1 - _EPS) * torch.rand(self.batch_size, generator=self.noise)
+        times = _EPS + (1 - _EPS) * torch.rand(size, generator=self.noise)
         noise = []
         for index, part in enumerate(batch[:2]):
-            like = torch.empty(self.batch_size, *part.shape[1:])
+            like = torch.empty(size, *part.shape[1:])
             noise.append(graph_noise(like, index, self.noise)[own].to(part.device))
         return times[own].to(batch[0].device), (noise[0], noise[1])
 
@@ -190,13 +207,12 @@ class GenerationTask:
         if self.options.model == "random":
             return _random_graphs(self.train, count, generator)
         chosen = cast("GDSS", self.average.module) if self.settings.average_weights else self.model
-        chosen.observe(self.train)
         processes = self.accelerator.num_processes
         samples = chosen.sample(
             count,
             _solver(self.settings),
             generator=generator,
-            batch_size=GENERATED_AT_A_TIME,
+            batch_size=generated_at_a_time(self.settings.max_nodes, self.accelerator.device.type),
             per_graph=True,
             num_replicas=processes,
             rank=self.accelerator.process_index,
@@ -266,7 +282,10 @@ def _encoded(graphs: GraphSet | MoleculeSet, settings: GraphSettings, size: int 
     if size is not None and size > len(graphs.train):
         raise ValueError(f"train_size must be at most {len(graphs.train)} for {graphs.name}, got {size}")
     if isinstance(graphs, MoleculeSet):
-        arrays, _ = encode_smiles(graphs.train[:size], graphs.elements, settings.max_nodes)
+        arrays, refused = encode_smiles(graphs.train[:size], graphs.elements, settings.max_nodes)
+        if refused:
+            first = "; ".join(f"line {line.position}, {line.smiles!r}: {line.reason}" for line in refused[:5])
+            _log.warning("%d training molecules of %s are left out, the first: %s", len(refused), graphs.name, first)
         made = DenseBatch(*arrays)
     else:
         made = dense_batch([graph.adjacency() for graph in graphs.train[:size]], settings.features, settings.max_nodes)

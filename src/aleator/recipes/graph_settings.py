@@ -2,7 +2,7 @@
 
 The published ones are those of the configuration files of J. Jo et al. (arXiv 2202.02514). The reduced networks are
 those of the project's notes on the paper; with them everything else is as published but the number of sampling steps,
-which is halved, the solver, which is S4, and the batch.
+which is halved, the solver, which is S4, the batch, and the schedule of the learning rate, a half cosine.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class GraphSettings:
         snr: signal-to-noise ratio of the Langevin correction.
         scale_eps: scale of its noise.
         average_weights: whether graphs are generated with the running mean of the weights.
+        schedule: of the learning rate.
     """
 
     max_nodes: int
@@ -57,6 +58,7 @@ class GraphSettings:
     snr: float
     scale_eps: float
     average_weights: bool
+    schedule: str = "exponential"
 
     def with_options(self, options: Mapping[str, Any]) -> GraphSettings:
         """Return the settings with those options that are not None in their place."""
@@ -107,7 +109,7 @@ def _reduced(settings: GraphSettings, batch_size: int) -> GraphSettings:
     snr, scale_eps = (settings.snr, settings.scale_eps) if settings.snr else (0.05, 0.7)
     return replace(
         settings, depth=2, hidden=16, layers=3, c_hidden=4, batch_size=batch_size, solver="s4", sampling_steps=500,
-        snr=snr, scale_eps=scale_eps,
+        snr=snr, scale_eps=scale_eps, schedule="cosine",
     )  # fmt: skip
 
 

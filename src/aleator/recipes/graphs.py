@@ -45,8 +45,9 @@ class Graphs:
     """Graphs in a step, over all processes; all of them where there are fewer. Default: as the settings say."""
     lr: float | None = None
     """Learning rate of Adam. Default: as the settings say."""
-    schedule: Literal["cosine", "exponential", "constant"] = "cosine"
-    """Of the learning rate: down to 0, times 0.999 after each pass over the data, as published, or none."""
+    schedule: Literal["cosine", "exponential", "constant"] | None = None
+    """Of the learning rate: down to 0, times 0.999 after each pass over the data, or none. Default: cosine, or with the
+    published settings exponential."""
 
     # --- generating
     samples: int = 200
@@ -95,7 +96,7 @@ class Graphs:
     def chosen(self) -> GraphSettings:
         """The settings with the options that were given in their place."""
         settings = (PUBLISHED if self.settings == "published" else REDUCED)[self.data]
-        names = ("batch_size", "lr", "solver", "sampling_steps", "snr", "scale_eps", "average_weights")
+        names = ("batch_size", "lr", "schedule", "solver", "sampling_steps", "snr", "scale_eps", "average_weights")
         return settings.with_options({name: getattr(self, name) for name in names})
 
     def task(self, streams: Streams, accelerator: Accelerator) -> GenerationTask:
