@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from aleator.experiment import Task
     from aleator.random import Streams
 
+Part = Literal["nothing", "input_scaling", "class_scaling", "adaptive_threshold", "lateral_inhibition", "symmetry"]
+
 # Options that only one kind of model has, with the default that says they were left alone.
 _OF_STDP = {"preset": None, "engine": "event", "schedule": "simultaneous", "readout": "sl", "without": "nothing"}
 
@@ -50,9 +52,7 @@ class Spiking(ExampleOptions):
     """Learn both projections together, or first the hidden layer and then the class cells."""
     readout: Literal["sl", "assignment"] = "sl"
     """Which answer is the accuracy: that of the class cells, or of the hidden cells by the classes they are for."""
-    without: Literal[
-        "nothing", "input_scaling", "class_scaling", "adaptive_threshold", "lateral_inhibition", "symmetry"
-    ] = "nothing"
+    without: Part = "nothing"
     """Take a part of the method out."""
 
     # --- learning in batches

@@ -8,6 +8,7 @@ side. In double precision both engines give the same spikes.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -169,7 +170,7 @@ class DenseEngine:
         greys: npt.NDArray[np.float64],
         keys: npt.NDArray[np.uint64],
         pending: npt.NDArray[np.int64],
-        filled: dict[str, npt.NDArray[np.int64]],
+        filled: dict[str, Any],
     ) -> None:
         """Present some samples, and those that stay silent again after a rest."""
         p = self.parameters

@@ -14,6 +14,8 @@ Y. Hao et al., arXiv 1812.06574; the assignment is that of P. Diehl, M. Cook, Fr
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,7 +34,7 @@ def label_cells(sums: npt.NDArray[np.int64], samples: npt.NDArray[np.int64]) -> 
 
 
 def assignment_scores(
-    hidden: npt.NDArray[np.int32], cell_labels: npt.NDArray[np.int64], n_classes: int
+    hidden: npt.NDArray[np.integer[Any]], cell_labels: npt.NDArray[np.int64], n_classes: int
 ) -> npt.NDArray[np.float64]:
     """Return the mean spike count over each class's cells, [samples, N_c], −∞ for a class without cells.
 
@@ -47,12 +49,12 @@ def assignment_scores(
     return scores
 
 
-def decide(scores: npt.NDArray[np.float64] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def decide(scores: npt.NDArray[np.float64] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
     """Return the class with the highest score of each sample, and `SILENT` where no score is positive."""
     return np.where(scores.max(1) > 0, scores.argmax(1), SILENT)
 
 
-def shares(scores: npt.NDArray[np.float64] | npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def shares(scores: npt.NDArray[np.float64] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float64]:
     """Return the scores divided by their sum, [samples, N_c]; equal shares where no score is positive."""
     positive = np.where(scores > 0, scores, 0.0)
     total = positive.sum(1, keepdims=True)
