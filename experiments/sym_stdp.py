@@ -134,7 +134,7 @@ EXPERIMENTS = (
         "mnist-6400",
         "MNIST, 59 500 training, 500 validation and 10 000 test images, one epoch",
         (
-            *("spiking", "--data", "mnist", "--validation-size", "500", "--hidden", "6400", "--seeds", "3"),
+            *("spiking", "--data", "mnist", "--validation-size", "500", "--hidden", "6400", "--seeds", "2"),
             *_variants("cells-6400"),
         ),
         (_quoted("MNIST", 0.9673),),
