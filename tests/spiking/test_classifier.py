@@ -38,6 +38,21 @@ def test_a_hundred_cells_learn_the_digits_in_one_epoch(digits):
     assert learned.score(test_images, test_labels) == (answers["sl"] == test_labels).mean()
 
 
+@pytest.mark.parametrize("name", ["hao2019-mnist-400", "hao2019-fashion-400"])
+def test_rasters_are_the_spikes_that_are_counted(digits, name):
+    images, labels, test_images, _ = digits
+    learned = classifier(parameters=name).fit(images[:200], labels[:200])
+    shown, steps = test_images[:30], preset(name).stimulus_steps
+    counted = learned.spike_counts(shown)
+    at_once = counted.re_presentations == 0
+    assert at_once.sum() >= 3
+    rasters = learned.rasters(shown)
+    for part in ("hidden", "classes"):
+        seen = np.stack([getattr(raster, part)[:steps].sum(0).numpy() for raster in rasters])
+        assert (seen == getattr(counted, part))[at_once].all()
+    assert np.array_equal(learned.spike_counts(shown).hidden, counted.hidden)  # nothing was changed
+
+
 @pytest.mark.parametrize("part", ["input_scaling", "adaptive_threshold", "lateral_inhibition"])
 def test_without_one_of_its_parts_it_does_not_learn(digits, part):
     images, labels, test_images, test_labels = digits

@@ -27,7 +27,7 @@ from aleator.experiment import Budget, Exhibit, Headline, Split, StepResult
 from aleator.random import Streams
 from aleator.recipes import spiking_exhibits
 from aleator.recipes.image_data import full_size, image_splits
-from aleator.spiking import Phase, Responses, SymSTDPClassifier, decide, preset
+from aleator.spiking import Responses, SymSTDPClassifier, decide, preset
 
 if TYPE_CHECKING:
     from aleator.recipes.spiking import Spiking
@@ -86,9 +86,8 @@ class PlasticityTask:
         if accelerator.num_processes > 1:
             self.classifier.process_group = dist.group.WORLD
         self.classifier.start()
-        self.phases: tuple[Phase, ...] = ("hidden", "classes") if options.schedule == "layerwise" else ("both",)
         self.count = len(self.examples["train"][1])
-        total = self.count * options.epochs * len(self.phases)
+        total = self.count * self.classifier.passes
         self.budget = Budget(total, "examples")
         self.evaluate_every = max(1, total // 5)
         self.stride = options.batch_size * -(-STRIDE // options.batch_size)
@@ -108,12 +107,7 @@ class PlasticityTask:
 
     def train_step(self, batch: slice) -> StepResult:
         """Learn from some examples, one after the other or batch by batch."""
-        passes = self.classifier.samples_seen_ // self.count
-        phase = self.phases[passes // self.options.epochs]
-        if batch.start == 0:
-            self.classifier.forget_responses()
-            if phase == "classes" and passes == self.options.epochs:
-                self.classifier.renew_class_weights()
+        phase = self.classifier.prepare(self.classifier.samples_seen_, self.count)
         greys, labels = self.examples["train"]
         stats = self.classifier.partial_fit(greys[batch], labels[batch], phase)
         metrics = {

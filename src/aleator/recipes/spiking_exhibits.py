@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from aleator.experiment import Exhibit
-from aleator.spiking import EventEngine, PoissonEncoder, Responses, SymSTDPClassifier, sample_keys
+from aleator.spiking import Responses, SymSTDPClassifier
 
 CELLS_SHOWN = 100
 IMAGES_MAPPED = 500
@@ -68,19 +68,13 @@ def fields(weights_in: Tensor) -> Exhibit:
 def raster(classifier: SymSTDPClassifier, greys: Tensor, labels: Tensor) -> Exhibit:
     """Replay the first images and draw every spike of hidden and class cells."""
     constants = classifier.constants
-    state = classifier.state_.rested(constants).clone()
     count = min(IMAGES_REPLAYED, len(greys))
-    encoder = PoissonEncoder(constants.dt)
-    keys = sample_keys(classifier.seed, "evaluate", 0, count)
-    silence = torch.zeros(constants.rest_steps, greys.shape[1], dtype=torch.bool)
-    pieces = []
-    for image, key in zip(greys[:count].numpy(), keys, strict=True):
-        rates = image.astype(np.float64) * constants.rate_per_grey * constants.intensity
-        pieces += [encoder(rates, constants.stimulus_steps, key), silence]
-    spikes = EventEngine(constants).simulate(state, torch.cat(pieces), learn=False)
+    spikes = classifier.rasters(greys[:count])
+    seen_by = {"hidden cells": [each.hidden for each in spikes], "class cells": [each.classes for each in spikes]}
     traces = []
     offset = 0
-    for colour, (name, seen) in enumerate((("hidden cells", spikes.hidden), ("class cells", spikes.classes))):
+    for colour, (name, rasters) in enumerate(seen_by.items()):
+        seen = torch.cat(rasters)
         time, cell = (axis.numpy() for axis in seen.nonzero(as_tuple=True))
         traces.append(
             {

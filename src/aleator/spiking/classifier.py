@@ -30,7 +30,7 @@ from aleator.random import Streams
 from aleator.spiking.engines import Engine, EngineName, Phase, Responses, make_engine
 from aleator.spiking.event_engine import EventEngine, Rasters
 from aleator.spiking.parameters import SpikingParameters, preset
-from aleator.spiking.poisson import sample_keys
+from aleator.spiking.poisson import PoissonEncoder, sample_keys
 from aleator.spiking.readout import SILENT, assignment_scores, decide, label_cells, shares
 from aleator.spiking.samples import class_labels, grey_levels
 from aleator.spiking.state import SpikingState
@@ -190,21 +190,16 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             self.start()
         greys, classes = self._samples(images, labels)
         engine = self._engine()
-        phases = _PHASES[self.schedule]
         n = len(greys)
         if resume and n != self._fit_samples:
             raise ValueError(f"images must be the {self._fit_samples} samples of the fit to resume, got {n}")
         self._fit_samples = n
-        total = n * self.epochs * len(phases)
+        total = n * self.passes
         stride = engine.batch_size * -(-_AT_LEAST // engine.batch_size)
         presented = silent = 0
         while self._fitted < total:
             passes, begin = divmod(self._fitted, n)
-            phase, epoch = phases[passes // self.epochs], passes % self.epochs
-            if begin == 0:
-                self.forget_responses()
-                if epoch == 0 and phase == "classes":
-                    self.renew_class_weights()
+            phase, epoch = self.prepare(self._fitted, n), passes % self.epochs
             part = slice(begin, min(begin + stride, n))
             stats = self._learn(engine, greys[part], classes[part], phase)
             self._fitted += part.stop - part.start
@@ -214,6 +209,24 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if silent:
             warnings.warn(f"{silent} of {presented} training images were silent at the highest intensity", stacklevel=2)
         return self
+
+    @property
+    def passes(self) -> int:
+        """Passes of a fit over the samples: ``epochs`` in every phase of the schedule."""
+        return self.epochs * len(_PHASES[self.schedule])
+
+    def prepare(self, done: int, samples: int) -> Phase:
+        """Get ready for what comes after ``done`` samples of a fit of ``samples``, and return what learns from it.
+
+        A pass begins with no responses, the first of the class cells alone with new class weights.
+        """
+        passes, place = divmod(done, samples)
+        phase = _PHASES[self.schedule][passes // self.epochs]
+        if place == 0:
+            self.forget_responses()
+            if phase == "classes" and passes % self.epochs == 0:
+                self._renew_class_weights()
+        return phase
 
     def partial_fit(self, images: Any, labels: Any, phase: Phase = "both") -> SampleStats:
         """Train on samples once and return what happened, see `fit`.
@@ -304,12 +317,35 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             self.start()
         return EventEngine(self.constants).simulate(self.state_, inputs, teacher, learn)
 
+    def rasters(self, images: Any, first: int = 0) -> list[Rasters]:
+        """Return every spike while images are presented for the first time, and in the rest after; see `spike_counts`.
+
+        Args:
+            images: see the class.
+            first: see `spike_counts`.
+
+        Raises:
+            NotFittedError: before training.
+            ValueError: if the images are not accepted.
+        """
+        self._check_fitted()
+        p = self.constants
+        greys = grey_levels(images, self.n_in, p.mean_grey)
+        engine, encoder = EventEngine(p), PoissonEncoder(p.dt)
+        network = engine.evaluated(self.state_)
+        found = []
+        for grey, key in zip(greys, sample_keys(self.seed, "evaluate", first, len(greys)), strict=True):
+            shown = encoder(grey * p.rate_per_grey * p.intensity, p.stimulus_steps, key)
+            silence = shown.new_zeros(p.rest_steps, self.n_in)
+            found.append(engine.simulate(network.rested(p).clone(), torch.cat([shown, silence]), learn=False))
+        return found
+
     def forget_responses(self) -> None:
         """Forget the responses that label hidden cells. `fit` does so when an epoch begins."""
         self.label_sums_ = np.zeros((self.n_classes, self.n_hidden), np.int64)
         self.label_samples_ = np.zeros(self.n_classes, np.int64)
 
-    def renew_class_weights(self) -> None:
+    def _renew_class_weights(self) -> None:
         """Give hidden → classes new random weights. `fit` does so when the second phase of ``"layerwise"`` begins."""
         generator = Streams(self.seed).generator("spiking", "class weights")
         fresh = SpikingState.initial(1, self.n_hidden, self.n_classes, self.constants, generator)

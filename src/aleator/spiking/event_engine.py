@@ -80,10 +80,7 @@ class EventEngine:
         """Present samples without learning, each to the rested network, see `Engine.evaluate`."""
         filled = no_responses(len(greys), state)
         constants = _constants(self.parameters, state, False, False)
-        rested = state.rested(self.parameters)
-        if self.parameters.input_rule.target is not None:
-            rested.weights_in = state.weights_in.clone()
-            _kernels().scale(rested.weights_in.numpy(), self.parameters.input_rule.target * state.n_in)
+        rested = self.evaluated(state)
         shared = _network(rested)
         labels = np.zeros(len(greys), np.int64)
 
@@ -98,6 +95,14 @@ class EventEngine:
         with ThreadPoolExecutor(self.n_jobs) as pool:
             list(pool.map(run, cuts[:-1].tolist(), cuts[1:].tolist()))
         return Responses(**filled)
+
+    def evaluated(self, state: SpikingState) -> SpikingState:
+        """Return the network that an evaluated sample meets: rested, input weights as `SynapticScaling` sets them."""
+        rested = state.rested(self.parameters)
+        if self.parameters.input_rule.target is not None:
+            rested.weights_in = state.weights_in.clone()
+            _kernels().scale(rested.weights_in.numpy(), self.parameters.input_rule.target * state.n_in)
+        return rested
 
     def simulate(
         self,
