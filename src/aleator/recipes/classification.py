@@ -27,7 +27,7 @@ from aleator.recipes.image_data import full_size, image_splits, measured, networ
 from aleator.recipes.image_models import image_model, rescale
 from aleator.recipes.images import crop, flip
 from aleator.recipes.surrogate_step import SurrogateGradientStep
-from aleator.recipes.training import GradientTask, make_optimizer, make_schedule, placed
+from aleator.recipes.training import GradientTask, check_shares, make_optimizer, make_schedule, placed
 
 if TYPE_CHECKING:
     from aleator.recipes.classify import Classify
@@ -164,10 +164,8 @@ def _subset(
     train: Examples, options: Classify, streams: Streams, accelerator: Accelerator
 ) -> tuple[Examples, RepeatedRandomSampler]:
     """Return the examples kept in memory and the sampler that orders them."""
-    processes = accelerator.num_processes
-    if options.batch_size % processes:
-        raise ValueError(f"batch_size must be a multiple of the {processes} processes, got {options.batch_size}")
-    ranks = {"num_replicas": processes, "rank": accelerator.process_index}
+    check_shares(options.batch_size, accelerator)
+    ranks = {"num_replicas": accelerator.num_processes, "rank": accelerator.process_index}
     data = streams.generator("data")
     if options.subset == "static":
         drawn = RepeatedRandomSampler(

@@ -27,7 +27,7 @@ from aleator.nn import ConditionalLinear
 from aleator.random import Streams
 from aleator.recipes.gated_models import GatedClassifier, bound_norms
 from aleator.recipes.image_data import EVALUATION_BATCH, full_size, image_splits, measured, network_input, on_device
-from aleator.recipes.training import GradientTask, make_optimizer, make_schedule, placed
+from aleator.recipes.training import GradientTask, make_optimizer, make_schedule, placed, whole_rounds
 
 if TYPE_CHECKING:
     from aleator.recipes.gates import Gates
@@ -49,19 +49,10 @@ class GatingTask(GradientTask):
         self.held_out = {name: on_device(splits[name], accelerator.device) for name in ("validation", "test")}
         self.train = on_device(splits["train"], accelerator.device)
 
-        processes = accelerator.num_processes
-        if options.batch_size % processes:
-            raise ValueError(f"batch_size must be a multiple of the {processes} processes, got {options.batch_size}")
         count = len(self.train.targets)
+        self.sampler = whole_rounds(count, options.batch_size, streams, accelerator)
         steps = BudgetPlan(count, 1.0, options.rounds, options.batch_size).total_steps
         self.budget = Budget(steps, "steps")
-        self.sampler = RepeatedRandomSampler(
-            count,
-            ratio=1.0,
-            generator=streams.generator("data"),
-            num_replicas=processes,
-            rank=accelerator.process_index,
-        )
         self.noise = streams.generator("gates", device=accelerator.device)
 
         model = GatedClassifier(

@@ -27,7 +27,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from aleator.data import GraphSet, InMemoryLoader, MoleculeSet, RepeatedRandomSampler, load
+from aleator.data import GraphSet, InMemoryLoader, MoleculeSet, load
 from aleator.experiment import Budget, Exhibit, GradientStep, Headline, Split, StepResult
 from aleator.graphs import (
     GDSS,
@@ -48,6 +48,7 @@ from aleator.optim import weight_ema
 from aleator.random import Streams
 from aleator.recipes import graph_exhibits
 from aleator.recipes.graph_settings import GraphSettings, Process
+from aleator.recipes.training import whole_rounds
 from aleator.sde import S4, SDE, VESDE, VPSDE, EulerMaruyama, PredictorCorrector, Solver
 
 if TYPE_CHECKING:
@@ -101,18 +102,9 @@ class GenerationTask:
         self.samples_key = streams.key("samples")
         self.noise = streams.generator("noise")
 
-        processes = accelerator.num_processes
         count = len(self.train.x)
         self.batch_size = min(self.settings.batch_size, count)
-        if self.batch_size % processes:
-            raise ValueError(f"batch_size must be a multiple of the {processes} processes, got {self.batch_size}")
-        self.sampler = RepeatedRandomSampler(
-            count,
-            ratio=1.0,
-            generator=streams.generator("data"),
-            num_replicas=processes,
-            rank=accelerator.process_index,
-        )
+        self.sampler = whole_rounds(count, self.batch_size, streams, accelerator)
         per_epoch = -(-count // self.batch_size)
         steps = options.steps or (self.settings.epochs * per_epoch if options.settings == "published" else 600)
         self.budget = Budget(1 if options.model != "gdss" else steps, "steps")

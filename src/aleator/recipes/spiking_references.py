@@ -27,7 +27,7 @@ from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.random import Streams
 from aleator.recipes.image_data import full_size, image_splits, measured, on_device
 from aleator.recipes.plasticity import grey_images
-from aleator.recipes.training import GradientTask
+from aleator.recipes.training import GradientTask, whole_rounds
 
 if TYPE_CHECKING:
     from aleator.recipes.spiking import Spiking
@@ -88,9 +88,6 @@ class ReferenceTask(GradientTask):
 
     def __init__(self, options: Spiking, streams: Streams, accelerator: Accelerator) -> None:
         self.options, self.accelerator = options, accelerator
-        processes = accelerator.num_processes
-        if options.batch_size % processes:
-            raise ValueError(f"batch_size must be a multiple of the {processes} processes, got {options.batch_size}")
         images = load(options.data)
         splits = image_splits(images, options, streams)
         self.full_size = full_size(images, options)
@@ -101,13 +98,7 @@ class ReferenceTask(GradientTask):
         steps = BudgetPlan(len(train.targets), 1.0, options.epochs, options.batch_size).total_steps
         self.budget = Budget(steps * options.batch_size, "examples")
         self.evaluate_every = max(1, steps * options.batch_size // 5)
-        self.sampler = RepeatedRandomSampler(
-            len(train.targets),
-            ratio=1.0,
-            generator=streams.generator("data"),
-            num_replicas=processes,
-            rank=accelerator.process_index,
-        )
+        self.sampler = whole_rounds(len(train.targets), options.batch_size, streams, accelerator)
         build = _mlp if options.model == "mlp" else SurrogateSNN
         model = build(train.inputs.shape[1], options.hidden, len(images.classes)).to(accelerator.device)
         self.model = accelerator.prepare_model(model)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
+from aleator.data import RepeatedRandomSampler
 from aleator.experiment.model_state import load_training_state, training_state, unwrapped
 from aleator.optim import (
     LAMB,
@@ -25,6 +26,7 @@ from aleator.optim import (
     is_vector,
     without_decay,
 )
+from aleator.random import Streams
 from aleator.recipes.training_options import TrainingOptions
 
 
@@ -38,6 +40,33 @@ class Sampler(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue there."""
         ...
+
+
+def check_shares(batch_size: int, accelerator: Accelerator) -> None:
+    """Check that every process can have an equal share of a batch.
+
+    Raises:
+        ValueError: if the processes do not divide the batch size.
+    """
+    if batch_size % accelerator.num_processes:
+        processes = accelerator.num_processes
+        raise ValueError(f"batch_size must be a multiple of the {processes} processes, got {batch_size}")
+
+
+def whole_rounds(count: int, batch_size: int, streams: Streams, accelerator: Accelerator) -> RepeatedRandomSampler:
+    """Return the sampler of rounds over all of ``count`` examples, in the order of the stream ``data``.
+
+    Raises:
+        ValueError: if the processes do not divide the batch size.
+    """
+    check_shares(batch_size, accelerator)
+    return RepeatedRandomSampler(
+        count,
+        ratio=1.0,
+        generator=streams.generator("data"),
+        num_replicas=accelerator.num_processes,
+        rank=accelerator.process_index,
+    )
 
 
 class GradientTask:
