@@ -6,8 +6,8 @@ import hashlib
 import pytest
 
 from aleator.commands.data import fetch_data, list_data, verify_data
-from aleator.data.catalog import CATALOG, lookup
-from aleator.data.entries import RemoteFile
+from aleator.data.sets.catalog import CATALOG, lookup
+from aleator.data.sets.entries import RemoteFile
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aleator.data import scalarization_weights, temperature_probabilities
-from aleator.data.allocation import quota_counts
+from aleator.data.mixtures.allocation import quota_counts
 from aleator.gradients import GradientMoments, batch_gradient_variance, forecast_variance
 
 

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from aleator.data.entries import DatasetInfo
+    from aleator.data.sets.entries import DatasetInfo
 
 
 def list_data() -> int:
     """Print every data set: its name, content, size, licence, and whether it is on this machine."""
     from rich.console import Console
 
-    from aleator.data.catalog import CATALOG
-    from aleator.data.files import find_root
+    from aleator.data.sets.catalog import CATALOG
+    from aleator.data.sets.files import find_root
 
     root = find_root().path
     rows = [
@@ -44,8 +44,8 @@ def fetch_data(name: str, root: str | None = None) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-    from aleator.data.catalog import lookup
-    from aleator.data.files import fetch
+    from aleator.data.sets.catalog import lookup
+    from aleator.data.sets.files import fetch
 
     console = Console()
     if not lookup(name).files:
@@ -82,7 +82,7 @@ def verify_data(name: str | None = None, root: str | None = None) -> int:
     """
     from rich.console import Console
 
-    from aleator.data.files import verify
+    from aleator.data.sets.files import verify
 
     console = Console()
     checks = verify(name, root)
@@ -98,7 +98,7 @@ def verify_data(name: str | None = None, root: str | None = None) -> int:
 
 
 def _presence(info: DatasetInfo, root: Path) -> str:
-    from aleator.data.files import files_at
+    from aleator.data.sets.files import files_at
 
     files = files_at(info, root)
     present = sum(info.path(file, root).is_file() for file in files)

@@ -76,7 +76,7 @@ def plan(chosen: Plan) -> int:
         ValueError: if there is no such file, it holds no sizes, or an option is out of range.
     """
     from aleator.data import Cooldown, DomainMixture
-    from aleator.data.mixture_schedules import checked_fraction, floor_share
+    from aleator.data.mixtures.schedules import checked_fraction, floor_share
 
     if chosen.steps < 1:
         raise ValueError(f"steps must be at least 1, got {chosen.steps}")

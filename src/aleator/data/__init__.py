@@ -7,20 +7,17 @@ graphs and molecules by name, `read_texts` takes a user's own files, and `InMemo
 
 from typing import TYPE_CHECKING
 
-from aleator.data.catalog import CATALOG, lookup
-from aleator.data.entries import DatasetInfo, ImageFacts, MoleculeFacts, RemoteFile
-from aleator.data.files import FileStatus, fetch, verify
+from aleator.data.sets.catalog import CATALOG, lookup
+from aleator.data.sets.entries import DatasetInfo, ImageFacts, MoleculeFacts, RemoteFile
+from aleator.data.sets.files import FileStatus, fetch, verify
 from aleator.later import later
 
 if TYPE_CHECKING:
     from aleator.data.budget import BudgetPlan
-    from aleator.data.datasets import load
-    from aleator.data.graphs import Graph, GraphSet
-    from aleator.data.images import Examples, LabelledImages
     from aleator.data.in_memory import InMemoryLoader
-    from aleator.data.mixture import DomainMixture
-    from aleator.data.mixture_sampler import MixtureSampler
-    from aleator.data.mixture_schedules import (
+    from aleator.data.mixtures.mixture import DomainMixture
+    from aleator.data.mixtures.sampler import MixtureSampler
+    from aleator.data.mixtures.schedules import (
         AnnealedTemperature,
         AutoCooldown,
         Cooldown,
@@ -29,11 +26,14 @@ if TYPE_CHECKING:
         TemperatureSteps,
         Unimax,
     )
-    from aleator.data.molecules import MoleculeSet
+    from aleator.data.mixtures.temperature import scalarization_weights, temperature_probabilities, variance_factor
     from aleator.data.repeated_random import RepeatedRandomSampler
-    from aleator.data.temperature import scalarization_weights, temperature_probabilities, variance_factor
-    from aleator.data.texts import ParallelCorpus, TextCorpus, TextDomain, read_texts
-    from aleator.data.treebanks import TaggedSentence, Treebank
+    from aleator.data.sets.graphs import Graph, GraphSet
+    from aleator.data.sets.images import Examples, LabelledImages
+    from aleator.data.sets.load import load
+    from aleator.data.sets.molecules import MoleculeSet
+    from aleator.data.sets.texts import ParallelCorpus, TextCorpus, TextDomain, read_texts
+    from aleator.data.sets.treebanks import TaggedSentence, Treebank
 
 __all__ = [
     "CATALOG",
@@ -78,32 +78,32 @@ __all__ = [
 __getattr__ = later(
     __name__,
     {
-        "AnnealedTemperature": "mixture_schedules",
-        "AutoCooldown": "mixture_schedules",
+        "AnnealedTemperature": "mixtures.schedules",
+        "AutoCooldown": "mixtures.schedules",
         "BudgetPlan": "budget",
-        "Cooldown": "mixture_schedules",
-        "DomainMixture": "mixture",
-        "Examples": "images",
-        "Graph": "graphs",
-        "GraphSet": "graphs",
+        "Cooldown": "mixtures.schedules",
+        "DomainMixture": "mixtures.mixture",
+        "Examples": "sets.images",
+        "Graph": "sets.graphs",
+        "GraphSet": "sets.graphs",
         "InMemoryLoader": "in_memory",
-        "LabelledImages": "images",
-        "MixtureSampler": "mixture_sampler",
-        "MixtureSchedule": "mixture_schedules",
-        "MoleculeSet": "molecules",
-        "OrderMatters": "mixture_schedules",
-        "ParallelCorpus": "texts",
+        "LabelledImages": "sets.images",
+        "MixtureSampler": "mixtures.sampler",
+        "MixtureSchedule": "mixtures.schedules",
+        "MoleculeSet": "sets.molecules",
+        "OrderMatters": "mixtures.schedules",
+        "ParallelCorpus": "sets.texts",
         "RepeatedRandomSampler": "repeated_random",
-        "TaggedSentence": "treebanks",
-        "TemperatureSteps": "mixture_schedules",
-        "TextCorpus": "texts",
-        "TextDomain": "texts",
-        "Treebank": "treebanks",
-        "Unimax": "mixture_schedules",
-        "load": "datasets",
-        "read_texts": "texts",
-        "scalarization_weights": "temperature",
-        "temperature_probabilities": "temperature",
-        "variance_factor": "temperature",
+        "TaggedSentence": "sets.treebanks",
+        "TemperatureSteps": "mixtures.schedules",
+        "TextCorpus": "sets.texts",
+        "TextDomain": "sets.texts",
+        "Treebank": "sets.treebanks",
+        "Unimax": "mixtures.schedules",
+        "load": "sets.load",
+        "read_texts": "sets.texts",
+        "scalarization_weights": "mixtures.temperature",
+        "temperature_probabilities": "mixtures.temperature",
+        "variance_factor": "mixtures.temperature",
     },
 )

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from aleator.data import ParallelCorpus, TextCorpus, load, read_texts
-from aleator.data.mixture_schedules import TemperatureSchedule
+from aleator.data.mixtures.schedules import TemperatureSchedule
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.experiment.model_state import unwrapped
 from aleator.language import CollapseMonitor, LanguageModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aleator.data import AnnealedTemperature, AutoCooldown, Cooldown, DomainMixture, OrderMatters, Unimax
-from aleator.data.mixture import Temperature
+from aleator.data.mixtures.mixture import Temperature
 from aleator.recipes.mixture_options import MixtureOptions
 
 

@@ -1,0 +1,1 @@
+"""In what proportion the domains of a mixture are shown, and the sampler that draws from them."""

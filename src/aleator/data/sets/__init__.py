@@ -1,0 +1,1 @@
+"""Data sets by name: the catalogue, their files, and what reads them."""
