@@ -1,20 +1,26 @@
 """How a noisy gradient becomes a step: optimizers and learning-rate schedules."""
 
-from aleator.optim.armijo import ArmijoGD
-from aleator.optim.clip_schedule import ClipSchedule
-from aleator.optim.lamb import LAMB
-from aleator.optim.large_batch import LinearEpochWarmupPoly, Stage, TwoStageSchedule, scale_for_batch, scale_warmup
-from aleator.optim.lars import LARS
+from aleator.optim.large_batch.lamb import LAMB
+from aleator.optim.large_batch.lars import LARS
+from aleator.optim.large_batch.schedules import (
+    LinearEpochWarmupPoly,
+    Stage,
+    TwoStageSchedule,
+    scale_for_batch,
+    scale_warmup,
+)
 from aleator.optim.rules import Rule, is_vector, name_matches, without_decay
 from aleator.optim.schedules import CosineToBudget
-from aleator.optim.soft_spectral_clip import soft_norm_clip, soft_spectral_clip, spectral_clip_grads_
-from aleator.optim.spectra_adamw import SpectraAdamW
-from aleator.optim.spectra_ademamix import SpectraAdEMAMix
-from aleator.optim.spectra_mars import SpectraMARS
-from aleator.optim.spectra_signum import SpectraSignum
-from aleator.optim.spectra_wrapper import Spectra
-from aleator.optim.spectral_step import SpectralOptions
-from aleator.optim.target_step_size import (
+from aleator.optim.spectra.adamw import SpectraAdamW
+from aleator.optim.spectra.ademamix import SpectraAdEMAMix
+from aleator.optim.spectra.clip_schedule import ClipSchedule
+from aleator.optim.spectra.mars import SpectraMARS
+from aleator.optim.spectra.signum import SpectraSignum
+from aleator.optim.spectra.soft_clip import soft_norm_clip, soft_spectral_clip, spectral_clip_grads_
+from aleator.optim.spectra.step import SpectralOptions
+from aleator.optim.spectra.wrapper import Spectra
+from aleator.optim.targets.armijo import ArmijoGD
+from aleator.optim.targets.step_size import (
     SMOOTH_STEP,
     AdaGradNorm,
     Constant,
@@ -25,7 +31,7 @@ from aleator.optim.target_step_size import (
     logistic_metric,
     softmax_metric,
 )
-from aleator.optim.target_surrogate import SurrogateStep, TargetSurrogate, surrogate_loss
+from aleator.optim.targets.surrogate import SurrogateStep, TargetSurrogate, surrogate_loss
 from aleator.optim.weight_ema import weight_ema
 
 __all__ = [

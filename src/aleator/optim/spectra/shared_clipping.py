@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.distributed.tensor import DTensor
 
-from aleator.optim.soft_spectral_clip import clip_matrices
+from aleator.optim.spectra.soft_clip import clip_matrices
 
 
 def processes_that_share(parameters: Sequence[Tensor]) -> ProcessGroup | None:

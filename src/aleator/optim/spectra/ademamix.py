@@ -22,9 +22,9 @@ from torch.optim.optimizer import ParamsT
 
 from aleator.optim.adam import adam_updates, one_minus_power
 from aleator.optim.arguments import check_fraction, check_not_negative
-from aleator.optim.clip_schedule import ClipSchedule
-from aleator.optim.spectral_optimizer import SpectralOptimizer
-from aleator.optim.spectral_step import SpectralOptions
+from aleator.optim.spectra.clip_schedule import ClipSchedule
+from aleator.optim.spectra.optimizer import SpectralOptimizer
+from aleator.optim.spectra.step import SpectralOptions
 
 
 def ademamix_updates(

@@ -25,8 +25,8 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.nn.functional import pad
 
 from aleator.optim.sharded_norms import local
-from aleator.optim.shared_clipping import clip_matrices_shared, processes_that_share
-from aleator.optim.soft_spectral_clip import NamedMethod, clip_matrices, soft_norm_clip
+from aleator.optim.spectra.shared_clipping import clip_matrices_shared, processes_that_share
+from aleator.optim.spectra.soft_clip import NamedMethod, clip_matrices, soft_norm_clip
 
 ApplyTo = Literal["all", "matrices", "none"]
 Scale = Literal["muon"] | None

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.arguments import Bounds, check_bounds, check_fraction, check_not_negative
-from aleator.optim.trust_ratio import (
+from aleator.optim.large_batch.trust_ratio import (
     Adapt,
     Layers,
     TrustRatioOptimizer,

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aleator.optim import LAMB, CosineToBudget, is_vector, name_matches, without_decay
-from aleator.optim.trust_ratio import trust_ratio
+from aleator.optim.large_batch.trust_ratio import trust_ratio
 
 SHAPES = ((4, 3), (5,), (2, 3, 2), (1,))
 

@@ -68,7 +68,7 @@ dist.init_process_group("gloo")
 assert dist.get_world_size() == world
 mesh = init_device_mesh("cpu", (world,))
 work = 0
-clipping = sys.modules["aleator.optim.soft_spectral_clip"]
+clipping = sys.modules["aleator.optim.spectra.soft_clip"]
 clip = clipping.soft_spectral_clip
 def counted(stack, *args, **kwargs):
     global work

@@ -22,7 +22,7 @@ from aleator.optim import (
     surrogate_loss,
     target_surrogate,
 )
-from aleator.optim.least_squares import LeastSquares
+from aleator.optim.targets.least_squares import LeastSquares
 
 
 def generator(seed=0):

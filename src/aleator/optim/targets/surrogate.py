@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.optim import Optimizer
 
-from aleator.optim.armijo import ArmijoGD
-from aleator.optim.least_squares import LeastSquares, check_linear, linear_rows
-from aleator.optim.repeated_passes import repeating
-from aleator.optim.target_step_size import Constant, StepSize
+from aleator.optim.targets.armijo import ArmijoGD
+from aleator.optim.targets.least_squares import LeastSquares, check_linear, linear_rows
+from aleator.optim.targets.repeated_passes import repeating
+from aleator.optim.targets.step_size import Constant, StepSize
 
 Oracle = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
 """From targets, examples × outputs, to the loss of each example; or to losses (or their mean) and the gradient of each
@@ -112,7 +112,7 @@ class TargetSurrogate:
 
     Args:
         model: gives the targets, examples × outputs, in a call with the step's inputs.
-        step_size: γ, or a rule for it, see `aleator.optim.target_step_size`. 1/L for the loss's smoothness L in the
+        step_size: γ, or a rule for it, see `aleator.optim.targets.step_size`. 1/L for the loss's smoothness L in the
             outputs of one example is in `SMOOTH_STEP`.
         inner: makes the optimizer of the inner steps from the model's parameters, such as
             ``lambda params: torch.optim.Adam(params, lr=1e-3)``; by default gradient descent with Armijo's line search,

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aleator.optim import LARS
-from aleator.optim.lars import local_rate
+from aleator.optim.large_batch.lars import local_rate
 
 SHAPES = ((4, 3), (5,), (2, 3, 2), (1,))
 FORMS = ("original", "algorithm1")

@@ -19,11 +19,11 @@ from torch.distributed import ProcessGroup
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.arguments import check_not_negative
-from aleator.optim.clip_schedule import ClipSchedule
 from aleator.optim.layerwise import LayerwiseOptimizer
 from aleator.optim.sharded_norms import local, local_gradient, state_dtype
-from aleator.optim.soft_spectral_clip import NamedMethod, check_clipping, check_threshold
-from aleator.optim.spectral_step import (
+from aleator.optim.spectra.clip_schedule import ClipSchedule
+from aleator.optim.spectra.soft_clip import NamedMethod, check_clipping, check_threshold
+from aleator.optim.spectra.step import (
     DEFAULT_OPTIONS,
     ApplyTo,
     HigherDims,

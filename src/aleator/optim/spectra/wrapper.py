@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.optim import Optimizer
 
-from aleator.optim.clip_schedule import ClipSchedule
 from aleator.optim.sharded_norms import local, state_dtype
-from aleator.optim.spectral_optimizer import SpectralOptimizer
-from aleator.optim.spectral_step import SpectralOptions
+from aleator.optim.spectra.clip_schedule import ClipSchedule
+from aleator.optim.spectra.optimizer import SpectralOptimizer
+from aleator.optim.spectra.step import SpectralOptions
 
 # Of torch's optimizers, those whose weight decay multiplies the weights by 1 − λη and does nothing else. Adam, NAdam
 # and RAdam say in their groups whether they do.

@@ -2,7 +2,7 @@
 
     U = m̂ / (√v̂ + ε),    X ← (1 − λη) X − α η H_c(U),    α = √max(1, rows/cols)
 
-with the running means m and v of `aleator.optim.adam`, and H_c of `aleator.optim.soft_spectral_clip`.
+with the running means m and v of `aleator.optim.adam`, and H_c of `aleator.optim.spectra.soft_clip`.
 
 X. Jiang, A. Semenov and S. Stich, "Enhancing LLM Training via Spectral Clipping", ICML 2026, arXiv 2603.14315.
 """
@@ -17,9 +17,9 @@ from torch.optim.optimizer import ParamsT
 
 from aleator.optim.adam import adam_updates
 from aleator.optim.arguments import check_fraction, check_not_negative
-from aleator.optim.clip_schedule import ClipSchedule
-from aleator.optim.spectral_optimizer import SpectralOptimizer
-from aleator.optim.spectral_step import SpectralOptions
+from aleator.optim.spectra.clip_schedule import ClipSchedule
+from aleator.optim.spectra.optimizer import SpectralOptimizer
+from aleator.optim.spectra.step import SpectralOptions
 
 
 class SpectraAdamW(SpectralOptimizer):

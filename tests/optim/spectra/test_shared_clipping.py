@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aleator.optim.shared_clipping import owners
+from aleator.optim.spectra.shared_clipping import owners
 
 SHAPES = st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), max_size=30)
 

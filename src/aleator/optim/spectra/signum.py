@@ -16,9 +16,9 @@ from torch.distributed import ProcessGroup
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.arguments import check_fraction
-from aleator.optim.clip_schedule import ClipSchedule
-from aleator.optim.spectral_optimizer import SpectralOptimizer
-from aleator.optim.spectral_step import SpectralOptions
+from aleator.optim.spectra.clip_schedule import ClipSchedule
+from aleator.optim.spectra.optimizer import SpectralOptimizer
+from aleator.optim.spectra.step import SpectralOptions
 
 
 def signum_updates(

@@ -23,8 +23,15 @@ from torch.optim.optimizer import ParamsT
 
 from aleator.optim.adam import adam_updates
 from aleator.optim.arguments import Bounds, check_bounds, check_fraction, check_not_negative
+from aleator.optim.large_batch.trust_ratio import (
+    Adapt,
+    Layers,
+    TrustRatioOptimizer,
+    portions,
+    step_tensors,
+    trust_ratios,
+)
 from aleator.optim.sharded_norms import by_placement, norms
-from aleator.optim.trust_ratio import Adapt, Layers, TrustRatioOptimizer, portions, step_tensors, trust_ratios
 
 
 class LAMB(TrustRatioOptimizer):

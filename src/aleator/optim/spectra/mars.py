@@ -18,10 +18,10 @@ from torch.optim.optimizer import ParamsT
 
 from aleator.optim.adam import adam_updates
 from aleator.optim.arguments import check_fraction, check_not_negative
-from aleator.optim.clip_schedule import ClipSchedule
 from aleator.optim.sharded_norms import by_placement, norms
-from aleator.optim.spectral_optimizer import SpectralOptimizer
-from aleator.optim.spectral_step import SpectralOptions
+from aleator.optim.spectra.clip_schedule import ClipSchedule
+from aleator.optim.spectra.optimizer import SpectralOptimizer
+from aleator.optim.spectra.step import SpectralOptions
 
 
 def mars_gradients(

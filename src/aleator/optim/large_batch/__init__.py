@@ -1,0 +1,1 @@
+"""Layerwise steps and schedules for large batches: LAMB, LARS."""

@@ -1,0 +1,1 @@
+"""Soft spectral clipping of updates: SPECTRA around AdamW and its kin."""

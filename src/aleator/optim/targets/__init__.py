@@ -1,0 +1,1 @@
+"""Many steps of the parameters for one gradient in the outputs: target surrogates."""
