@@ -22,7 +22,7 @@ from aleator.data import load
 from aleator.experiment import RunOptions, run
 from aleator.random import Streams
 from aleator.recipes.classify import Classify
-from aleator.recipes.image_models import image_model
+from aleator.recipes.classify.models import image_model
 from benchmarks.pairs import Pairs
 
 BATCH = 64

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aleator.nn import STS, BernoulliST, ConditionalLinear, GateEstimator, ReinMaxBernoulli
-from aleator.recipes.gated_models import GatedClassifier
+from aleator.recipes.gates.models import GatedClassifier
 from benchmarks.pairs import interleave
 
 BATCH, INPUTS, BLOCK, GATER, ACTIVE = 256, 2048, 64, 64, 0.1

@@ -34,7 +34,7 @@ from torch.utils.benchmark.utils.timer import timer as default_timer
 
 from aleator.nn import apply_tract
 from aleator.random import Streams
-from aleator.recipes.image_models import image_model
+from aleator.recipes.classify.models import image_model
 from benchmarks.pairs import Pairs
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from aleator.random import Streams
-from aleator.recipes import pendulum
-from aleator.recipes.pendulum import MEASURED, TORQUE, Expert, Pendulum
+from aleator.recipes.surrogate import pendulum
+from aleator.recipes.surrogate.pendulum import MEASURED, TORQUE, Expert, Pendulum
 
 ROUNDS, STEPS, BATCH = 30, 1500, 1024
 FILE = Path(pendulum.__file__).with_name("pendulum.safetensors")

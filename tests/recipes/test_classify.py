@@ -10,10 +10,10 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.tracking import read_metrics
 from aleator.nn import TrAct
 from aleator.random import Streams
-from aleator.recipes.classification import ClassificationTask
 from aleator.recipes.classify import Classify
-from aleator.recipes.image_models import image_model
-from aleator.recipes.images import crop, flip
+from aleator.recipes.classify.augment import crop, flip
+from aleator.recipes.classify.models import image_model
+from aleator.recipes.classify.task import ClassificationTask
 
 TINY = RunOptions(trackers=(), log_every=1)
 

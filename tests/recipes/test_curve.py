@@ -15,11 +15,11 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.experiment.tracking import read_metrics
 from aleator.random import Streams
-from aleator.recipes import tagging
 from aleator.recipes.curve import Curve
-from aleator.recipes.tagged_words import encode, shape
-from aleator.recipes.taggers import BigramTagger, SuffixTagger, make_tagger
-from aleator.recipes.tagging import TaggingTask
+from aleator.recipes.curve import task as tagging
+from aleator.recipes.curve.taggers import BigramTagger, SuffixTagger, make_tagger
+from aleator.recipes.curve.task import TaggingTask
+from aleator.recipes.curve.words import encode, shape
 from aleator.stats import fit_power_law
 
 TAGGERS = ("suffix", "suffix-rare", "naive-bayes", "perceptron", "hmm")

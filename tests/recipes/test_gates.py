@@ -14,9 +14,9 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.experiment.tracking import read_metrics
 from aleator.random import Streams
-from aleator.recipes.gated_models import bound_norms
 from aleator.recipes.gates import Gates
-from aleator.recipes.gating import GatingTask
+from aleator.recipes.gates.models import bound_norms
+from aleator.recipes.gates.task import GatingTask
 
 QUIET = RunOptions(trackers=(), log_every=1)
 RANDOM = ("st", "st-identity", "relaxed", "reinmax", "sts", "sbn", "noisy-relu")

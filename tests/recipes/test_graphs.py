@@ -17,9 +17,9 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.graphs import node_flags
 from aleator.random import Streams
-from aleator.recipes.graph_generation import GenerationTask, generated_at_a_time
-from aleator.recipes.graph_settings import PUBLISHED
 from aleator.recipes.graphs import Graphs
+from aleator.recipes.graphs.settings import PUBLISHED
+from aleator.recipes.graphs.task import GenerationTask, generated_at_a_time
 
 QUIET = RunOptions(trackers=(), log_every=1)
 FEW = {"samples": 6, "validation_samples": 2, "sampling_steps": 5}
@@ -182,7 +182,7 @@ def test_molecules_are_judged_as_molecules(tmp_path):
 def test_molecules_that_cannot_be_read_are_counted_and_listed(monkeypatch, caplog):
     lines = load("qm9").train[:20]
     broken = replace(load("qm9"), train=(lines[0], "C1CC", *lines[1:]))
-    monkeypatch.setattr("aleator.recipes.graph_generation.load", lambda name: broken)
+    monkeypatch.setattr("aleator.recipes.graphs.task.load", lambda name: broken)
     with caplog.at_level(logging.WARNING, "aleator.recipes"):
         built = task(data="qm9", batch_size=4)
     assert len(built.train.x) == 20

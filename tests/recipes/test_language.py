@@ -19,12 +19,12 @@ from aleator.experiment.tracking import read_metrics
 from aleator.language import ByteLM
 from aleator.language.bytes_vocabulary import FIRST_BYTE
 from aleator.random import Streams
-from aleator.recipes import language_modelling
 from aleator.recipes.language import Language
-from aleator.recipes.language_modelling import LanguageTask
-from aleator.recipes.language_models import language_model, weight_norms
-from aleator.recipes.tokenizations import Reading
-from aleator.recipes.windows import TrainingWindows
+from aleator.recipes.language import task as language_modelling
+from aleator.recipes.language.models import language_model, weight_norms
+from aleator.recipes.language.readers import Reading
+from aleator.recipes.language.task import LanguageTask
+from aleator.recipes.language.windows import TrainingWindows
 
 QUIET = RunOptions(trackers=(), log_every=1)
 

@@ -16,9 +16,9 @@ from aleator.experiment import RunOptions, run
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.random import Streams
-from aleator.recipes.plasticity import PlasticityTask
 from aleator.recipes.spiking import Spiking
-from aleator.recipes.spiking_references import SurrogateSNN, _Spike
+from aleator.recipes.spiking.references import SurrogateSNN, _Spike
+from aleator.recipes.spiking.task import PlasticityTask
 
 SMALL = ("--hidden", "30", "--train-size", "250", "--test-size", "100")
 QUIET = RunOptions(trackers=(), log_every=1)

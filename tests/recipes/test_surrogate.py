@@ -14,10 +14,9 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.experiment.tracking import read_metrics
 from aleator.random import Streams
-from aleator.recipes import pendulum
-from aleator.recipes.imitation import ImitationTask, LinearSystem
-from aleator.recipes.supervised_targets import SupervisedTask
-from aleator.recipes.surrogate import Surrogate
+from aleator.recipes.surrogate import Surrogate, pendulum
+from aleator.recipes.surrogate.imitation import ImitationTask, LinearSystem
+from aleator.recipes.surrogate.tables import SupervisedTask
 
 
 def task(seed=0, **options):

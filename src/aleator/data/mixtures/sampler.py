@@ -6,8 +6,8 @@ domain i is
     π_{i, d div n_i}(d mod n_i)        π_{i,e}: the permutation of domain i and epoch e, a function of the key
 
 so that every example of a domain is used once before one of them returns. How many are drawn in which step is decided
-by the mixture (`aleator.data.mixtures.allocation`). Nothing has to be saved but the step and, for each domain, the number of
-examples drawn.
+by the mixture (`aleator.data.mixtures.allocation`). Nothing has to be saved but the step and, for each domain, the
+number of examples drawn.
 """
 
 from __future__ import annotations

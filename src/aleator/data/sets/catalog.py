@@ -1,10 +1,10 @@
 """The data sets that `load`, `fetch` and `verify` know by name.
 
-To add a data set: an entry in `aleator.data.sets.entries_images`, `aleator.data.sets.entries_texts` or `aleator.data.sets.entries_graphs`, and its
-name here. A new file format is a new value of ``entries.Reader`` and a reader in ``images._READERS``,
-``text_readers._READERS`` or beside its kind of data. To add another kind of data: a new value of ``entries.Kind``, a
-module beside `aleator.data.sets.texts` for its dataclass, and its line in ``datasets.load``. This module imports nothing
-heavy, so that data sets can be listed without torch.
+To add a data set: an entry in `aleator.data.sets.entries_images`, `aleator.data.sets.entries_texts` or
+`aleator.data.sets.entries_graphs`, and its name here. A new file format is a new value of ``entries.Reader`` and a
+reader in ``images._READERS``, ``text_readers._READERS`` or beside its kind of data. To add another kind of data: a new
+value of ``entries.Kind``, a module beside `aleator.data.sets.texts` for its dataclass, and its line in
+``load.load``. This module imports nothing heavy, so that data sets can be listed without torch.
 """
 
 from __future__ import annotations

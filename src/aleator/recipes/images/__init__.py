@@ -1,0 +1,1 @@
+"""What recipes on images share: their examples, and what a network gets of them."""

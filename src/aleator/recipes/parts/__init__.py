@@ -1,0 +1,1 @@
+"""What supervised tasks share: how a method becomes an option of every one of them."""

@@ -1,0 +1,189 @@
+"""Target surrogates as an option of ``classify``."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from aleator.cli import main
+from aleator.experiment import RunOptions, run
+from aleator.experiment.accelerators import make_accelerator
+from aleator.experiment.files import read_json
+from aleator.experiment.tracking import read_metrics
+from aleator.random import Streams
+from aleator.recipes.classify import Classify
+from aleator.recipes.classify import task as classification
+from aleator.recipes.classify.task import ClassificationTask
+from aleator.recipes.parts.surrogate import SurrogateGradientStep
+
+QUIET = RunOptions(trackers=(), log_every=1)
+
+
+def task(**options):
+    streams = Streams(0)
+    with streams.scope("init"):
+        return Classify(train_size=128, precision="float64", **options).task(streams, make_accelerator())
+
+
+def weights(of):
+    return torch.cat([p.detach().flatten() for p in of.model.parameters()])
+
+
+def stepped(built, steps=6):
+    batches = built.train_batches()
+    results = [built.train_step(next(batches)) for _ in range(steps)]
+    return weights(built), results
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lamb", "spectra-adamw"])
+def test_one_inner_step_is_an_ordinary_step(optimizer):
+    options = {"optimizer": optimizer, "lr": 0.01}
+    plain, surrogate = stepped(task(**options))[0], stepped(task(surrogate=1, **options))[0]
+    assert torch.allclose(plain, surrogate, rtol=1e-7, atol=1e-10)
+
+
+def test_the_schedule_moves_once_a_batch_and_both_counts_are_told(tmp_path):
+    recipe = Classify(rounds=2, train_size=128, surrogate=5)
+    found = run(recipe, tmp_path / "run", QUIET, name="classify")["test"]
+    assert (found["target_gradient_calls"], found["total_inner_steps"]) == (8, 40)
+    rows = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if row["split"] == "train"]
+    assert all(row["metrics"]["inner_steps"] == 5 for row in rows)
+    assert [row["metrics"]["target_gradient_calls"] for row in rows] == list(range(1, 9))
+    assert rows[-1]["metrics"]["total_inner_steps"] == 40
+    assert rows[-1]["metrics"]["lr"] < rows[0]["metrics"]["lr"]
+    assert len(rows) == 8
+
+
+def test_more_inner_steps_lower_the_loss_of_a_batch_further():
+    losses = {}
+    for inner in (1, 8):
+        built = task(surrogate=inner, schedule="constant", lr=0.005)
+        _, results = stepped(built, 12)
+        losses[inner] = float(results[-1].metrics["loss"])
+    assert losses[8] < losses[1]
+
+
+def normalised(monkeypatch):
+    def model(*_):
+        layers = nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 10)
+        return nn.Sequential(*layers)
+
+    monkeypatch.setattr(classification, "image_model", model)
+
+
+def test_dropout_and_normalisation_see_a_batch_once(monkeypatch):
+    normalised(monkeypatch)
+    built = task(surrogate=4)
+    with Streams(0).scope("step"):
+        stepped(built, 3)
+    assert built.model[2].num_batches_tracked == 3
+
+
+def test_a_batch_that_is_not_finite_teaches_nothing(monkeypatch):
+    normalised(monkeypatch)
+    built = task(surrogate=4)
+    before = weights(built)
+    built._network_input = lambda x: x.double() * float("nan")
+    with Streams(0).scope("step"):
+        result = built.train_step(next(built.train_batches()))
+    assert result.skipped
+    assert torch.equal(weights(built), before)
+    assert built.model[2].num_batches_tracked == 0
+    assert not built.model[2].running_mean.any()
+    assert built.schedule.last_epoch == 0
+
+
+def test_interrupted_and_resumed_run_is_bit_identical(tmp_path, monkeypatch):
+    def command(out):
+        words = ["run", "classify", "--surrogate", "3", "--optimizer", "adamw", "--rounds", "1", "--train-size", "256"]
+        return [*words, "--out", str(tmp_path / out), "--trackers"]
+
+    assert main(command("whole")) == 0
+    step = ClassificationTask.train_step
+
+    def interrupted(self, batch):
+        if self.schedule.last_epoch == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ClassificationTask, "train_step", interrupted)
+        assert main(command("cut")) == 130
+    assert main([*command("cut"), "--resume"]) == 0
+    assert read_json(tmp_path / "whole" / "result.json")["test"] == read_json(tmp_path / "cut" / "result.json")["test"]
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_bfloat16_learns(tmp_path):
+    # A process of its own: an accelerator has one precision in a process.
+    words = ["-m", "aleator", "run", "classify", "--precision", "bfloat16", "--surrogate", "2", "--rounds", "20"]
+    words += ["--lr", "0.005", "--out", str(tmp_path / "o"), "--trackers"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_json(tmp_path / "o" / "result.json")["test"]["accuracy"] > 0.9
+
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from aleator.experiment import RunOptions, run
+from aleator.recipes.classify import Classify
+
+run(Classify(**json.loads(sys.argv[1])), Path(sys.argv[2]), RunOptions(trackers=(), log_every=1), name="classify")
+"""
+
+
+@pytest.mark.parametrize("first_layer", ["plain", "tract"])
+def test_two_processes_compute_what_one_does(first_layer, tmp_path):
+    options = {"train_size": 128, "rounds": 2, "surrogate": 3, "precision": "float64", "first_layer": first_layer}
+    (tmp_path / "program.py").write_text(PROGRAM)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "program.py")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, *launch, json.dumps(options), str(tmp_path / "two")]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one = run(Classify(**options), tmp_path / "one", QUIET, name="classify")
+    two = read_json(tmp_path / "two" / "result.json")
+    assert two["test"] == pytest.approx(one["test"], rel=1e-9)
+    assert two["examples"] == one["examples"]
+
+
+@pytest.mark.parametrize(("slope", "calls"), [(1.0, 3), (0.0, 1)])
+def test_gradients_are_transformed_before_every_inner_step_and_after_a_step_that_is_not_taken(slope, calls):
+    model = nn.utils.skip_init(nn.Linear, 4, 2)
+    nn.init.ones_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    called = []
+    step = SurrogateGradientStep(
+        make_accelerator(), model, optimizer, schedule, 1.0, 3, before_step=[lambda: called.append(model.weight.grad)]
+    )
+    step(torch.eye(4), lambda scores: slope * scores.sum(1))
+    assert len(called) == calls
+    assert (called[0] is not None) == (slope > 0)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"surrogate": 0}, "surrogate must be positive and finite, got 0"),
+        ({"surrogate": 2, "target_step_size": -1.0}, "target_step_size must be positive and finite, got -1.0"),
+        ({"target_step_size": 1.0}, "target_step_size must be left out without surrogate, got 1.0"),
+        ({"surrogate": 2, "accumulate": 2}, "accumulate must be 1 with surrogate, got 2"),
+        ({"surrogate": 2, "max_grad_norm": 1.0}, "max_grad_norm must be None with surrogate, got 1.0"),
+        ({"surrogate": 2, "shard": True}, "shard must be False with surrogate, got True"),
+        ({"surrogate": 2, "precision": "float16"}, "precision must be float32, float64 or bfloat16 with surrogate"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match="must be") as error:
+        Classify(**options)
+    assert message in str(error.value)
