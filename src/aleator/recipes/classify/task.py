@@ -84,7 +84,7 @@ class ClassificationTask(GradientTask):
             self.optimizer,
             schedule=self.schedule,
             max_grad_norm=options.max_grad_norm,
-            before_clip=solve,
+            transform=solve,
         )
         self.surrogate = None
         if options.surrogate is not None:
