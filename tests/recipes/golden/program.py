@@ -68,7 +68,7 @@ SETS = {
         "noisy-relu": {**GATES, "gate": "noisy-relu"},
         "sts-blocks": {**GATES, "gate": "sts", "block": 16, "max_grad_norm": 1.0},
         "dense": {**GATES, "gate": "dense"},
-        "none": {**GATES, "gate": "none", "max_norm": None},
+        "none": {**IMAGES, "experts": 64, "gate": "none", "max_norm": None},
     },
     "language": {
         "plain": ONE,
