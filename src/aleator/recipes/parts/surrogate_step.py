@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from aleator.experiment.gradient_step import GradientReport
 from aleator.experiment.agreement import Agreement
+from aleator.experiment.gradient_step import GradientReport
 from aleator.optim import TargetSurrogate
 
 _COUNTS = ("target_gradient_calls", "total_inner_steps")
@@ -61,9 +61,7 @@ class SurrogateGradientStep:
             process_group=torch.distributed.group.WORLD if processes > 1 else None,
         )
 
-    def __call__(
-        self, inputs: Tensor, losses: Callable[[Tensor], Tensor]
-    ) -> tuple[GradientReport, dict[str, Tensor]]:
+    def __call__(self, inputs: Tensor, losses: Callable[[Tensor], Tensor]) -> tuple[GradientReport, dict[str, Tensor]]:
         """Learn from this process's part of a batch; return what was done and how many inner steps there were.
 
         Args:
