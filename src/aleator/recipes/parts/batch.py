@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from aleator.random import Streams
 
@@ -55,7 +55,7 @@ class Examples:
         """Return the examples at these indices."""
         own = self if self.groups is None else replace(self, groups=self.groups[indices.cpu()])
         if self.dataset is not None:
-            return replace(own, dataset=torch.utils.data.Subset(self.dataset, indices.tolist()))
+            return replace(own, dataset=Subset(self.dataset, indices.tolist()))
         return replace(own, inputs=rows(self.inputs, indices), targets=rows(self.targets, indices))
 
     def on(self, device: torch.device) -> Examples:
@@ -208,10 +208,14 @@ class _Readable(Dataset[Any]):
 
     def __init__(self, examples: Examples, key: int) -> None:
         self._dataset, self._collate, self._key = examples.dataset, examples.collate, key
+        whole = self._dataset
+        while isinstance(whole, Subset):  # has __getitems__ whether or not the whole has
+            whole = whole.dataset
+        self._reads_batches = hasattr(whole, "__getitems__")
 
     def __getitem__(self, asked: tuple[int, Sequence[int]]) -> Any:
         step, indices = asked
-        if hasattr(self._dataset, "__getitems__"):  # reads a batch at once
+        if self._reads_batches:
             with _drawing(self._key, step, int(indices[0])):
                 return self._collate(self._dataset.__getitems__(list(indices)))
         items = []
