@@ -76,7 +76,8 @@ def plan(chosen: Plan) -> int:
         ValueError: if there is no such file, it holds no sizes, or an option is out of range.
     """
     from aleator.data import Cooldown, DomainMixture
-    from aleator.data.mixtures.schedules import checked_fraction, floor_share
+    from aleator.data.mixtures.schedules import checked_fraction
+    from aleator.data.shares import floor_share
 
     if chosen.steps < 1:
         raise ValueError(f"steps must be at least 1, got {chosen.steps}")
