@@ -331,7 +331,7 @@ def test_scores_that_fall_are_not_forecast_below_zero():
 
 
 def test_nothing_is_promised_beyond_the_ideal():
-    x, y = NEAR_ONE
+    x, _ = NEAR_ONE
     trace = LearningTrace(nu=1.0, lookahead=0, horizon=1e6)
     trace.extend(x[:3], [0.4, 0.5, 0.56])
     trace.extend(x[3:], [0.60, 0.97, 0.985])

@@ -178,7 +178,15 @@ def _show(out: Path) -> None:
                 )
             )
         title = f"{comparison.recipe}, test {metric}" + (f", {size} training examples" if size is not None else "")
-        headings = ("variant", "seeds", "mean", "95 % interval", f"minus {baseline}", "95 % interval, paired", "p, Holm")
+        headings = (
+            "variant",
+            "seeds",
+            "mean",
+            "95 % interval",
+            f"minus {baseline}",
+            "95 % interval, paired",
+            "p, Holm",
+        )
         write_table(title, headings, rows)
         write_lines(verdict(comparison, size), "")
     if said := multiplicity(comparison.pairs):

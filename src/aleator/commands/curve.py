@@ -30,7 +30,7 @@ class Fit:
     """Forecast scores at a larger size."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A CSV file with columns size and score (or x and y, or the first two), and system if there are several."""
+    """A table of sizes and scores: CSV or the like, with a line for each score, or a column for each system."""
     horizon: float
     """The size to forecast for."""
     tau: float
@@ -90,7 +90,8 @@ def fit(asked: Fit) -> int:
     """
     from aleator.commands.score_table import read_scores
 
-    curves = read_scores(asked.file, higher_is_better=not asked.lower_is_better)
+    read = read_scores(asked.file, higher_is_better=not asked.lower_is_better)
+    curves = read.curves
     largest = max(curve.sizes[-1] for curve in curves.values())
     if not largest <= asked.horizon < float("inf"):
         raise ValueError(f"--horizon must be at least the largest size {largest:g}, got {asked.horizon:g}")
@@ -109,6 +110,7 @@ def fit(asked: Fit) -> int:
             generator=np.random.default_rng([asked.seed, number]),
         )
         trace.extend(curve.sizes, curve.scores)
+    write_lines(f"read {read.understood}")
     columns = [_facts(trace, asked) for trace in traces.values()]
     facts = [(name, *(column[name] for column in columns)) for name in columns[0]]
     pairs = [_comparison(*pair, asked.horizon) for pair in itertools.combinations(traces.items(), 2)]

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-
 # An asymptote of exactly 1 comes out of the fit with an error of rounding.
 ROUNDING = 1e-9
 

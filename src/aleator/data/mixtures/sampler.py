@@ -230,8 +230,8 @@ class MixtureSampler(Sampler[list[int]]):
             raise ValueError(f"step must not be negative, got {step}")
         if len(draws) != len(self.lengths) or int(draws.min()) < 0 or int(draws.sum()) != step * self.batch_size:
             raise ValueError(
-                f"draws must be a number for each of {len(self.lengths)} domains, {step * self.batch_size} in all after "
-                f"{step} steps, got {draws.tolist()}"
+                f"draws must be a number for each of {len(self.lengths)} domains, {step * self.batch_size} in all "
+                f"after {step} steps, got {draws.tolist()}"
             )
         self.mixture.load_state_dict(state["mixture"])
         self._set_key(state["key"])

@@ -257,8 +257,8 @@ class AutoCooldown(TemperatureSchedule):
 
         Args:
             step: the first step that a switch would change: the next one to be drawn.
-            losses: of the domains to watch. One that is not finite is no improvement; before a domain's first finite one
-                there is nothing to improve on, and nothing is counted.
+            losses: of the domains to watch. One that is not finite is no improvement; before a domain's first finite
+                one there is nothing to improve on, and nothing is counted.
         """
         if self.switch_step is not None:
             return False

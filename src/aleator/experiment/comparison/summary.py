@@ -3,8 +3,9 @@
 Everything is computed from the folders of the runs, so it is the same whether they were carried out at once or in ten
 parts. Test metrics have Student's interval over seeds; two variants are compared on the seeds that both have finished
 (paired), and Holm's adjustment makes up for the number of pairs; the accuracy of one run has the exact interval of a
-proportion. Intervals of accuracies are cut to [0, 1]. Seeds share the test set, so counts are never pooled. Where a field is tuned, each variant's value is the one with the best mean validation metric; test is only
-reported. Three sizes or more have a forecast, see `size_forecast`.
+proportion. Intervals of accuracies are cut to [0, 1]. Seeds share the test set, so counts are never pooled. Where a
+field is tuned, each variant's value is the one with the best mean validation metric; test is only reported. Three sizes
+or more have a forecast, see `size_forecast`.
 """
 
 from __future__ import annotations

@@ -34,8 +34,7 @@ def forecast_page(
     """
     look = {system: Look(i) for i, system in enumerate(traces)}
     values = [
-        f"{system + ': ' if len(traces) > 1 else ''}{_forecast(trace, horizon)}"
-        for system, trace in traces.items()
+        f"{system + ': ' if len(traces) > 1 else ''}{_forecast(trace, horizon)}" for system, trace in traces.items()
     ]
     return {
         "title": name,
