@@ -80,7 +80,7 @@ BY_SEED = [(x, seed, scores[seed]) for seed in (2, 0, 1) for (x, _), scores in z
 REPEATED = {
     "seeds in lines": table(("size", "seed", "accuracy"), BY_SEED),
     "folds in columns": table(
-        ("size", "fold1", "fold2", "fold3"), [(x, *s) for (x, _), s in zip(ROWS, SPREAD, strict=True)]
+        ("size", "fold1", "fold2", "fold3"), [(x, *scores) for (x, _), scores in zip(ROWS, SPREAD, strict=True)]
     ),
     "without names": table(("size", "score"), [(x, y) for x, _, y in sorted(BY_SEED)]),
 }

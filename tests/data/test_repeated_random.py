@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from accelerate.data_loader import prepare_data_loader
+from accelerate.data_loader import prepare_data_loader, skip_first_batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -578,6 +578,25 @@ def test_accelerate_splits_the_batches_of_one_round_and_sets_the_epoch():
         indices = sampler.round_indices(j)[:24].view(3, 2, 4)
         assert torch.equal(even, indices[:, 0].ravel())
         assert torch.equal(odd, indices[:, 1].ravel())
+
+
+def test_batches_skipped_by_accelerate_need_the_round_told():
+    def prepared():
+        sampler, generator = RS2(20, ratio=0.5), torch.Generator()
+        loader = DataLoader(torch.arange(20), batch_size=2, sampler=sampler, drop_last=True, generator=generator)
+        return prepare_data_loader(loader)
+
+    loader = prepared()
+    whole = [[batch.tolist() for batch in loader] for _ in range(5)]
+    resumed = prepared()
+    silent = skip_first_batches(resumed, 3)
+    assert [batch.tolist() for batch in silent] == whole[0][3:]  # and not those of round 2
+    resumed = prepared()
+    skipped = skip_first_batches(resumed, 3)
+    skipped.set_epoch(2)
+    assert [batch.tolist() for batch in skipped] == whole[2][3:]
+    resumed.set_epoch(3)
+    assert [[batch.tolist() for batch in resumed] for _ in range(2)] == whole[3:]
 
 
 def test_a_resumed_loader_of_accelerate_is_told_the_round():

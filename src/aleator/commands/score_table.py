@@ -16,21 +16,16 @@ from pathlib import Path
 
 from aleator.commands.table_reader import Row, Table, is_missing, is_slip, read_table
 
-SIZE = frozenset(
-    "size sizes x n words word tokens token examples example samples sample data sentences images documents items "
-    "train_size training_size".split()
-)
-SCORE = frozenset(
-    ("score", "scores", "y", "accuracy", "acc", "f1", "value", "metric", "loss", "error", "perplexity", "auc", "bleu")
-)
-SYSTEM = frozenset(
-    ("system", "systems", "model", "method", "variant", "tagger", "algorithm", "learner", "classifier", "name")
-)
-REPEAT = frozenset(("seed", "fold", "run", "split", "trial", "repeat", "repetition", "replicate"))
-# What stands beside scores and is none.
+# Words of headings: sizes, scores, systems, repetitions, and what stands beside scores and is none.
+SIZE = frozenset(["size", "sizes", "x", "n", "word", "words", "token", "tokens", "example", "examples", "sample"]) | {
+    *("samples", "data", "sentences", "images", "documents", "items", "train_size", "training_size")
+}
+SCORE = frozenset(["score", "scores", "y", "accuracy", "acc", "f1", "value", "metric", "loss", "error", "auc", "bleu"])
+SYSTEM = frozenset(["system", "systems", "model", "method", "variant", "tagger", "algorithm", "learner", "name"])
+REPEAT = frozenset(["seed", "fold", "run", "split", "trial", "repeat", "repetition", "replicate"])
 ASIDE = frozenset(
-    "std sd stdev stderr se sem ci low high lower upper min max time seconds epoch epochs step steps index id".split()
-)
+    ["std", "sd", "stdev", "stderr", "se", "sem", "ci", "low", "high", "lower", "upper", "min", "max"]
+) | {*("time", "seconds", "epoch", "epochs", "step", "steps", "index", "id")}
 
 
 @dataclass
