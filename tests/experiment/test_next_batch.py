@@ -49,13 +49,15 @@ def test_a_damaged_record_is_no_reason_not_to_resume(tmp_path, caplog, damage):
     recipe = resolve(NAME)()
     with pytest.raises(Interrupted):
         run(recipe, tmp_path / "run", QUIET, name=NAME)
-    (tmp_path / "run" / "checkpoints" / "next-batch.json").write_text(damage)
+    (record,) = (tmp_path / "run" / "checkpoints").glob("*/next-batch.json")
+    record.write_text(damage)
     run(recipe, tmp_path / "run", QUIET, name=NAME, resume=True)
     assert read_json(tmp_path / "run" / "result.json")["status"] == "done"
 
 
 def test_another_number_of_processes_and_another_checkpoint_are_not_compared(tmp_path, caplog):
-    NextBatch(tmp_path, 2, True).after_saving(3)
+    for step in (3, 4):
+        (tmp_path / f"step-{step:08d}").mkdir()
     first = NextBatch(tmp_path, 2, True)
     first.after_saving(3)
     first.seen(torch.arange(3))

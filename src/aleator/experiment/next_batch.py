@@ -40,7 +40,7 @@ class NextBatch:
     """
 
     def __init__(self, folder: Path, processes: int, watching: bool) -> None:
-        self._path, self._processes, self._watching = folder / "next-batch.json", processes, watching
+        self._folder, self._processes, self._watching = folder, processes, watching
         self._saved_at: int | None = None
         self._expected: str | None = None
 
@@ -52,8 +52,8 @@ class NextBatch:
         """Take note that a checkpoint of this step was restored: the next batch is the one to check."""
         # A file that is not there, or that cannot be read, is no reason not to resume.
         with contextlib.suppress(OSError, ValueError, KeyError):
-            known = read_json(self._path)
-            if self._watching and (known["step"], known["processes"]) == (step, self._processes):
+            known = read_json(self._path(step))
+            if self._watching and known["processes"] == self._processes:
                 self._expected = known["sha256"]
 
     def seen(self, batch: _Batch) -> _Batch:
@@ -68,11 +68,13 @@ class NextBatch:
                 "the first batch after the resume is not the one that came next when the state was saved: "
                 "the task's state_dict lacks what decides its batches, such as its sampler"
             )
-        if saved_at is not None:
-            self._path.unlink(missing_ok=True)
-            if found is not None:
-                write_json(self._path, {"step": saved_at, "processes": self._processes, "sha256": found})
+        if saved_at is not None and found is not None and (path := self._path(saved_at)).parent.is_dir():
+            write_json(path, {"processes": self._processes, "sha256": found})
         return batch
+
+    def _path(self, step: int) -> Path:
+        """In the folder of the checkpoint, with which it goes."""
+        return self._folder / f"step-{step:08d}" / "next-batch.json"
 
 
 def fingerprint(batch: Any) -> str | None:
