@@ -322,14 +322,27 @@ def test_a_run_resumed_in_the_warmup_is_bit_identical(kind):
 
 def test_a_state_that_lacks_an_option_takes_the_optimizers_own():
     for make in (lambda p: SpectraAdamW(p, clip=0.5), lambda p: Spectra(torch.optim.AdamW(p), 0.5)):
-        saved = make(parameters()).state_dict()
+        saved = copy.deepcopy(make(parameters()).state_dict())
+        group = saved["param_groups"][0]
         for name in ("vectors", "clip", "clip_step", "base_lr"):
-            del saved["param_groups"][0][name]
+            del group.get("spectra", group)[name]
         optimizer = make(p := parameters())
         optimizer.load_state_dict(saved)
         train(optimizer, p, 1)
-        group = optimizer.param_groups[0]
+        group = optimizer.param_groups[0].get("spectra", optimizer.param_groups[0])
         assert [group[name] for name in ("vectors", "clip", "clip_step", "base_lr")] == ["smooth", 0.5, 1, 1e-3]
+
+
+def test_the_wrapper_reads_states_that_held_its_options_among_those_of_the_base():
+    optimizer = Spectra(torch.optim.AdamW(p := parameters()), 0.5)
+    train(optimizer, p, 3)
+    old = optimizer.state_dict()
+    for group in old["param_groups"]:
+        group |= {**group.pop("spectra"), "clip": 0.25}
+    again = Spectra(torch.optim.AdamW(parameters()), 0.5)
+    again.load_state_dict(old)
+    assert again.param_groups[0].keys() == optimizer.param_groups[0].keys()
+    assert (again.param_groups[0]["spectra"]["clip"], again.param_groups[0]["spectra"]["clip_step"]) == (0.25, 3)
 
 
 def test_a_copied_optimizer_keeps_its_schedule():
@@ -428,7 +441,8 @@ def test_a_step_that_the_scaler_skips_changes_nothing(kind):
     for index, state in before["optimizer"]["state"].items():
         assert same(state.values(), after["optimizer"]["state"][index].values())
     later = step(3, infinite=False)
-    assert later["optimizer"]["param_groups"][0]["clip_step"] == 3
+    group = later["optimizer"]["param_groups"][0]
+    assert group.get("spectra", group)["clip_step"] == 3
     assert not any(torch.equal(a, b) for a, b in zip(after["weights"], later["weights"], strict=True))
 
 
@@ -541,7 +555,7 @@ def test_bad_options_are_named(kind, options, message):
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (SpectraAdamW, {"betas": (0.9, 1.0)}, r"betas must be in \[0, 1\), got \(0.9, 1.0\)"),
+        (SpectraAdamW, {"betas": (0.9, 1.0)}, r"betas must be 2 numbers in \[0, 1\), got \(0.9, 1.0\)"),
         (SpectraAdamW, {"eps": -1.0}, "eps must not be negative, got -1.0"),
         (SpectraSignum, {"momentum": 1.5}, r"momentum must be in \[0, 1\), got 1.5"),
         (SpectraAdEMAMix, {"alpha": -1.0}, "alpha must not be negative, got -1.0"),
