@@ -57,6 +57,6 @@ def _in_order(names: list[str], saved: dict[str, Any], by_place: Sequence[str]) 
     elif not all(isinstance(number, str) for number in saved["params"]):
         group["params"] = [saved["params"][place] for place in order]
     for option in by_place:
-        if isinstance(saved.get(option), (tuple, list)):
+        if isinstance(saved.get(option), (tuple, list)) and len(saved[option]) == len(order):
             group[option] = tuple(saved[option][place] for place in order)
     return group
