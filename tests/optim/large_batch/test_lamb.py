@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aleator.optim import LAMB, CosineToBudget, is_vector, name_matches, without_decay
@@ -538,3 +539,66 @@ def test_sparse_gradients_are_refused_by_name():
     message = "gradients must be dense, got one of layout torch.sparse_coo for parameter weight"
     with pytest.raises(RuntimeError, match=message):
         optimizer.step()
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("kind", [LAMB, LAMB.nvlamb], ids=["max_grad_norm", "nvlamb"])
+def test_a_norm_of_all_gradients_is_refused_where_a_process_has_some_of_them(kind, tmp_path):
+    options = {"max_grad_norm": 1.0} if kind is LAMB else {}
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        with pytest.raises(ValueError, match=r"max_grad_norm must be None inside ZeroRedundancyOptimizer, .*, got 1.0"):
+            ZeroRedundancyOptimizer(parameters(), kind, **options)
+        weights, plain = parameters(), parameters()
+        sharded = ZeroRedundancyOptimizer(weights, LAMB, lr=0.01)
+        grads = gradients(weights, 3)
+        train(sharded, weights, grads)
+    finally:
+        torch.distributed.destroy_process_group()
+    train(LAMB(plain, lr=0.01), plain, grads)
+    assert all(torch.equal(a, b) for a, b in zip(weights, plain, strict=True))
+    LAMB(parameters(), max_grad_norm=1.0)
+
+
+def test_a_rule_without_a_name_cannot_be_pickled_and_is_copied_all_the_same():
+    optimizer = LAMB(parameters(), adapt=lambda name, weight: weight.ndim > 1)
+    with pytest.raises(pickle.PicklingError, match="adapt must be a function at the top of a module to be pickled"):
+        pickle.dumps(optimizer)
+    twin = copy.deepcopy(optimizer)
+    twin.add_param_group({"params": parameters((2, 2), (2,))})
+    assert twin.param_groups[1]["adapt"] == (True, False)
+    for rule in (is_vector, name_matches(r"^0\.[13]")):
+        twin = pickle.loads(pickle.dumps(LAMB(parameters(), adapt=rule)))
+        assert twin.param_groups[0]["adapt"] == (False, True, False, True)
+
+
+def test_the_rule_of_the_optimizer_that_loads_is_that_of_its_own_names():
+    layers = {name: w for name, w in zip("ab", parameters((3, 3), (3, 3)), strict=True)}
+    optimizer = LAMB(layers.items(), adapt=name_matches("a"))
+    train(optimizer, list(layers.values()), gradients(list(layers.values()), 1))
+    saved = optimizer.state_dict()
+    other = LAMB(reversed(layers.items()), adapt=name_matches("a"))
+    saved["param_groups"][0] = {**saved["param_groups"][0], "param_names": ["b", "a"], "params": [1, 0]}
+    other.load_state_dict(saved)  # as a hook makes it that puts names in order and leaves adapt as it was
+    assert other.param_groups[0]["adapt"] == (False, True)
+    by_default = LAMB(reversed(layers.items()))
+    by_default.load_state_dict(optimizer.state_dict())
+    assert by_default.param_groups[0]["adapt"] == (False, True)
+
+
+def test_groups_are_found_by_the_names_that_they_hold():
+    weights = dict(zip("abc", parameters((2, 2), (2, 2), (2, 2)), strict=True))
+
+    def make(*groups):
+        return LAMB([{"params": [(n, weights[n]) for n in names], "lr": lr} for names, lr in groups])
+
+    optimizer = make(("ab", 0.1), ("c", 0.2))
+    train(optimizer, list(weights.values()), gradients(list(weights.values()), 1))
+    other = make(("c", 0.3), ("ba", 0.4))
+    other.load_state_dict(optimizer.state_dict())
+    assert [group["lr"] for group in other.param_groups] == [0.2, 0.1]
+    for weight in weights.values():
+        assert torch.equal(other.state[weight]["exp_avg"], optimizer.state[weight]["exp_avg"])
+    with pytest.raises(ValueError, match="which groups them otherwise"):
+        make(("a", 0.1), ("bc", 0.1)).load_state_dict(optimizer.state_dict())

@@ -298,3 +298,15 @@ def test_complex_parameters_and_sparse_gradients_are_refused_by_name():
     table(torch.tensor([1])).sum().backward()
     with pytest.raises(RuntimeError, match=r"gradients must be dense, .*sparse_coo for parameter weight"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("scale", [1e-21, 1e-25, 1e-30])
+def test_gradients_whose_squares_vanish_are_adapted_as_others_are(form, scale):
+    found = []
+    for size in (1.0, scale):
+        weights = parameters(dtype=torch.float32)
+        optimizer = LARS(weights, lr=0.1, eps=0.0, trust_coefficient=0.1, form=form)
+        found.append(train(optimizer, weights, gradients(weights, 3, scale=size)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from aleator.optim import (
     LAMB,
+    LARS,
+    ArmijoGD,
     ClipSchedule,
     Spectra,
     SpectraAdamW,
@@ -795,3 +797,89 @@ def test_the_wrapper_names_bad_options_and_takes_a_word_for_decay():
     with pytest.raises(ValueError, match="base must not clip spectra itself, got SpectraSignum"):
         Spectra(SpectraSignum(parameters()))
     Spectra(torch.optim.SGD(parameters(), weight_decay=0.1), decay_is_decoupled=True)
+
+
+def test_options_of_spectra_and_of_its_base_may_have_one_name():
+    for clip in (True, False):
+        p, q = parameters(), parameters()
+        optimizer = Spectra(LARS(p, lr=2.0, trust_coefficient=1.0, clip=clip, adapt=lambda *_: True), 1e12, scale=None)
+        got = train(optimizer, p, 3)
+        expected = train(LARS(q, lr=2.0, trust_coefficient=1.0, clip=clip, adapt=lambda *_: True), q, 3)
+        for one, other in zip(got, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+        assert (optimizer.param_groups[0]["clip"], optimizer.param_groups[0]["spectra"]["clip"]) == (clip, 1e12)
+
+
+@pytest.mark.plain
+def test_a_base_that_evaluates_the_loss_itself_or_has_no_rate_is_refused():
+    with pytest.raises(ValueError, match="base must make its step without a closure, got LBFGS"):
+        Spectra(torch.optim.LBFGS(parameters()))
+    base = ArmijoGD(parameters())
+    with pytest.raises(ValueError, match="base must have a learning rate in every group, got ArmijoGD without"):
+        Spectra(base)
+
+
+def test_hooks_of_the_base_are_called_once_too_and_its_scheduler_does_not_complain(recwarn):
+    base = torch.optim.AdamW(p := parameters(), lr=0.1)
+    schedule, seen = torch.optim.lr_scheduler.StepLR(base, 1, 0.5), []
+    base.register_step_pre_hook(lambda *_: seen.append("before"))
+    base.register_step_post_hook(lambda *_: seen.append("after"))
+    optimizer = Spectra(base)
+    train(optimizer, p, 1)
+    schedule.step()
+    assert seen == ["before", "after"]
+    assert optimizer.param_groups[0]["lr"] == 0.05
+    assert not [w for w in recwarn if "lr_scheduler.step()" in str(w.message)]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_warmup_of_the_clip_leads_to_the_rate_that_the_scheduler_leads_to(wrapped, late):
+    def scheduled(optimizer):
+        return torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=5)
+
+    p, clip_schedule = parameters(), ClipSchedule(5)
+    base = torch.optim.AdamW(p, lr=0.2, weight_decay=0.1) if wrapped else None
+    if wrapped and not late:
+        scheduled(base)
+    optimizer = Spectra(base, 0.5, clip_schedule=clip_schedule) if wrapped else SpectraAdamW(p, 0.2, clip=0.5)
+    optimizer.clip_schedule = clip_schedule
+    if late or not wrapped:
+        scheduled(optimizer)
+    q = parameters()
+    expected = SpectraAdamW(q, 0.2, clip=5.0)  # 0.5 · 0.2/0.02
+    expected.param_groups[0]["lr"] = 0.02
+    for one, other in zip(train(optimizer, p, 1), train(expected, q, 1), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+def test_one_cycle_leads_the_clip_to_its_highest_rate():
+    optimizer = SpectraAdamW(p := parameters(), 0.2, clip=0.5, clip_schedule=ClipSchedule(5))
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=9, cycle_momentum=False)
+    q = parameters()
+    expected = SpectraAdamW(q, 0.004, clip=12.5)  # 0.1/25, and 0.5 · 25
+    for one, other in zip(train(optimizer, p, 1), train(expected, q, 1), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("rate", [0.0, torch.tensor(0.0)])
+def test_a_group_whose_rate_is_zero_needs_no_threshold(rate):
+    p = parameters(dtype=torch.float32)
+    groups = [{"params": p[:3], "lr": rate}, {"params": p[3:]}]
+    got = train(SpectraAdamW(groups, lr=0.1, clip_schedule=ClipSchedule(5)), p, 3)
+    assert same(got[:3], [q.detach() for q in parameters(dtype=torch.float32)[:3]])
+    assert all(q.isfinite().all() for q in got)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("apply_to", ["all", "none"])
+def test_a_gradient_that_is_no_number_has_no_sign(apply_to, value, nesterov):
+    p = parameters([(4, 6), (5,)])
+    optimizer = SpectraSignum(p, nesterov=nesterov, apply_to=apply_to)
+    give_gradients(p, 0)
+    p[0].grad[1, 2] = value
+    optimizer.step()
+    lost = p[0].isnan()
+    assert lost.all() if apply_to == "all" else lost[1, 2]
+    assert p[1].isfinite().all()

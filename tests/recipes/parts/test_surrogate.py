@@ -187,3 +187,11 @@ def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match="must be") as error:
         Classify(**options)
     assert message in str(error.value)
+
+
+def test_a_surrogate_whose_gradient_is_not_finite_is_a_step_that_was_skipped(tmp_path):
+    built = task(surrogate=3, lr=1e200, schedule="constant")
+    _, results = stepped(built, 2)
+    assert [result.skipped for result in results] == [True, True]
+    words = ["run", "classify", "--surrogate", "3", "--lr", "1e200", "--precision", "float64", "--rounds", "1"]
+    assert main([*words, "--out", str(tmp_path / "o"), "--non-finite", "stop"]) == 1
