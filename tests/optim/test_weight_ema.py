@@ -86,6 +86,8 @@ def test_a_decay_out_of_range_is_refused(decay):
 @pytest.mark.plain
 def test_a_mean_that_would_stand_still_is_refused():
     half = nn.PReLU().bfloat16()
-    with pytest.raises(ValueError, match=r"decay must be at most 0\.9921875 for parameters in torch.bfloat16, got 0.999"):
+    with pytest.raises(
+        ValueError, match=r"decay must be at most 0\.9921875 for parameters in torch.bfloat16, got 0.999"
+    ):
         weight_ema(half, 0.999)
     weight_ema(half, 0.9)

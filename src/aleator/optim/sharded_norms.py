@@ -75,7 +75,9 @@ def norms_of_any_size(tensors: Sequence[Tensor], placement: Placement) -> Float[
     """
     dtype = placement[1]
     plain = torch.stack(torch._foreach_norm(list(tensors), 2, dtype))
-    exponent = math.frexp(torch.finfo(dtype).max)[1] // 2  # a power of two rounds nothing; what it takes out of range is not used
+    exponent = (
+        math.frexp(torch.finfo(dtype).max)[1] // 2
+    )  # a power of two rounds nothing; what it takes out of range is not used
     grown = torch._foreach_mul([tensor.to(dtype) for tensor in tensors], 2.0**exponent)
     small = torch.stack(torch._foreach_norm(list(grown), 2)) * 2.0**-exponent
     return _over_processes(torch.where(plain < 2.0 ** -(exponent // 2), small, plain), placement)

@@ -388,38 +388,6 @@ def test_a_group_that_joins_shares_the_step_count_and_not_the_bias_correction():
     assert [int(optimizer.state[q]["step"]) for q in p] == [4, 1]
 
 
-@pytest.mark.parametrize("kind", NATIVE)
-def test_a_closure_makes_the_gradients_and_returns_the_loss(kind):
-    with_closure, without = parameters(), parameters()
-    optimizer = kind(with_closure, lr=0.01, clip=0.1)
-
-    def closure():
-        optimizer.zero_grad()
-        loss = sum(p.square().sum() for p in with_closure)
-        loss.backward()
-        return loss
-
-    loss = optimizer.step(closure)
-    assert float(loss.detach()) == pytest.approx(sum(float(p.detach().square().sum()) for p in parameters()))
-    for p in without:
-        p.grad = 2 * p.detach()
-    kind(without, lr=0.01, clip=0.1).step()
-    assert same(with_closure, without)
-
-
-def test_hooks_and_schedulers_see_every_step():
-    p = parameters()
-    optimizer = SpectraAdamW(p, lr=0.1)
-    seen = []
-    optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
-    optimizer.register_step_post_hook(lambda *_: seen.append("after"))
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
-    train(optimizer, p, 1)
-    schedule.step()
-    assert seen == ["before", "after"]
-    assert optimizer.param_groups[0]["lr"] == 0.05
-
-
 @pytest.mark.parametrize("kind", [*NATIVE, lambda p, lr, **options: Spectra(torch.optim.AdamW(p, lr=lr), **options)])
 def test_a_step_that_the_scaler_skips_changes_nothing(kind):
     p = parameters(dtype=torch.float32)
@@ -448,17 +416,6 @@ def test_a_step_that_the_scaler_skips_changes_nothing(kind):
     assert not any(torch.equal(a, b) for a, b in zip(after["weights"], later["weights"], strict=True))
 
 
-def test_parameters_without_a_gradient_are_left_alone():
-    p = parameters()
-    optimizer = SpectraAdamW(p, lr=0.1)
-    give_gradients(p, 0)
-    p[0].grad = None
-    optimizer.step()
-    assert torch.equal(p[0], parameters()[0])
-    assert p[0] not in optimizer.state
-    assert not torch.equal(p[1], parameters()[1])
-
-
 class Synchronisations(TorchDispatchMode):
     count = 0
 
@@ -483,34 +440,6 @@ def test_a_step_never_waits_for_the_device(kind, tensor_lr):
     with Synchronisations() as mode:
         p[0].sum().item()
     assert mode.count == 1
-
-
-@pytest.mark.parametrize("kind", NATIVE)
-def test_a_tensor_rate_gives_the_same_steps_as_a_number(kind):
-    one, other = parameters(), parameters()
-    options = {"clip": 0.5, "clip_schedule": ClipSchedule(2)}
-    rate = torch.tensor(0.01, dtype=torch.float64)
-    for a, b in zip(
-        train(kind(one, lr=0.01, **options), one, 4), train(kind(other, lr=rate, **options), other, 4), strict=True
-    ):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
-
-
-@pytest.mark.plain
-@pytest.mark.parametrize("kind", NATIVE)
-def test_a_compiled_step_gives_the_same_numbers(kind):
-    one, other = parameters(dtype=torch.float32), parameters(dtype=torch.float32)
-    lr = torch.tensor(0.01)
-    eager = kind(one, lr=lr, clip=0.5)
-    lazy = kind(other, lr=lr, clip=0.5)
-    step = torch.compile(lazy.step, backend="aot_eager")
-    for k in range(3):
-        give_gradients(one, k)
-        give_gradients(other, k)
-        eager.step()
-        step()
-    for a, b in zip(one, other, strict=True):
-        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.plain

@@ -83,7 +83,7 @@ class SpectralOptimizer(LayerwiseOptimizer):
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {options[name]!r}")
 
     def _begin(self, group: dict[str, Any]) -> None:
-        """Give a new group the step count of the others, and its rate of this moment, in case no scheduler says more."""
+        """Give a new group the step count of the others, and its present rate, should no scheduler say more."""
         options = self._clipping(group)
         options.setdefault("clip_step", self._clipping(self.param_groups[0]).get("clip_step", 0))
         options.setdefault("base_lr", group["lr"].clone() if isinstance(group["lr"], Tensor) else group["lr"])

@@ -165,7 +165,7 @@ class Spectra(SpectralOptimizer):
 
 
 def _step_within(base: Optimizer) -> None:
-    """Let the base step with its own hooks: those for all optimizers are called around the step that this is part of."""
+    """Let the base step with its own hooks: those for all optimizers are called around the step of the whole."""
     step = type(base).step
     if not getattr(step, "hooked", False):
         base.step()

@@ -29,7 +29,9 @@ class Again(Protocol):
 
 
 @contextmanager
-def repeating(parameters: Iterable[Tensor], model: nn.Module | None, *, freeze_stochastic: bool = True) -> Iterator[Again]:
+def repeating(
+    parameters: Iterable[Tensor], model: nn.Module | None, *, freeze_stochastic: bool = True
+) -> Iterator[Again]:
     """Give a function for every pass after the first, which the caller makes by itself.
 
     After an error buffers are as before the first pass.
