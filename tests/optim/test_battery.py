@@ -288,8 +288,8 @@ def test_a_step_reads_nothing_back_from_the_device(case, lr):
 @pytest.mark.plain
 @each(OURS)
 def test_a_compiled_step_equals_a_plain_one(case):
-    # LAMB and LARS lose the mean of a tensor of shape () in a compiled step of torch 2.13, which is not mended yet.
-    shapes = SHAPES if "Spectra" in case.name else SHAPES[:3]
+    # LAMB loses the mean of a tensor of shape () in a compiled step of torch 2.13, which is not mended yet.
+    shapes = SHAPES[:3] if case.name.endswith("lamb") or "LAMB" in case.name else SHAPES
     both = [parameters(shapes), parameters(shapes)]
     for weights, compiled in zip(both, (True, False), strict=True):
         optimizer = made(case, weights, lr=torch.tensor(0.01, dtype=torch.float64))

@@ -61,9 +61,7 @@ class SurrogateGradientStep:
             process_group=torch.distributed.group.WORLD if processes > 1 else None,
         )
 
-    def __call__(
-        self, inputs: Tensor, losses: Callable[[Tensor], Tensor]
-    ) -> tuple[GradientReport, dict[str, Tensor]]:
+    def __call__(self, inputs: Tensor, losses: Callable[[Tensor], Tensor]) -> tuple[GradientReport, dict[str, Tensor]]:
         """Learn from this process's part of a batch; return what was done and how many inner steps there were.
 
         Args:
