@@ -122,9 +122,7 @@ class _MixtureAct(Act):
 
     def __init__(self, options: Mixture, run: Run) -> None:
         if options.mixture_schedule == "auto-cooldown":
-            raise ValueError(
-                "mixture_schedule auto-cooldown needs the validation losses of groups, which are not known"
-            )
+            raise ValueError("mixture_schedule auto-cooldown needs the validation losses of groups, which are not known")
         self._options, self._run = options, run
         self._groups: Tensor | None = None
 

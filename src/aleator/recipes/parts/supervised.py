@@ -76,13 +76,9 @@ class SupervisedBase(TrainingOptions):
             methods = {name for name, value in vars(base).items() if callable(value) or isinstance(value, property)}
             options = {n for n in vars(base).get("__annotations__", {}) if not _is_class_variable(base, n)}
             for name in sorted(own & methods - options):
-                raise TypeError(
-                    f"{cls.__name__}: the option {name!r} would hide the method of {base.__name__}; rename it"
-                )
+                raise TypeError(f"{cls.__name__}: the option {name!r} would hide the method of {base.__name__}; rename it")
             for name in sorted(options & {n for n, v in vars(cls).items() if callable(v) and n not in own}):
-                raise TypeError(
-                    f"{cls.__name__}: the method {name!r} would hide the option of {base.__name__}; rename it"
-                )
+                raise TypeError(f"{cls.__name__}: the method {name!r} would hide the option of {base.__name__}; rename it")
 
     # --- what a recipe says
 
@@ -203,3 +199,4 @@ class SupervisedBase(TrainingOptions):
 @dataclass(frozen=True)
 class Supervised(SupervisedBase, Subset, Mixture, Tract, Surrogate, WeightEMA, Compile):
     """A supervised task with every general part."""
+

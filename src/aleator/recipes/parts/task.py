@@ -291,10 +291,7 @@ class SupervisedTask(GradientTask):
         empty = torch.zeros(2, dtype=torch.float64, device=self.run.device)
         table = torch.stack([sums.get(name, empty) for name in names])
         table = self.accelerator.reduce(table, reduction="sum")
-        found = {
-            name: total / count if count else math.nan
-            for name, (total, count) in zip(names, table.tolist(), strict=True)
-        }
+        found = {name: total / count if count else math.nan for name, (total, count) in zip(names, table.tolist(), strict=True)}
         found["examples"] = float(len(examples))
         if wants_scores:
             found |= {name: float(value) for name, value in self.options.scores(*self._gathered(whole)).items()}
@@ -405,3 +402,4 @@ def _interleaved(parts: tuple[Tensor, ...]) -> Tensor:
     for rank, part in enumerate(parts):
         whole[rank :: len(parts)] = part
     return whole
+
