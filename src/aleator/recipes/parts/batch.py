@@ -177,7 +177,7 @@ class Batches:
         loader: DataLoader[Any] = DataLoader(
             _Readable(self._examples, self._key),
             batch_size=None,
-            sampler=self._ahead(),  # type: ignore[arg-type]
+            sampler=self._ahead(),
             num_workers=self._workers,
             generator=torch.Generator(),  # else torch's global one would be drawn from
             pin_memory=self._device.type == "cuda",
@@ -203,7 +203,7 @@ def evaluation_batches(
         for start in range(0, len(mine), size):
             yield _slices((inputs, targets), start, start + size)
         return
-    asked = [(step, indices.tolist()) for step, indices in enumerate(mine.split(size)) if len(indices)]
+    asked = [(step, indices.tolist()) for step, indices in enumerate(torch.split(mine, size)) if len(indices)]
     loader: DataLoader[Any] = DataLoader(
         _Readable(examples, key), batch_size=None, sampler=asked, num_workers=workers, generator=torch.Generator()
     )
@@ -219,7 +219,7 @@ class _Readable(Dataset[Any]):
 
     def __getitem__(self, asked: tuple[int, Sequence[int]]) -> Any:
         step, indices = asked
-        before = random.getstate(), np.random.get_state()
+        before = random.getstate(), np.random.get_state()  # noqa: NPY002
         seeds = Streams(self._key).worker_seeds(2, "read", step)
         random.seed(seeds[0])
         np.random.seed(seeds[1] % 2**32)  # noqa: NPY002 (what a data set of a user's may draw from)

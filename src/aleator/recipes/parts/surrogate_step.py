@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from aleator.experiment.gradient_step import GradientReport
 from aleator.experiment.agreement import Agreement
+from aleator.experiment.gradient_step import GradientReport
 from aleator.optim import TargetSurrogate
 
 _COUNTS = ("target_gradient_calls", "total_inner_steps")
