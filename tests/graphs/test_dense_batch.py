@@ -1,11 +1,22 @@
 """Graphs to tensors and back; what is malformed is named."""
 
+import itertools
+
 import networkx as nx
 import numpy as np
 import pytest
 import torch
 
-from aleator.graphs import degree_agreement, degree_features, dense_batch, mask_adj, mask_x, node_flags, quantize
+from aleator.graphs import (
+    degree_agreement,
+    degree_features,
+    dense_batch,
+    mask_adj,
+    mask_x,
+    node_flags,
+    quantize,
+    shuffled_agreement,
+)
 
 PATH = (3, [(0, 1), (1, 2)])
 
@@ -63,6 +74,26 @@ def test_quantising_a_batch_gives_its_graphs_back():
         assert torch.equal(graph, matrix[:n, :n])
     assert degree_agreement(batch.x, batch.adj, batch.mask) == 1
     assert degree_agreement(batch.x.roll(1, -1), batch.adj, batch.mask) == 0
+
+
+def test_shuffled_agreement_is_the_mean_of_the_agreement_over_all_orders_of_a_graphs_own_nodes():
+    star, path = (4, [(0, 1), (0, 2), (0, 3)]), (5, [(0, 1), (1, 2), (2, 3), (3, 4)])
+    batch = dense_batch([star, path], features=4, max_nodes=6)
+    x = batch.x.roll(1, dims=1) * batch.mask.unsqueeze(-1)  # features that are not all their node's degree
+    over_orders = []
+    for graph, size in enumerate((4, 5)):
+        alone = [part[graph : graph + 1] for part in (batch.adj, batch.mask)]
+        orders = [[*order, *range(size, 6)] for order in itertools.permutations(range(size))]
+        over_orders.append(sum(degree_agreement(x[graph : graph + 1, order], *alone) for order in orders) / len(orders))
+    expected = (4 * over_orders[0] + 5 * over_orders[1]) / 9  # every node counts alike
+    assert shuffled_agreement(x, batch.adj, batch.mask) == pytest.approx(expected, abs=1e-12)
+
+
+def test_features_that_are_the_degrees_agree_beyond_shuffling_and_those_of_another_order_do_not():
+    batch = dense_batch([(4, [(0, 1), (0, 2), (0, 3)])], features=4)
+    assert degree_agreement(*batch) - shuffled_agreement(*batch) == pytest.approx(1 - 10 / 16)
+    shuffled = batch.x[:, [1, 0, 2, 3]]
+    assert shuffled_agreement(shuffled, batch.adj, batch.mask) == shuffled_agreement(*batch)
 
 
 @pytest.mark.plain
