@@ -51,7 +51,7 @@ def test_sums_that_float32_is_too_coarse_for_are_refused_and_float64_serves():
     x = 255 * images(12).sigmoid()
     found = []
     for dtype in (torch.float32, torch.float64):
-        model = apply_tract(network(x.dtype), reduce="global", compute_dtype=dtype)
+        model = apply_tract(network(torch.float64).float(), reduce="global", compute_dtype=dtype)
         preconditioner = TrActPreconditioner(model)
         loss_of(model, x).backward()
         found.append((model, preconditioner))
