@@ -108,6 +108,11 @@ def test_features_that_are_the_degrees_agree_beyond_shuffling_and_those_of_anoth
         (lambda: dense_batch([torch.full((2, 2), torch.nan)], 3), "finite, got nan in row 0, column 0 of graph 0"),
         (lambda: dense_batch([torch.ones(2, 3)], 3), r"graphs\[0\] must be a square matrix, got shape \[2, 3\]"),
         (lambda: dense_batch([2 * torch.ones(2, 2) - 2 * torch.eye(2)], 3), "adj must be of zeros and ones .*, got 2"),
+        (lambda: dense_batch([nx.DiGraph([(0, 1), (1, 2)])], 3), "symmetric, got 1 in row 0, column 1 of graph 0"),
+        (lambda: dense_batch([nx.Graph([(0, 1, {"weight": 0.5})])], 3), "adj must be of zeros and ones .*, got 0.5"),
+        (lambda: dense_batch([nx.MultiGraph([(0, 1), (0, 1)])], 3), "adj must be of zeros and ones .*, got 2"),
+        (lambda: dense_batch([nx.Graph([(0, 1, {"weight": "a"})])], 3), r"other than 0, got 'a' at \(0, 1\)"),
+        (lambda: dense_batch([nx.Graph([("a", "a")])], 3), "two different nodes, got a loop at 'a'"),
         (lambda: dense_batch([(2, [(0, 2)])], 3), r"nodes of 0 to 1, got \(0, 2\)"),
         (lambda: dense_batch([(2, [(1, 1)])], 3), r"two different nodes of 0 to 1, got \(1, 1\)"),
         (

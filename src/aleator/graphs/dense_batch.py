@@ -61,7 +61,7 @@ def dense_batch(
 
     Args:
         graphs: networkx graphs, pairs (number of nodes, edges) such as those of `aleator.data`, or square adjacency
-            matrices as tensors or arrays. Weights of networkx edges are not read.
+            matrices as tensors or arrays. A networkx graph counts as its adjacency matrix, with directions and weights.
         features: the width F of one-hot degrees.
         max_nodes: N, by default the size of the largest graph.
         keep_isolated: whether nodes without an edge are nodes; otherwise they are padding, see `node_flags`.
@@ -174,7 +174,7 @@ def as_matrix(graph: Any, name: str) -> Tensor:
     """Return the adjacency matrix of a graph in any form that `dense_batch` takes.
 
     Raises:
-        ValueError: if a matrix is not square, or an edge is a loop or has an end that is no node.
+        ValueError: if a matrix is not square, an edge is a loop or has an end that is no node, or a weight no number.
         TypeError: if it is none of the forms.
     """
     if isinstance(graph, (Tensor, np.ndarray)):
@@ -186,14 +186,31 @@ def as_matrix(graph: Any, name: str) -> Tensor:
         nodes, edges = int(graph[0]), np.asarray(graph[1], np.int64).reshape(-1, 2)
     elif not (hasattr(graph, "nodes") and hasattr(graph, "edges")):
         raise TypeError(f"{name} must be a networkx graph, (nodes, edges) or a matrix, got {type(graph).__name__}")
-    else:  # networkx
-        number = {node: index for index, node in enumerate(graph.nodes)}
-        nodes = len(number)
-        edges = np.array([(number[u], number[v]) for u, v in graph.edges()], np.int64).reshape(-1, 2)
+    else:
+        return _of_networkx(graph, name)
     for u, v in edges.tolist():
         if u == v or not (0 <= u < nodes and 0 <= v < nodes):
             raise ValueError(f"{name}: an edge must join two different nodes of 0 to {nodes - 1}, got ({u}, {v})")
     matrix = torch.zeros(nodes, nodes)
     u, v = torch.from_numpy(edges).T
     matrix[u, v] = matrix[v, u] = 1
+    return matrix
+
+
+def _of_networkx(graph: Any, name: str) -> Tensor:
+    """Return the adjacency matrix with what the graph says: direction, weights, and how often two nodes are joined.
+
+    So what a matrix is refused for, a graph is.
+    """
+    number = {node: index for index, node in enumerate(graph.nodes)}
+    matrix = torch.zeros(len(number), len(number))
+    for u, v, weight in graph.edges(data="weight", default=1):
+        i, j = number[u], number[v]
+        if i == j:
+            raise ValueError(f"{name}: an edge must join two different nodes, got a loop at {u!r}")
+        if not isinstance(weight, (int, float, np.number)) or weight == 0:
+            raise ValueError(f"{name}: a weight must be a number other than 0, got {weight!r} at ({u!r}, {v!r})")
+        matrix[i, j] += float(weight)
+        if not graph.is_directed():
+            matrix[j, i] += float(weight)
     return matrix

@@ -302,8 +302,7 @@ def _model(settings: GraphSettings, coupling: str) -> GDSS:
 
 
 def _process(process: Process) -> SDE:
-    kind, low, high = process
-    return VPSDE(low, high) if kind == "vp" else VESDE(low, high)
+    return (VPSDE if process.kind == "vp" else VESDE)(process.low, process.high)
 
 
 def _solver(settings: GraphSettings) -> Solver:
