@@ -120,7 +120,10 @@ def test_features_that_are_the_degrees_agree_beyond_shuffling_and_those_of_anoth
             "features must be more than 2, the largest degree, got 2",
         ),
     ],
-    ids=["empty", "degree", "size", "loop", "asymmetric", "nan", "square", "weights", "end", "self-edge", "features"],
+    ids=[
+        *("empty", "degree", "size", "loop", "asymmetric", "nan", "square", "weights"),
+        *("directed", "weighted", "multi", "weight", "networkx loop", "end", "self-edge", "features"),
+    ],
 )
 def test_what_is_malformed_is_named(make, message):
     with pytest.raises(ValueError, match=message):
