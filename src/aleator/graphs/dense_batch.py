@@ -122,7 +122,8 @@ def degree_features(
 def quantize(adj: Float[Tensor, "batch nodes nodes"], mask: Bool[Tensor, "batch nodes"]) -> list[Tensor]:
     """Return the graphs that generated matrices stand for, as matrices of zeros and ones of their own sizes.
 
-    An entry of 0.5 or more is an edge; what is not a number is none. Loops go, then nodes without an edge; of a graph without edges one node stays.
+    An entry of 0.5 or more is an edge; what is not a number is none. Loops go, then nodes without an edge; of a graph
+    without edges one node stays.
     """
     graphs = []
     for matrix in _edges(adj, mask).cpu():
