@@ -154,7 +154,7 @@ class TrAct(nn.Module):
         Args:
             grad: the ordinary gradient Dᵀx, shaped as the weight.
             x: the layer's input.
-            grad_z: D, shaped as the layer's output; needed by the dual form, and by no other.
+            grad_z: D, shaped as the layer's output, where the dual form is to be solved.
         """
         layer = self.module
         dtype = self.compute_dtype or solving_dtype(grad.dtype)
@@ -163,8 +163,7 @@ class TrAct(nn.Module):
                 self._sum_up(*gram(layer, x, dtype))
                 return grad
             groups = getattr(layer, "groups", 1)
-            if self.is_dual(x):
-                assert grad_z is not None
+            if grad_z is not None:
                 last = grad_z if isinstance(layer, nn.Linear) else grad_z.movedim(-len(layer.kernel_size) - 1, -1)
                 by_group = last.to(dtype).reshape(-1, groups, grad.shape[0] // groups).movedim(1, 0)
                 solved = right_solve_dual(by_group, rows(layer, x, dtype), self.lam, self.name)
@@ -173,9 +172,8 @@ class TrAct(nn.Module):
                 solved = right_solve(by_group, mean_gram(*gram(layer, x, dtype)), self.lam, self.name)
             return solved.reshape(grad.shape).to(grad.dtype)
 
-    def is_dual(self, x: Tensor) -> bool:
-        """Whether there are as many equations to solve as rows, for this input."""
-        n = self.module.weight[0].numel()
+    def is_dual(self, x: Tensor, n: int) -> bool:
+        """Whether there are as many equations to solve as rows, for this input, and not n, the inputs of a row."""
         return self.reduce == "local" and use_dual(self.solver, count_rows(self.module, x), n)
 
     def __getattr__(self, name: str) -> Any:
@@ -290,7 +288,7 @@ class _Output(torch.autograd.Function):
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _weight_for(weight: Tensor, x: Tensor, layer: TrAct) -> tuple[Tensor, _Kept | None]:
     layer.check_input(x)
-    kept = _Kept() if layer.is_dual(x) else None
+    kept = _Kept() if layer.is_dual(x, weight[0].numel()) else None
     return cast("Tensor", _Weight.apply(weight, x, layer, kept)), kept  # type: ignore[no-untyped-call]
 
 

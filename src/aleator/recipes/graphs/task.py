@@ -245,9 +245,7 @@ class _NetworkStep(GradientStep):
         self.optimizer = torch.optim.Adam(net.parameters(), lr=lr, weight_decay=1e-4)
         self.schedule = LambdaLR(self.optimizer, rate)
         average = (partial(_average_gradients, net),) if accelerator.num_processes > 1 else ()
-        super().__init__(
-            accelerator, net, self.optimizer, schedule=self.schedule, max_grad_norm=1.0, transform=average
-        )
+        super().__init__(accelerator, net, self.optimizer, schedule=self.schedule, max_grad_norm=1.0, transform=average)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state and the schedule's."""
