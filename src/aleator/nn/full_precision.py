@@ -7,7 +7,7 @@ threshold between two numbers of half precision is rounded to one of them. Casti
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,11 @@ def at_least_float32(dtype: torch.dtype | None) -> torch.dtype:
 class FullPrecisionBuffers(nn.Module):
     """A module whose own buffers of floating point are never cast below float32."""
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         before = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
-        applied: Any = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        applied = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, buffer in before.items():
             after = self._buffers[name]
             if after is not None and after.is_floating_point() and after.dtype.itemsize < 4:
                 self._buffers[name] = buffer.to(after.device)
-        return applied  # type: ignore[no-any-return]
+        return applied
