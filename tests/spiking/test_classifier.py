@@ -144,6 +144,21 @@ def test_evaluation_between_two_parts_changes_nothing(digits):
     assert same(quiet, watched)
 
 
+@pytest.mark.parametrize("name", ["hao2019-mnist-400", "hao2019-fashion-400"])
+def test_an_image_is_answered_the_same_wherever_it_stands_in_a_batch(digits, name):
+    images, labels, shown, _ = digits
+    learned = classifier(parameters=name).fit(images[:200], labels[:200])
+    whole = learned.spike_counts(shown[:12])
+    order = np.random.default_rng(0).permutation(12)
+    assert whole.hidden.any()
+    np.testing.assert_array_equal(learned.spike_counts(shown[:12][order]).hidden, whole.hidden[order])
+    np.testing.assert_array_equal(learned.spike_counts(shown[7:8]).hidden, whole.hidden[7:8])
+    as_bytes = np.floor(shown[:12] * 255)
+    np.testing.assert_array_equal(
+        learned.spike_counts(as_bytes.astype(np.uint8)).hidden, learned.spike_counts(as_bytes / 255).hidden
+    )
+
+
 def test_cells_are_labelled_by_the_last_epoch_alone(digits):
     learned = classifier(epochs=2).fit(digits[0][:20], digits[1][:20])
     np.testing.assert_array_equal(learned.label_samples_, np.bincount(digits[1][:20], minlength=10))

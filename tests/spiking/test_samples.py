@@ -2,27 +2,27 @@ import numpy as np
 import pytest
 import torch
 
-from aleator.spiking.samples import class_labels, grey_levels
+from aleator.spiking.samples import brightened, class_labels, grey_levels
 
 
 def test_integers_and_floats_of_the_same_image_give_the_same_grey_levels():
     integers = np.arange(0, 256, 5, dtype=np.uint8).reshape(2, 2, 13)
     expected = integers.reshape(2, 26).astype(float)
-    np.testing.assert_array_equal(grey_levels(integers, 26, None), expected)
-    np.testing.assert_array_equal(grey_levels(torch.from_numpy(integers), 26, None), expected)
-    np.testing.assert_allclose(grey_levels(expected / 255, 26, None), expected, atol=1e-12)
+    np.testing.assert_array_equal(grey_levels(integers, 26), expected)
+    np.testing.assert_array_equal(grey_levels(torch.from_numpy(integers), 26), expected)
+    np.testing.assert_allclose(grey_levels(expected / 255, 26), expected, atol=1e-12)
 
 
 def test_a_float_that_is_above_one_by_rounding_is_white():
     scaled = np.array([[0.5, np.nextafter(1, 2)]])  # what scikit-learn's MinMaxScaler may give
-    np.testing.assert_array_equal(grey_levels(scaled, 2, None), [[127.5, 255]])
+    np.testing.assert_array_equal(grey_levels(scaled, 2), [[127.5, 255]])
 
 
 def test_a_mean_grey_scales_every_image_and_cuts_at_255():
     images = np.array([[10, 20, 30, 0], [0, 0, 0, 0], [0, 0, 0, 4]], dtype=np.uint8)
-    levels = grey_levels(images, 4, 30.0)
+    levels = brightened(grey_levels(images, 4), 30.0)
     np.testing.assert_allclose(levels, [[20, 40, 60, 0], [0, 0, 0, 0], [0, 0, 0, 120]])
-    assert grey_levels(np.array([[0] * 15 + [200]], np.uint8), 16, 30.0).max() == 255
+    assert brightened(np.array([[0.0] * 15 + [200]]), 30.0).max() == 255
 
 
 @pytest.mark.plain
@@ -42,7 +42,7 @@ def test_a_mean_grey_scales_every_image_and_cuts_at_255():
 )
 def test_images_that_are_none_are_refused(images, message):
     with pytest.raises(ValueError, match=message):
-        grey_levels(images, 4, None)
+        grey_levels(images, 4)
 
 
 @pytest.mark.plain

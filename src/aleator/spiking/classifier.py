@@ -30,9 +30,9 @@ from aleator.random import Streams
 from aleator.spiking.engines import Engine, EngineName, Phase, Responses, make_engine
 from aleator.spiking.event_engine import EventEngine, Rasters
 from aleator.spiking.parameters import SpikingParameters, preset
-from aleator.spiking.poisson import PoissonEncoder, sample_keys
+from aleator.spiking.poisson import PoissonEncoder, content_keys, sample_keys
 from aleator.spiking.readout import SILENT, assignment_scores, decide, label_cells, shares
-from aleator.spiking.samples import class_labels, grey_levels
+from aleator.spiking.samples import brightened, class_labels, grey_levels
 from aleator.spiking.state import SpikingState
 
 Readout = Literal["sl", "assignment"]
@@ -87,10 +87,11 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Images are arrays or tensors of integers in 0…255 or floats in 0…1, [samples, …] with ``n_in`` pixels each; labels
     are integers in [0, n_classes). Samples are learned in the order given, as the authors do.
 
-    The random numbers of a sample depend on the seed and on how many samples came before it, those of an evaluated
-    image on its place in the array. So results do not depend on ``n_jobs``, nor, with the event engine, on how training
-    is cut into calls; a classifier that got another one's `state_dict` goes on bit-identically. Evaluation never
-    changes the state.
+    The random numbers of a training sample depend on the seed and on how many samples came before it, those of an
+    evaluated image on the seed and on its grey levels (`aleator.spiking.content_keys`): an image is answered the same
+    wherever it stands and whatever stands beside it. Nothing depends on ``n_jobs`` nor, with the event engine, on how
+    training is cut into calls; a classifier that got another one's `state_dict` goes on bit-identically. Evaluation
+    never changes the state.
 
     An image that brings no spike in what is read is answered with −1, with a warning that counts them.
 
@@ -246,20 +247,18 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         greys, classes = self._samples(images, labels)
         return self._learn(self._engine(), greys, classes, phase)
 
-    def spike_counts(self, images: Any, first: int = 0) -> Responses:
+    def spike_counts(self, images: Any) -> Responses:
         """Return how the network responds to images, without learning.
 
         Args:
             images: see the class.
-            first: place of the first image in the array that these are a part of.
 
         Raises:
             NotFittedError: before training.
             ValueError: if the images are not accepted.
         """
         self._check_fitted()
-        greys = grey_levels(images, self.n_in, self.constants.mean_grey)
-        return self._engine().evaluate(self.state_, greys, sample_keys(self.seed, "evaluate", first, len(greys)))
+        return self._engine().evaluate(self.state_, *self._shown(images))
 
     def scores(self, responses: Responses, readout: Readout = "sl") -> npt.NDArray[np.float64]:
         """Return what a readout makes of responses, [samples, N_c]: spikes of the class cells, or `assignment_scores`.
@@ -317,12 +316,11 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             self.start()
         return EventEngine(self.constants).simulate(self.state_, inputs, teacher, learn)
 
-    def rasters(self, images: Any, first: int = 0) -> list[Rasters]:
+    def rasters(self, images: Any) -> list[Rasters]:
         """Return every spike while images are presented for the first time, and in the rest after; see `spike_counts`.
 
         Args:
             images: see the class.
-            first: see `spike_counts`.
 
         Raises:
             NotFittedError: before training.
@@ -330,11 +328,10 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """
         self._check_fitted()
         p = self.constants
-        greys = grey_levels(images, self.n_in, p.mean_grey)
         engine, encoder = EventEngine(p), PoissonEncoder(p.dt)
         network = engine.evaluated(self.state_)
         found = []
-        for grey, key in zip(greys, sample_keys(self.seed, "evaluate", first, len(greys)), strict=True):
+        for grey, key in zip(*self._shown(images), strict=True):
             shown = encoder(grey * p.rate_per_grey * p.intensity, p.stimulus_steps, key)
             silence = shown.new_zeros(p.rest_steps, self.n_in)
             found.append(engine.simulate(network.rested(p).clone(), torch.cat([shown, silence]), learn=False))
@@ -408,8 +405,13 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return make_engine(self.engine, self.constants, self.batch_size, self.n_jobs, self.device, self.process_group)
 
     def _samples(self, images: Any, labels: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        greys = grey_levels(images, self.n_in, self.constants.mean_grey)
+        greys = brightened(grey_levels(images, self.n_in), self.constants.mean_grey)
         return greys, class_labels(labels, len(greys), self.n_classes)
+
+    def _shown(self, images: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint64]]:
+        """Return images to evaluate as an engine takes them, with their keys."""
+        greys = grey_levels(images, self.n_in)
+        return brightened(greys, self.constants.mean_grey), content_keys(self.seed, "evaluate", greys)
 
     def _learn(
         self, engine: Engine, greys: npt.NDArray[np.float64], classes: npt.NDArray[np.int64], phase: Phase

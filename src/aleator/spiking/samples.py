@@ -10,13 +10,12 @@ import numpy.typing as npt
 _ROUNDING = 1e-6  # scalers of other libraries return 1.0000000000000002
 
 
-def grey_levels(images: Any, n_in: int, mean_grey: float | None) -> npt.NDArray[np.float64]:
+def grey_levels(images: Any, n_in: int) -> npt.NDArray[np.float64]:
     """Return images as grey levels in [0, 255], [samples, N_in].
 
     Args:
         images: array or tensor [samples, …] with N_in pixels each: integers in 0…255 or floats in 0…1.
         n_in: number of pixels N_in.
-        mean_grey: every image, but a black one, is multiplied to have this mean and cut at 255; None leaves them.
 
     Raises:
         ValueError: if the images have another number of pixels, are neither integers in 0…255 nor floats in 0…1, or
@@ -36,11 +35,20 @@ def grey_levels(images: Any, n_in: int, mean_grey: float | None) -> npt.NDArray[
             f"images must be integers in 0..255 or floats in 0..1, "
             f"got {'integers' if kind == 'uint8' else 'floats'} from {pixels.min()} to {pixels.max()}"
         )
-    greys = np.minimum(greys * (255 / highest), 255)
-    if mean_grey is not None:
-        means = greys.mean(1, keepdims=True)
-        greys = np.minimum(greys * np.where(means > 0, mean_grey / np.where(means > 0, means, 1), 1), 255)
-    return greys
+    return np.minimum(greys * (255 / highest), 255)
+
+
+def brightened(greys: npt.NDArray[np.float64], mean_grey: float | None) -> npt.NDArray[np.float64]:
+    """Return grey levels [samples, N_in] of which every image has a given mean; black ones stay black.
+
+    Args:
+        greys: of `grey_levels`.
+        mean_grey: every image is multiplied to have this mean and cut at 255; None leaves them.
+    """
+    if mean_grey is None:
+        return greys
+    means = greys.mean(1, keepdims=True)
+    return np.minimum(greys * np.where(means > 0, mean_grey / np.where(means > 0, means, 1), 1), 255)
 
 
 def class_labels(labels: Any, samples: int, n_classes: int) -> npt.NDArray[np.int64]:
