@@ -86,7 +86,7 @@ class SpikingParameters:
         theta_offset: what is taken off it in the spike test (mV).
         theta_step: gain of theta at a spike, at ``theta = theta_offset``; it falls as theta leaves ``theta_pole``.
         theta_pole: where the gain would be infinite (mV), see `aleator.spiking.AdaptiveThreshold`.
-        tau_theta: decay of theta (ms). From 2·10⁷ on, the authors' single precision does not resolve a step's decay, and
+        tau_theta: decay of theta (ms). From 2·10⁷ on, the authors' single precision does not resolve it in a step, and
             their thresholds never decay; that is ``math.inf`` here.
         weight_init: weights begin uniform in {0, 0.001, …} below it.
         rate_per_grey: spike rate of a pixel per grey level of 0…255 and unit of intensity (Hz).

@@ -112,7 +112,7 @@ class PlasticityTask:
         """Learn from some examples, one after the other or batch by batch."""
         phase = self.classifier.prepare(self.classifier.samples_seen_, self.count)
         greys, labels = self.examples["train"]
-        stats = self.classifier.partial_fit(greys[batch], labels[batch], phase)
+        stats = self.classifier.partial_fit(greys[batch], labels[batch], phase=phase).sample_stats_
         metrics = {
             "hidden_spikes": torch.tensor(stats.hidden_spikes.mean()),
             "re_presentations": torch.tensor(stats.re_presentations.mean()),
