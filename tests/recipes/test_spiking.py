@@ -21,6 +21,7 @@ from aleator.recipes.spiking import Spiking
 from aleator.recipes.spiking.references import SurrogateSNN, _Spike
 from aleator.recipes.spiking.task import PlasticityTask
 
+pytestmark = pytest.mark.usefixtures("compiled_kernels")
 SMALL = ("--hidden", "30", "--train-size", "250", "--test-size", "100")
 QUIET = RunOptions(trackers=(), log_every=1)
 

@@ -213,8 +213,6 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             self.classes_ = class_names(labels, self.n_classes)
         greys, classes = self._samples(images, labels, first=not resume)
         n = len(greys)
-        if n == 0:
-            raise ValueError("images must be at least one, got 0 sample(s)")
         if greys.max() < _DIM:
             raise ValueError(f"images must be integers up to 255 or floats up to 1, {_brightest(greys)}")
         engine = self._engine()
@@ -470,6 +468,8 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """Return training samples as an engine takes them; the first ones name the columns."""
         self._check_columns(images, reset=first)
         greys = brightened(grey_levels(images, self.n_in), self.constants.mean_grey)
+        if not len(greys):
+            raise ValueError("images must be at least one, got 0 sample(s)")
         return greys, class_indices(labels, len(greys), self.classes_)
 
     def _shown(self, images: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint64]]:
@@ -517,9 +517,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         for name in ("n_in", "n_hidden", "n_classes"):
             learned, wanted = getattr(self.state_, name), getattr(self, name)
             if learned != wanted:
-                raise ValueError(
-                    f"{name} must be {learned}, that of the network that has learned, got {wanted}: call fit"
-                )
+                raise ValueError(f"{name} must be {learned} until the next fit, as what has learned, got {wanted}")
 
 
 def _brightest(greys: npt.NDArray[np.float64]) -> str:

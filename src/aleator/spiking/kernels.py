@@ -45,7 +45,8 @@ def _compiled(function: _F) -> _F:
 
 
 def _part(function: _F) -> _F:
-    # A part of a step, pasted into the loop: a call would count the references of all arrays of the network.
+    # A part of a step, pasted into the loop, and without counting references: those to all arrays of the network, in
+    # every step, would take as long as the step.
     return cast(_F, numba.njit(forceinline=True, _nrt=False)(inspect.unwrap(function)))
 
 
@@ -148,6 +149,13 @@ def _gap(key: np.uint64, n: int, slope: float) -> float:
 
 
 @_compiled
+def _longer(values: Integers, capacity: int) -> Integers:
+    longer = np.empty(capacity, np.int64)
+    longer[: len(values)] = values
+    return longer
+
+
+@_compiled
 def poisson_events(probabilities: Floats, steps: int, key: np.uint64, presentation: int) -> tuple[Integers, Integers]:
     """Return the spikes of `aleator.spiking.PoissonEncoder` sorted by step: sources, and where each step's begin."""
     presented = _mixed(key + (np.uint64(presentation) + _ONE) * _GOLDEN)
@@ -167,8 +175,7 @@ def poisson_events(probabilities: Floats, steps: int, key: np.uint64, presentati
         while now < steps:
             if count == capacity:
                 capacity *= 2
-                times = np.append(times, np.empty_like(times))
-                channels = np.append(channels, np.empty_like(channels))
+                times, channels = _longer(times, capacity), _longer(channels, capacity)
             t = int(now)
             times[count] = t
             channels[count] = channel

@@ -80,9 +80,7 @@ def class_indices(labels: Any, samples: int, classes: npt.NDArray[Any]) -> npt.N
         ValueError: if they are not one per sample, or not all of these classes.
     """
     if labels is None:
-        raise ValueError(
-            "labels must be one per image: the classifier requires y to be passed, but the target y is None"
-        )
+        raise ValueError("labels must be one per image: this requires y to be passed, but the target y is None")
     found = _array(labels)
     if found.shape != (samples,):
         raise ValueError(f"labels must be one per image, {samples}, got the shape {found.shape}")
