@@ -96,7 +96,10 @@ def main(args: Sequence[str]) -> int:
     if (found := recipes.recipe_word("compare", args)) is None:
         return 0
     name, words = found
-    base, grid, where, each = flags.parse(parts(registry.resolve(name)), words, prog=f"aleator compare {name}")
+    kind = registry.resolve(name)
+    base, grid, where, each = flags.parse(
+        parts(kind), words, prog=f"aleator compare {name}", apart=parts(flags.unchecked(kind))
+    )
     plan = {
         "name": name,
         "seeds": range(grid.seeds),
