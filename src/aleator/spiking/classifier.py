@@ -497,7 +497,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _check_options(self) -> None:
         for name, least in _INTEGERS.items():
             value = getattr(self, name)
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral):
                 raise ValueError(f"{name} must be an integer, got {value!r}")
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")

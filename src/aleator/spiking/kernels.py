@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
@@ -47,7 +47,8 @@ def _compiled(function: _F) -> _F:
 def _part(function: _F) -> _F:
     # A part of a step, pasted into the loop, and without counting references: those to all arrays of the network, in
     # every step, would take as long as the step.
-    return cast(_F, numba.njit(forceinline=True, _nrt=False)(inspect.unwrap(function)))
+    compiled: Any = numba.njit
+    return cast(_F, compiled(forceinline=True, _nrt=False)(inspect.unwrap(function)))
 
 
 class Network(NamedTuple):
