@@ -9,11 +9,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from aleator.experiment import Task
+from aleator.later import named
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from aleator.random import Streams
-    from aleator.recipes.curve.task import TaggingTask
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,6 @@ class Curve:
         if self.against == self.tagger:
             raise ValueError(f"against must be another tagger than {self.tagger}, got {self.against}")
 
-    def task(self, streams: Streams, accelerator: Accelerator) -> TaggingTask:
+    def task(self, streams: Streams, accelerator: Accelerator) -> Task:
         """Build the task; see `aleator.experiment.Recipe`."""
-        from aleator.recipes.curve.task import TaggingTask
-
-        return TaggingTask(self, streams)
+        return named("aleator.recipes.curve.task:TaggingTask")(self, streams)  # type: ignore[no-any-return]
