@@ -10,7 +10,7 @@ B. Polyak and A. Juditsky, "Acceleration of Stochastic Approximation by Averagin
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from aleator.optim.proximal.penalised import PenalisedOptimizer
@@ -43,7 +43,7 @@ def prox_average_(average: AveragedModel, model: nn.Module, optimizer: Penalised
     of_average = dict(average.module.named_parameters())
     if of_model.keys() != of_average.keys():
         raise ValueError(f"average must be of the model, got other parameters: {of_model.keys() ^ of_average.keys()}")
-    means = {of_model[name]: mean for name, mean in of_average.items()}
+    means: dict[Tensor, Tensor] = {of_model[name]: mean for name, mean in of_average.items()}
     for group in optimizer.param_groups:
         step = optimizer.prox_step(group)
         for operator, parameters in optimizer.penalised(group, group["params"]):

@@ -149,7 +149,7 @@ class FISTA(PenalisedOptimizer):
         if self.restart is None:
             return False
         objective = float(evaluated(closure)) + float(self.penalty())
-        risen = objective > self.param_groups[0]["objective"]
+        risen: bool = objective > self.param_groups[0]["objective"]
         for group in self.param_groups:
             group["objective"] = objective
         return risen

@@ -54,7 +54,8 @@ class L2Norm(Prox):
 
     def penalty(self, x: Tensor) -> Tensor:
         """Return λ‖x‖."""
-        return self.lam * torch.linalg.vector_norm(x, dtype=torch.promote_types(x.dtype, torch.float32))
+        norm: Tensor = torch.linalg.vector_norm(x, dtype=torch.promote_types(x.dtype, torch.float32))
+        return self.lam * norm
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,7 +58,7 @@ class Prox:
         check_step(step)
         if metric is not None and not (self.metric_aware or (self.projection and self.elementwise)):
             raise ValueError(f"metric must be None for {type(self).__name__}, which has no form for another one")
-        if torch.is_anomaly_enabled() and not bool(torch.isfinite(v).all()):
+        if _is_debugging() and not bool(torch.isfinite(v).all()):
             raise FloatingPointError(f"v must be finite, got {v.numel() - int(torch.isfinite(v).sum())} others")
         if v.numel() == 0 or self.is_identity:
             return v.clone()
@@ -99,7 +99,7 @@ class Prox:
         check_step(step)
         if self.is_identity or not tensors:
             return
-        if metrics is None and not torch.is_anomaly_enabled() and self.apply_foreach_(list(tensors), step):
+        if metrics is None and not _is_debugging() and self.apply_foreach_(list(tensors), step):
             return
         for i, tensor in enumerate(tensors):
             tensor.copy_(self(tensor, step, None if metrics is None else metrics[i]))
@@ -107,6 +107,10 @@ class Prox:
     def apply_foreach_(self, tensors: list[Tensor], step: Step) -> bool:
         """Do what `apply_` does without a metric in few launches, if the operator can; say whether it did."""
         return False
+
+
+def _is_debugging() -> bool:
+    return not torch.compiler.is_compiling() and torch.is_anomaly_enabled()
 
 
 def check_step(step: Step) -> None:

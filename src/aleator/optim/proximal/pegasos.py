@@ -64,7 +64,7 @@ class Pegasos(PenalisedOptimizer):
             self.state[parameter] = {"step": torch.zeros((), dtype=torch.float32)}
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Make one step; return what the closure returned.
 
         Raises:

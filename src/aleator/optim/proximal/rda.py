@@ -80,7 +80,7 @@ class RDA(PenalisedOptimizer):
             }
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Make one step; return what the closure returned.
 
         Raises:

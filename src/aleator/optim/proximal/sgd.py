@@ -116,7 +116,7 @@ class ProximalSGD(PenalisedOptimizer, SGD):
         return rate if group["prox_scale"] == "lr" else rate * effective_factor(group)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Make one step; return what the closure returned.
 
         Raises:
@@ -128,7 +128,7 @@ class ProximalSGD(PenalisedOptimizer, SGD):
             params: list[Tensor] = []
             grads: list[Tensor] = []
             buffers: list[Tensor | None] = []
-            self._init_group(group, params, grads, buffers)
+            self._init_group(group, params, grads, buffers)  # type: ignore[no-untyped-call]
             refuse_sparse(params)
             foreach = group["foreach"]
             sgd(

@@ -45,7 +45,8 @@ class Nuclear(Prox):
 
     def penalty(self, x: Tensor) -> Tensor:
         """Return λ Σ σ_i."""
-        return self.lam * torch.linalg.svdvals(_matrix(x.to(torch.promote_types(x.dtype, torch.float32)))).sum()
+        values: Tensor = torch.linalg.svdvals(_matrix(x.to(torch.promote_types(x.dtype, torch.float32))))
+        return self.lam * values.sum()
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,7 +63,7 @@ def _flattened(row: Tensor, level: float | Tensor) -> Tensor:
     values = row.detach().double().cpu()
     if not bool(torch.isfinite(values).all()):
         return torch.full_like(row, torch.nan)  # there is no string to pull
-    vertices = _taut_string(values.tolist(), float(level))
+    vertices = _taut_string(values.tolist(), float(level.detach() if isinstance(level, Tensor) else level))
     ends = torch.tensor([index for index, _, _ in vertices], device=row.device)
     walls = torch.tensor([side for _, _, side in vertices], device=row.device, dtype=torch.float64)
     lengths = ends.diff()

@@ -94,12 +94,11 @@ class Proximal(PenalisedOptimizer):
         self.operators: dict[Tensor, Prox] = {}
         super().__init__(base.param_groups, {})
         self.state = base.state
-        found = set(self.operators.values())
-        for pattern, operator in self.patterns.items():
-            if operator not in found:
-                known = ", ".join(name for i in range(len(self.param_groups)) for name, _ in self.named(i))
+        names = [name for i in range(len(self.param_groups)) for name, _ in self.named(i)]
+        for searched in self.patterns:
+            if not any(searched.search(name) for name in names):
                 raise ValueError(
-                    f"prox must have patterns that match a parameter, got {pattern.pattern!r} for: {known}"
+                    f"prox must have patterns found in a name, got {searched.pattern!r} for: {', '.join(names)}"
                 )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -173,7 +172,7 @@ class Proximal(PenalisedOptimizer):
         return diagonals(self.base, group, parameters)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Make one step of the base optimizer and one proximal step; return what the closure returned.
 
         Raises:
@@ -181,7 +180,7 @@ class Proximal(PenalisedOptimizer):
         """
         for group in self.param_groups if closure is None else ():
             refuse_sparse(group["params"])
-        loss = self.base.step(closure)  # type: ignore[arg-type]
+        loss = self.base.step(closure)
         for group in self.param_groups:
             self.apply_prox_(group, trained(group))
         return loss

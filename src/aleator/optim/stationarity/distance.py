@@ -2,8 +2,8 @@
 
     Ω_t = ‖x_t − x_0‖²;    slope = log(Ω_{q^{k+1}}/Ω_{q^k}) / log q,    below 0.6 → stationary
 
-While SGD travels, Ω grows as t² at first and at least about linearly in t, as a random walk's does; around a solution it
-stays, and the slope falls to zero. Comparing only at the steps q^k makes the test cost one norm at a time, ever more
+While SGD travels, Ω grows as t² at first and at least about linearly in t, as a random walk's does; around a solution
+it stays, and the slope falls to zero. Comparing only at the steps q^k makes the test cost one norm at a time, ever more
 rarely. x_0 and t begin anew at a drop.
 
 S. Pesme, A. Dieuleveut and N. Flammarion, "On Convergence-Diagnostic based Step Sizes for Stochastic Gradient Descent",
@@ -51,9 +51,7 @@ class DistanceTest(StationaritySchedule):
         if not 1 < q < math.inf:
             raise ValueError(f"q must be above 1, got {q}")
         if first < 0 or math.ceil(q**first) == math.ceil(q ** (first + 1)):
-            raise ValueError(
-                f"first must be so large that q**first and q**(first + 1) are different steps, got {first}"
-            )
+            raise ValueError(f"first must be so large that q**first and q**(first + 1) are two steps, got {first}")
         if not 0 < threshold < 2:
             raise ValueError(f"threshold must be in (0, 2), got {threshold}")
         self.q = q

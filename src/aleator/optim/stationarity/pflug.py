@@ -7,8 +7,9 @@ the sum becomes negative. It is known to fire too early or too late, since the s
 here it is a baseline for `SASA`.
 
 G. Pflug, "Non-asymptotic Confidence Bounds for Stochastic Approximation Algorithms with Constant Step Size", Monatsh.
-Math. 1990; J. Chee and P. Toulis, "Convergence Diagnostics for Stochastic Gradient Descent with Constant Learning Rate",
-AISTATS 2018, for the burn-in; on its failures, S. Pesme, A. Dieuleveut and N. Flammarion, ICML 2020, arXiv 2007.00534.
+Math. 1990; J. Chee and P. Toulis, "Convergence Diagnostics for Stochastic Gradient Descent with Constant Learning
+Rate", AISTATS 2018, for the burn-in; on its failures, S. Pesme, A. Dieuleveut and N. Flammarion, ICML 2020, arXiv
+2007.00534.
 """
 
 from __future__ import annotations

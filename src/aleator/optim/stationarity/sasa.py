@@ -3,9 +3,9 @@
     d_t = (1 − β) g_t + β d_{t−1},  x_{t+1} = x_t − γ d_t:    stationary ⇒ E⟨x, g⟩ = (γ/2)·(1 + β)/(1 − β)·E‖d‖²
 
 Each step gives one sample ⟨x_t, g_t⟩ − (γ/2)(1 + β)/(1 − β)‖d_t‖², all three of that step, the x before it. Its mean is
-zero once the iterates hover. Samples depend on each other, so the interval of their mean is that of batch means: the last
-half of the samples is cut into 20 equal batches, whose means have a t-interval with 19 degrees of freedom. Where it holds
-zero, equality is not rejected, and the rate falls.
+zero once the iterates hover. Samples depend on each other, so the interval of their mean is that of batch means: the
+last half of the samples is cut into 20 equal batches, whose means have a t-interval with 19 degrees of freedom. Where
+it holds zero, equality is not rejected, and the rate falls.
 
 torch's momentum is b = d/(1 − β) without dampening, with the rate γ(1 − β): the second term is (γ_torch/2)(1 + β)‖b‖².
 
@@ -84,9 +84,7 @@ class SASA(StationaritySchedule):
         if not isinstance(optimizer, SGD):
             raise ValueError(f"optimizer must be torch.optim.SGD, got {type(optimizer).__name__}")
         if any(group["nesterov"] for group in optimizer.param_groups):
-            raise ValueError(
-                "nesterov must be False with SASA, whose identity is that of heavy-ball momentum, got True"
-            )
+            raise ValueError("nesterov must be False with SASA, whose identity is that of the heavy ball, got True")
         if check_every < 2 * self.BATCHES:
             raise ValueError(f"check_every must be at least {2 * self.BATCHES}, got {check_every}")
         if not 0 < confidence < 1:
@@ -157,7 +155,7 @@ class SASA(StationaritySchedule):
         self._read, self._recent = [], []
 
     def _square(self, group: dict[str, Any], direction: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(direction, dtype=state_dtype(direction)).double()
+        norm: Tensor = torch.linalg.vector_norm(direction, dtype=state_dtype(direction)).double()
         return -self._weights[id(group)] * norm.square()
 
     def _fetch(self) -> None:

@@ -21,9 +21,9 @@ from aleator.optim.proximal.penalised import PenalisedOptimizer
 class StationaritySchedule(LRScheduler):
     """Base of `SASA`, `Pflug` and `DistanceTest`; not a schedule by itself.
 
-    The rate falls in the optimizer's step that decides it. ``step()`` is there for loops that call it on every schedule,
-    and has nothing left to do. The state is small numbers, and the tensors that a test compares with, by the names of
-    parameters where the optimizer knows them.
+    The rate falls in the optimizer's step that decides it. ``step()`` is there for loops that call it on every
+    schedule, and has nothing left to do. The state is numbers, and the tensors that a test compares with, by the names
+    of parameters where the optimizer knows them.
 
     Attributes:
         optimizer: whose steps are watched and whose rates fall.
@@ -43,6 +43,7 @@ class StationaritySchedule(LRScheduler):
         self.factor = factor
         self.drops: list[int] = []
         self.steps = 0
+        self._handles: tuple[Any, ...] = ()
         self._attach()
 
     def step(self, epoch: int | None = None) -> None:
@@ -95,7 +96,7 @@ class StationaritySchedule(LRScheduler):
     # --- being called
 
     def _attach(self) -> None:
-        self._handles: tuple[Any, ...] = (
+        self._handles = (
             self.optimizer.register_step_pre_hook(self._before),
             self.optimizer.register_step_post_hook(self._after),
         )
