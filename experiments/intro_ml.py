@@ -1,4 +1,4 @@
-"""Foundations (Younes, Introduction to Machine Learning, arXiv 2409.02668): what of it belongs inside a training library.
+"""Foundations (Younes, Introduction to Machine Learning, arXiv 2409.02668): what of it is for a training library.
 
 The claims come from `experiments.foundations`, a file for each half of the card.
 """

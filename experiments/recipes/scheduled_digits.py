@@ -1,8 +1,8 @@
 """A network for digits under schedules that are tuned, and under tests that lower the rate by themselves.
 
 SGD with heavy-ball momentum on an MLP of 64-64-10, a constant rate that falls by 10 when a test says that progress has
-ended (SASA, Pflug, the distance test), or at two steps that are part of a grid. A seed splits scikit-learn's digits into
-training, validation and test parts; which cell of the grid is best, validation data say.
+ended (SASA, Pflug, the distance test), or at two steps that are part of a grid. A seed splits scikit-learn's digits
+into training, validation and test parts; which cell of the grid is best, validation data say.
 """
 
 from __future__ import annotations

@@ -103,7 +103,9 @@ class StationaritySchedule(LRScheduler):
 
     @torch.no_grad()
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        closure: Callable[..., Any] | None = next(iter(args), kwargs.get("closure"))
+        closure: Callable[..., Any] | None = next(
+            iter(args[1:]), kwargs.get("closure")
+        )  # args begin with the optimizer
         if closure is not None:
             raise RuntimeError(
                 f"{type(self).__name__} looks at gradients before the step: call backward first, and step without a "
