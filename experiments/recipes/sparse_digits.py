@@ -3,8 +3,9 @@
     F(W, b) = mean cross-entropy over the training examples + λ‖W‖₁,    W of 10 × 64, b free, everything 0 at first
 
 Pixels are divided by 16; a seed splits the 1 797 digits into 1 200 for training and 597 for the test.
-L = ½λ_max(XᵀX/n), with the column of ones, bounds the curvature of the mean loss: rates are given as multiples of 1/L. scikit-learn's SAGA
-solves the same problem, and "constant" is the solution with the strongest penalty: zero weights and fitted biases.
+L = ½λ_max(XᵀX/n), with the column of ones, bounds the curvature of the mean loss: rates are given as multiples of 1/L.
+scikit-learn's SAGA solves the same problem, and "constant" is the solution with the strongest penalty: zero weights and
+fitted biases.
 """
 
 from __future__ import annotations

@@ -398,7 +398,7 @@ def test_empty_tensors_stay_empty(name):
     (lambda: prox.Huber(1.0, delta=0.0), r"delta must be positive and finite, got 0.0"),
     (lambda: prox.GroupLasso(1.0, weight="log"), r"weight must be \"sqrt\", a number or a tensor, got 'log'"),
     (lambda: prox.GroupLasso(1.0, dim=2)(torch.ones(2, 2)), r"dim must be a dimension .*, got 2 for shape \(2, 2\)"),
-    (lambda: prox.GroupLasso(1.0, weight=torch.ones(3))(torch.ones(2, 2)), r"weight must have one entry per group, \(2,"),
+    (lambda: prox.GroupLasso(1.0, weight=torch.ones(3))(torch.ones(2, 2)), r"weight must have one entry per group"),
     (lambda: prox.Box(1.0, 0.0), r"low must be at most high, got 1.0 and 0.0"),
     (lambda: prox.Simplex(0.0), r"total must be positive and finite, got 0.0"),
     (lambda: prox.LowRank(0), r"rank must be at least 1, got 0"),

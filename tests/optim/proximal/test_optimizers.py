@@ -86,6 +86,12 @@ def network(seed=0):
         return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)).double()
 
 
+def linear(*shape):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Linear(*shape).double()
+
+
 def fit(model, optimizer, steps, seed=3):
     for step in range(steps):
         x = draw(16, 6, seed=seed * 1000 + step)
@@ -126,7 +132,7 @@ def test_fista_trajectory_is_the_papers(lasso, restart):
     optimizer = FISTA([lasso.w], lr=1 / lasso.L, prox=prox.L1(LAM), restart=restart)
     x = y = torch.zeros(8, dtype=D)
     t, restarts, best = 1.0, 0, math.inf
-    for _ in range(60):
+    for _ in range(35):
         optimizer.step(lambda: lasso.backward(optimizer))
         new = soft(y - lasso.gradient(y) / lasso.L, LAM / lasso.L)
         value = float((lasso.X @ new - lasso.y).square().mean() / 2 + LAM * new.abs().sum())
@@ -306,7 +312,7 @@ def test_solvers_reach_the_support_of_coordinate_descent(lasso, solver):
                 optimizer.step(lambda start=start: lasso.backward(optimizer, slice(start, start + 8)))
         assert float(optimizer.proximal_gradient_norm()) < 1e-10
     else:
-        optimizer = RDA([lasso.w], gamma=3.0, lam=LAM)
+        optimizer = RDA([lasso.w], gamma=0.5, lam=LAM)
         for _ in range(4000):
             lasso.backward(optimizer)
             optimizer.step()
@@ -571,13 +577,13 @@ def test_loading_does_not_tie_two_optimizers_together():
 
 def test_a_group_that_is_refused_leaves_no_trace_and_one_that_joins_is_stepped():
     model = network()
-    base = torch.optim.AdamW(list(model.named_parameters())[:2], lr=0.1)
+    base = torch.optim.AdamW(list(model.parameters())[:2], lr=0.1)
     optimizer = Proximal(base, {r"0\.weight": prox.L1(1e6)}, model.named_parameters())
     with pytest.raises(ValueError, match="named_parameters must have every parameter"):
         optimizer.add_param_group({"params": [torch.zeros(2, 2, requires_grad=True)]})
     assert len(base.param_groups) == len(optimizer.param_groups) == 1
     optimizer = Proximal(base, {"weight": prox.L1(1e6)}, model.named_parameters())
-    optimizer.add_param_group({"params": [("3.weight", model[3].weight)]})
+    optimizer.add_param_group({"params": [model[3].weight]})
     fit(model, optimizer, 1)
     assert (model[3].weight == 0).all()
     assert len(base.param_groups) == 2
@@ -647,7 +653,7 @@ def test_smoothness_bounds_curvature_and_is_attained():
         bound = linear_smoothness(x, loss, bias=False)
         found = hessian_norm(lambda w=w, f=value: f(x @ w), [w], torch.Generator().manual_seed(0), 200)
         assert found == pytest.approx(bound, rel=1e-6), loss  # logistic: its curvature is largest at 0
-    model = nn.Linear(4, 2).double()
+    model = linear(4, 2)
     found = hessian_norm(
         lambda: nn.functional.cross_entropy(model(x) * 0 + model(x), torch.zeros(50, dtype=torch.long)),
         model.parameters(), torch.Generator().manual_seed(0), 200,
@@ -656,7 +662,7 @@ def test_smoothness_bounds_curvature_and_is_attained():
 
 
 def test_the_average_has_no_zeros_until_the_operator_gives_them_back():
-    model = nn.Linear(4, 2).double()
+    model = linear(4, 2)
     optimizer = ProximalSGD(model.parameters(), lr=0.1, prox=prox.L1(1.0))
     average = AveragedModel(model)
     with torch.no_grad():
@@ -712,7 +718,7 @@ def test_conversions_give_scikit_learn_the_same_problem():
         theirs = ElasticNet(**sklearn_alpha(penalty, loss), fit_intercept=False, tol=1e-12).fit(x.numpy(), y.numpy())
         np.testing.assert_allclose(w.detach().numpy(), theirs.coef_, atol=1e-6)
     labels = (y > 0).long()
-    penalty, model = prox.L1(0.02), nn.Linear(5, 2).double()
+    penalty, model = prox.L1(0.02), linear(5, 2)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
     optimizer = FISTA(model.parameters(), 1 / linear_smoothness(x, "cross-entropy"), penalty, restart="gradient")
@@ -786,19 +792,19 @@ HALF = [torch.zeros(2, 2, dtype=torch.bfloat16, requires_grad=True)]
     (lambda: ProximalSGD(W, lr=-0.1), ValueError, "lr must not be negative, got -0.1"),
     (lambda: ProximalSGD(W, momentum=1.0), ValueError, r"momentum must be in \[0, 1\), got 1.0"),
     (lambda: ProximalSGD(W, nesterov=True), ValueError, "nesterov must be False without momentum"),
-    (lambda: ProximalSGD(W, prox=0.1), TypeError, "prox must be an operator of aleator.optim.proximal or None, got 0.1"),
+    (lambda: ProximalSGD(W, prox=0.1), TypeError, "prox must be an operator .* or None, got 0.1"),
     (lambda: ProximalSGD(W, prox_scale="x"), ValueError, "prox_scale must be 'effective' or 'lr', got 'x'"),
     (lambda: ProximalSGD(W, apply_to="x"), ValueError, "apply_to must be 'all', 'matrices' or None, got 'x'"),
     (lambda: ProximalSGD(W, weight_decay=0.1, prox=prox.Ridge(0.1)), ValueError, "weight_decay must be 0 with Ridge"),
     (lambda: ProximalSGD(HALF, prox=prox.L1(0.1)), ValueError, "must be float32 or float64, got torch.bfloat16"),
-    (lambda: Proximal(_named(), {"absent": prox.L1(1.0)}), ValueError, "patterns found in a name, got 'absent' for: 0.w"),
+    (lambda: Proximal(_named(), {"absent": prox.L1(1.0)}), ValueError, "found in a name, got 'absent' for: 0.w"),
     (lambda: Proximal(_named(), {"0": prox.L1(1.0), "wei": prox.L1(1.0)}), ValueError, "got '0', 'wei' for 0.weight"),
     (lambda: Proximal(_named(), {"0": 0.1}), TypeError, "prox must map patterns to operators, got 0.1 for '0'"),
     (lambda: Proximal(torch.optim.SGD(W, lr=0.1), {"0": prox.L1(1.0)}), ValueError, "named_parameters must be given"),
     (lambda: Proximal(_named(torch.optim.NAdam), {"0": prox.L1(1.0)}), ValueError, "must be 'euclidean' for NAdam"),
-    (lambda: Proximal(_named(torch.optim.Adam), {"wei": prox.Nuclear(1.0)}), ValueError, "must be 'euclidean' for Nuclear"),
+    (lambda: Proximal(_named(torch.optim.Adam), {"w": prox.Nuclear(1.0)}), ValueError, "'euclidean' for Nuclear"),
     (lambda: Proximal(ProximalSGD(W), {"0": prox.L1(1.0)}), ValueError, "base must have no proximal step itself"),
-    (lambda: Proximal(_named(torch.optim.AdamW), {"0.w": prox.Ridge(1.0)}), ValueError, "weight_decay must be 0 with Ridge"),
+    (lambda: Proximal(_named(torch.optim.AdamW), {"0.w": prox.Ridge(1.0)}), ValueError, "must be 0 with Ridge"),
     (lambda: FISTA(W, lr=0.0), ValueError, "lr must be positive and finite, got 0.0"),
     (lambda: FISTA(W, lr=0.1, restart="x"), ValueError, "restart must be 'gradient', 'function' or None, got 'x'"),
     (lambda: RDA(W, gamma=0.0, lam=0.1), ValueError, "gamma must be positive and finite, got 0.0"),

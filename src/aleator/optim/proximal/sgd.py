@@ -32,7 +32,7 @@ ProxScale = Literal["effective", "lr"]
 
 
 class ProximalSGD(PenalisedOptimizer, SGD):
-    """torch's SGD, followed by a proximal step with the same rate. Without ``prox`` it is torch's SGD bit for bit.
+    """torch's SGD, followed by a proximal step with the same rate. Without a penalty it is torch's SGD bit for bit.
 
     Nothing in a step waits for the device, except what an operator says of itself. Under autocast the weights are
     float32, as they must be, and with `torch.amp.GradScaler` a step that is skipped has no proximal step either.
@@ -51,7 +51,8 @@ class ProximalSGD(PenalisedOptimizer, SGD):
         apply_to: ``"all"`` parameters, or ``"matrices"``, those of two or more dimensions. By default those, where
             there are any: biases and the gains of normalisation are then left alone. A group's own ``prox`` is for all
             of it.
-        foreach: as torch's; None lets a CPU step all tensors in one pass, with the same numbers.
+        foreach: as torch's; None lets a CPU step tensors with a penalty by torch's fused kernel, which is faster and
+            may differ in the last bit.
 
     Raises:
         ValueError: if an option is out of range, or weights with a penalty have half precision.
@@ -130,13 +131,14 @@ class ProximalSGD(PenalisedOptimizer, SGD):
             buffers: list[Tensor | None] = []
             self._init_group(group, params, grads, buffers)  # type: ignore[no-untyped-call]
             refuse_sparse(params)
-            foreach = group["foreach"]
+            foreach, penalty = group["foreach"], group["prox"]
+            at_once = foreach is None and penalty is not None and not penalty.is_identity
             sgd(
                 params,
                 grads,
                 buffers,
                 foreach=foreach,
-                fused=(foreach is None and _in_one_pass(params, buffers)) or None,
+                fused=(at_once and _in_one_pass(params, buffers)) or None,
                 weight_decay=group["weight_decay"],
                 momentum=group["momentum"],
                 lr=group["lr"],

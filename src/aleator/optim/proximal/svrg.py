@@ -106,6 +106,7 @@ class ProxSVRG(PenalisedOptimizer):
         Args:
             closure: clears gradients, computes the mean loss of all data and its gradients, and returns it.
         """
+        torch.clear_autocast_cache()  # it knows weights by their place in memory
         loss = evaluated(closure)
         for group in self.param_groups:
             refuse_sparse(group["params"])
@@ -133,6 +134,7 @@ class ProxSVRG(PenalisedOptimizer):
             raise RuntimeError("snapshot must be called before the first step, with a closure for all data")
         with contextlib.ExitStack() as stack:
             again = stack.enter_context(repeating(self.model, True)) if self.model is not None else evaluated
+            torch.clear_autocast_cache()  # it knows weights by their place in memory
             loss = evaluated(closure)
             chosen = [(group, trained(group)) for group in self.param_groups]
             here = [[local_gradient(parameter).clone() for parameter in parameters] for _, parameters in chosen]
@@ -140,7 +142,7 @@ class ProxSVRG(PenalisedOptimizer):
             try:
                 for group, _ in chosen:
                     self._move(group, [local(self.state[p]["snapshot"]) for p in group["params"]])
-                torch.clear_autocast_cache()  # it knows weights by their place in memory
+                torch.clear_autocast_cache()
                 with torch.enable_grad():
                     again(closure)
             finally:
