@@ -261,7 +261,7 @@ W = [torch.zeros(2, 2, requires_grad=True)]
     (lambda: SASA("sgd"), ValueError, "optimizer must be torch.optim.SGD, got str"),
     (lambda: Pflug(torch.optim.SGD(W), burn_in=-1), ValueError, "burn_in must not be negative, got -1"),
     (lambda: DistanceTest(torch.optim.SGD(W), q=1.0), ValueError, "q must be above 1, got 1.0"),
-    (lambda: DistanceTest(torch.optim.SGD(W), first=0), ValueError, "first must be so large"),
+    (lambda: DistanceTest(torch.optim.SGD(W), q=1.1, first=2), ValueError, "first must be so large"),
     (lambda: DistanceTest(torch.optim.SGD(W), threshold=0.0), ValueError, "threshold must be in"),
     (lambda: fluctuation_sides(*[torch.zeros(2)] * 3, 0.1, 1.0), ValueError, "momentum must be in"),
 ])  # fmt: skip
