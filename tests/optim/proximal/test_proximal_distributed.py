@@ -33,11 +33,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions, get_model_state_dict, get_optimizer_state_dict, set_model_state_dict, set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor.debug import CommDebugMode
+from aleator.experiment.model_state import load_training_state, training_state
 from aleator.optim import FISTA, RDA, SASA, DistanceTest, Pegasos, Pflug, Proximal, ProximalSGD, ProxSVRG
 from aleator.optim import proximal as prox
 
@@ -83,8 +82,6 @@ def steps(net, optimizer, begin, end):
     return gathers
 
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
-SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True) if sharded else StateDictOptions(
-    full_state_dict=True)
 found = {}
 for name, maker in makers.items():
     net = model(name in ("rda", "pegasos"))
@@ -92,8 +89,12 @@ for name, maker in makers.items():
     optimizer = eval(maker)
     schedule = SASA(optimizer) if name == "sasa" else None
     gathers = steps(net, optimizer, 0, 4)
-    saved = {"model": get_model_state_dict(net, options=FULL),
-             "optimizer": get_optimizer_state_dict(net, optimizer, options=FULL)}
+    saved = training_state(net, optimizer)  # only the first process has it
+    if first:
+        torch.save(saved, out / f"{name}-{processes}-half.pt")
+    if sharded:
+        dist.barrier()
+    saved = torch.load(out / f"{name}-{processes}-half.pt", weights_only=True)
     gathers += steps(net, optimizer, 4, 8)
     whole = get_model_state_dict(net, options=FULL)
     found[name] = {"gathers": gathers}
@@ -108,8 +109,7 @@ for name, maker in makers.items():
     net = model(False)
     named = list(net.named_parameters())
     optimizer = eval(maker)
-    set_model_state_dict(net, saved["model"], options=SPREAD)
-    set_optimizer_state_dict(net, optimizer, saved["optimizer"], options=SPREAD)
+    load_training_state(net, optimizer, saved)
     steps(net, optimizer, 4, 8)
     resumed = get_model_state_dict(net, options=FULL)
     if first:

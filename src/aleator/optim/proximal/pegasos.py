@@ -22,7 +22,7 @@ from torch.optim.optimizer import ParamsT
 
 from aleator.optim.proximal.elementwise import Ridge
 from aleator.optim.proximal.operator import check_positive
-from aleator.optim.proximal.penalised import PenalisedOptimizer, by_count, evaluated, parts, refuse_sparse, trained
+from aleator.optim.proximal.penalised import PenalisedOptimizer, evaluated, parts, refuse_sparse, trained
 from aleator.optim.sharded_norms import by_placement, local, local_gradient, norms
 
 
@@ -60,8 +60,7 @@ class Pegasos(PenalisedOptimizer):
         super()._check(group)
 
     def _begin(self, group: dict[str, Any]) -> None:
-        for parameter in group["params"]:
-            self.state[parameter] = {"step": torch.zeros((), dtype=torch.float32)}
+        group.setdefault("t", self.param_groups[0].get("t", 0))  # steps taken, the same for all groups
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -75,11 +74,12 @@ class Pegasos(PenalisedOptimizer):
         refuse_sparse(every)
         if not every:
             return loss
-        lam = self.defaults["lam"]
-        for count, together in by_count(self, every).items():
-            gradients = [local_gradient(parameter) for parameter in together]
-            torch._foreach_mul_(parts(together), 1 - 1 / count)
-            torch._foreach_sub_(parts(together), gradients, alpha=1 / (lam * count))
+        lam, t = self.defaults["lam"], self.param_groups[0]["t"] + 1
+        for group in self.param_groups:
+            group["t"] = t
+        gradients = [local_gradient(parameter) for parameter in every]
+        torch._foreach_mul_(parts(every), 1 - 1 / t)
+        torch._foreach_sub_(parts(every), gradients, alpha=1 / (lam * t))
         everything = [parameter for group in self.param_groups for parameter in group["params"]]
         squares = [
             norms([local(everything[i]) for i in indices], placement).square().sum()

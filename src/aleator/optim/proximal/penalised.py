@@ -287,17 +287,3 @@ def evaluated(closure: Callable[[], Any]) -> Any:
 def parts(parameters: list[Tensor]) -> list[Tensor]:
     """Return this process's part of each parameter."""
     return [local(parameter) for parameter in parameters]
-
-
-def counted_in(state: dict[str, Any]) -> int:
-    """Return how many steps a parameter has made, kept as a 0-d tensor on the CPU, and count one more."""
-    state["step"] += 1
-    return int(state["step"])
-
-
-def by_count(optimizer: Optimizer, parameters: list[Tensor]) -> dict[int, list[Tensor]]:
-    """Count a step of each parameter, and return them by the number of their steps: one may join late."""
-    found: dict[int, list[Tensor]] = {}
-    for parameter in parameters:
-        found.setdefault(counted_in(optimizer.state[parameter]), []).append(parameter)
-    return found

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.proximal.elementwise import L1
@@ -24,7 +25,6 @@ from aleator.optim.proximal.operator import check_positive, check_weight
 from aleator.optim.proximal.penalised import (
     ApplyTo,
     PenalisedOptimizer,
-    by_count,
     evaluated,
     parts,
     refuse_sparse,
@@ -97,7 +97,11 @@ class RDA(PenalisedOptimizer):
                         f"parameters must be zero before the first step of RDA, which forgets where they were, got one "
                         f"of shape {tuple(parameter.shape)} that is not"
                     )
-            for count, together in by_count(self, parameters).items():
+            by_count: dict[int, list[Tensor]] = {}  # one may join late
+            for parameter in parameters:
+                self.state[parameter]["step"] += 1
+                by_count.setdefault(int(self.state[parameter]["step"]), []).append(parameter)
+            for count, together in by_count.items():
                 means = [local(self.state[parameter]["mean_gradient"]) for parameter in together]
                 gradients = [local_gradient(parameter) for parameter in together]
                 torch._foreach_lerp_(means, gradients, 1 / count)
