@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
-from aleator.optim.named_state import in_order_of
+from aleator.optim.loading import by_name
 from aleator.optim.proximal.operator import Prox, Step, check_positive
 from aleator.optim.proximal.shards import apply_to_parts_, check_whole, whole_of
 from aleator.optim.sharded_norms import by_placement, local, local_gradient, norms, state_dtype
@@ -220,12 +220,12 @@ class PenalisedOptimizer(Optimizer):
                     state[key] = value.clone()  # torch shares what need not be cast with the saved state
 
     def _matched(self, saved: dict[str, Any]) -> dict[str, Any]:
-        saved = in_order_of(self.param_groups, saved)
         groups = saved["param_groups"]
         if len(groups) == len(self.param_groups):  # otherwise torch refuses it
+            ordered = by_name(self.param_groups, groups)
             groups = [
                 {**own, **{key: value for key, value in group.items() if key not in self._own_options}}
-                for own, group in zip(self.param_groups, groups, strict=True)
+                for own, group in zip(self.param_groups, ordered, strict=True)
             ]
         return {**saved, "param_groups": groups}
 

@@ -56,7 +56,7 @@ def sparsity(named_parameters: Iterable[tuple[str, Tensor]], dim: int = 0) -> di
 
     Args:
         named_parameters: of a module; sharded ones are gathered.
-        dim: whose slices are counted.
+        dim: whose slices are counted, not negative; of fewer dimensions, the last one.
 
     Example:
         >>> sparsity([("weight", torch.tensor([[0.0, 0.0], [0.0, 1.0]]))])["weight"]
@@ -66,7 +66,7 @@ def sparsity(named_parameters: Iterable[tuple[str, Tensor]], dim: int = 0) -> di
     for name, parameter in named_parameters:
         whole = whole_of(parameter.detach())
         zero = whole == 0
-        dims = other_dims(whole, dim) if whole.ndim else ()
+        dims = other_dims(whole, min(dim, whole.ndim - 1)) if whole.ndim else ()
         slices = zero.all(dim=dims) if dims else zero
         names.append(name)
         counts.append(torch.stack([zero.sum(), slices.sum()]))
