@@ -88,7 +88,7 @@ def _time_to_zeros(inputs: Tensor, targets: Tensor) -> float:
     optimizer = ProxSVRG(model.parameters(), BATCH / linear_smoothness(inputs, "cross-entropy"), prox.L1(LAM))
     for _ in range(200):
         optimizer.snapshot(functools.partial(closure, slice(None)))
-        for rows in torch.randperm(TRAIN, generator=order).split(BATCH):
+        for rows in torch.randperm(TRAIN, generator=order).view(-1, BATCH):
             step: Callable[[], Tensor] = functools.partial(closure, rows)
             optimizer.step(step)
         if sparsity([("weight", model.weight)])["weight"].share >= ZEROS:

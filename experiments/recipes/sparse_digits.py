@@ -179,7 +179,7 @@ class SparseDigitsTask:
         optimizer = self.optimizer
         if isinstance(optimizer, ProxSVRG):
             optimizer.snapshot(lambda: self._backward(inputs, targets))
-        for rows in torch.randperm(TRAIN, generator=self.order).split(self.options.batch):
+        for rows in torch.randperm(TRAIN, generator=self.order).view(-1, self.options.batch):
             closure: Callable[[], Tensor] = functools.partial(self._backward, inputs[rows], targets[rows])
             if isinstance(optimizer, ProxSVRG):
                 optimizer.step(closure)
