@@ -48,7 +48,7 @@ from aleator.optim import weight_ema
 from aleator.random import Streams
 from aleator.recipes.graphs import exhibits as graph_exhibits
 from aleator.recipes.graphs.settings import GraphSettings, Process
-from aleator.recipes.parts.optimizers import whole_rounds
+from aleator.recipes.parts.gradient_task import whole_rounds
 from aleator.sde import S4, SDE, VESDE, VPSDE, EulerMaruyama, PredictorCorrector, Solver
 
 if TYPE_CHECKING:
@@ -238,9 +238,7 @@ class _NetworkStep(GradientStep):
         self.optimizer = torch.optim.Adam(net.parameters(), lr=lr, weight_decay=1e-4)
         self.schedule = LambdaLR(self.optimizer, rate)
         average = (partial(_average_gradients, net),) if accelerator.num_processes > 1 else ()
-        super().__init__(
-            accelerator, net, self.optimizer, schedule=self.schedule, max_grad_norm=1.0, before_clip=average
-        )
+        super().__init__(accelerator, net, self.optimizer, schedule=self.schedule, max_grad_norm=1.0, transform=average)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state and the schedule's."""
