@@ -563,6 +563,42 @@ def test_a_state_of_other_names_is_refused():
         OPTIMIZERS["sgd"](other).load_state_dict(optimizer.state_dict())
 
 
+def test_a_state_of_another_shape_is_refused():
+    def momentum(shape):
+        w = torch.zeros(shape, requires_grad=True)
+        w.grad = torch.ones(shape)
+        optimizer = ProximalSGD([w], momentum=0.9)
+        optimizer.step()
+        return optimizer
+
+    with pytest.raises(
+        ValueError, match=r"momentum_buffer of parameter 0\.0 must have its shape \(3, 4\), got \(4, 3\)"
+    ):
+        momentum((3, 4)).load_state_dict(momentum((4, 3)).state_dict())
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("make", [
+    lambda named: ProximalSGD(named, lr=torch.tensor(0.1, dtype=D), momentum=0.9, prox=prox.L1(0.1)),
+    lambda named: ProximalSGD(named, lr=torch.tensor(0.1, dtype=D), prox=prox.MaxNorm(0.5)),
+    lambda named: Proximal(torch.optim.SGD(named, lr=0.1), {"[01]": prox.GroupLasso(0.1)}),
+])  # fmt: skip
+def test_a_compiled_step_equals_a_plain_one(make):
+    found = []
+    for compiled in (True, False):
+        named = [(str(i), draw(*shape, seed=i).requires_grad_()) for i, shape in enumerate([(4, 3), (5, 2), (3,)])]
+        optimizer = make(named)
+        torch.compiler.reset()
+        step = torch.compile(optimizer.step, backend="aot_eager") if compiled else optimizer.step
+        for number in range(3):
+            for i, (_, w) in enumerate(named):
+                w.grad = draw(*w.shape, seed=10 * number + i)
+            step()
+        found.append([w.detach() for _, w in named])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
+
+
 def test_loading_does_not_tie_two_optimizers_together():
     model = make_pair("ab")
     optimizer = OPTIMIZERS["rda"](model)

@@ -206,7 +206,7 @@ class PenalisedOptimizer(Optimizer):
         """Continue where ``state_dict`` was called, by the names of parameters where both sides have them.
 
         Raises:
-            ValueError: if the names differ.
+            ValueError: if the names differ, or what was saved has another shape than its parameter.
         """
         # The user's own hooks come first, and see the state as it was saved.
         handle = self.register_load_state_dict_pre_hook(lambda _, saved: self._matched(saved))
@@ -227,7 +227,19 @@ class PenalisedOptimizer(Optimizer):
                 {**own, **{key: value for key, value in group.items() if key not in self._own_options}}
                 for own, group in zip(self.param_groups, ordered, strict=True)
             ]
+            for index, group in enumerate(groups):
+                for number, (name, parameter) in zip(group["params"], self.named(index), strict=False):
+                    _check_loaded(name, parameter, saved["state"].get(number, {}))
         return {**saved, "param_groups": groups}
+
+
+def _check_loaded(name: str, parameter: Tensor, state: dict[str, Any]) -> None:
+    for part, value in state.items():
+        if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
+            raise ValueError(
+                f"{part} of parameter {name} must have its shape {tuple(parameter.shape)}, got {tuple(value.shape)} in "
+                "the saved state"
+            )
 
 
 def refuse_sparse(parameters: list[Tensor]) -> None:
