@@ -119,7 +119,7 @@ def _objective(operator, x, v, t, metric=None):
     return float(operator.penalty(x)) + float((weight * (x - v) ** 2).sum()) / (2 * t)
 
 
-def _attained(operator, v, t, metric=None, tries=12):
+def _attained(operator, v, t, metric=None, tries=4):
     """The least value of the objective that a derivative-free search finds, from several starts."""
     best = math.inf
     starts = [v, torch.zeros_like(v), operator(v, t, metric)]
