@@ -391,6 +391,7 @@ def test_empty_tensors_stay_empty(name):
 # --- bad input
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: prox.L1(-1.0), r"lam must be finite and not negative, got -1.0"),
     (lambda: prox.L1(math.nan), r"lam must be finite and not negative, got nan"),

@@ -824,6 +824,7 @@ W = [torch.zeros(2, 2, requires_grad=True)]
 HALF = [torch.zeros(2, 2, dtype=torch.bfloat16, requires_grad=True)]
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(("make", "error", "message"), [
     (lambda: ProximalSGD(W, lr=-0.1), ValueError, "lr must not be negative, got -0.1"),
     (lambda: ProximalSGD(W, momentum=1.0), ValueError, r"momentum must be in \[0, 1\), got 1.0"),

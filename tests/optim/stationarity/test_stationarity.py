@@ -249,6 +249,7 @@ def test_a_schedule_that_was_removed_sees_nothing():
 W = [torch.zeros(2, 2, requires_grad=True)]
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(("make", "error", "message"), [
     (lambda: SASA(torch.optim.Adam(W)), ValueError, "optimizer must be torch.optim.SGD, got Adam"),
     (lambda: SASA(torch.optim.SGD(W, momentum=0.9, nesterov=True)), ValueError, "nesterov must be False with SASA"),

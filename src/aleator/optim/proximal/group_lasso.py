@@ -99,6 +99,18 @@ class GroupLasso(Prox):
         norms = slice_norms(wide, other_dims(x, self.dim))
         return (self.lam * group_weights(self.weight, wide, self.dim) * norms).sum()
 
+    def apply_foreach_(self, tensors: list[Tensor], step: Step) -> bool:
+        """Shorten groups in place."""
+        if isinstance(step, Tensor) or any(torch.finfo(v.dtype).bits < 32 for v in tensors):
+            return False
+        for v in tensors:
+            level = step * self.lam * group_weights(self.weight, v, self.dim)
+            norms = slice_norms(v, other_dims(v, self.dim))
+            vanishes = norms <= level
+            v.mul_(torch.where(vanishes, 0.0, 1 - level / torch.where(vanishes, 1.0, norms)))
+            v.add_(0.0)  # −0.0 + 0.0 is 0.0
+        return True
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SparseGroupLasso(Prox):
@@ -173,7 +185,7 @@ def group_weights(weight: GroupWeight, v: Tensor, dim: int) -> float | Tensor:
         shape[dim] = -1
         return weight.to(v.device, v.dtype).view(shape)
     if weight == "sqrt":
-        return math.sqrt(math.prod(size for d, size in enumerate(v.shape) if d != dim % v.ndim))
+        return math.sqrt(math.prod([size for d, size in enumerate(v.shape) if d != dim % v.ndim]))
     return weight
 
 

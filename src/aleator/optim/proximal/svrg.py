@@ -15,7 +15,6 @@ with the last iterate as the snapshot and batches without replacement.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -51,8 +50,8 @@ class ProxSVRG(PenalisedOptimizer):
             `aleator.optim.linear_smoothness`; 1/(10 L) is what is proved for single examples.
         prox: an operator of `aleator.optim.proximal`, or None.
         apply_to: see `aleator.optim.ProximalSGD`.
-        model: the model, where a pass through it draws random numbers (dropout) or moves buffers (running statistics):
-            both passes of a step then draw the same, and leave behind what one would have.
+        model: the model, where a pass through it moves buffers, as batch normalisation does: both passes of a step then
+            leave behind what one would have. They draw the same random numbers in any case.
 
     Raises:
         ValueError: if an option is out of range.
@@ -132,8 +131,8 @@ class ProxSVRG(PenalisedOptimizer):
         """
         if any(group["snapshots"] == 0 for group in self.param_groups):
             raise RuntimeError("snapshot must be called before the first step, with a closure for all data")
-        with contextlib.ExitStack() as stack:
-            again = stack.enter_context(repeating(self.model, True)) if self.model is not None else evaluated
+        every = [parameter for group in self.param_groups for parameter in group["params"]]
+        with repeating(every, self.model) as again:
             torch.clear_autocast_cache()  # it knows weights by their place in memory
             loss = evaluated(closure)
             chosen = [(group, trained(group)) for group in self.param_groups]
@@ -142,7 +141,6 @@ class ProxSVRG(PenalisedOptimizer):
             try:
                 for group, _ in chosen:
                     self._move(group, [local(self.state[p]["snapshot"]) for p in group["params"]])
-                torch.clear_autocast_cache()
                 with torch.enable_grad():
                     again(closure)
             finally:

@@ -129,7 +129,7 @@ class SASA(StationaritySchedule):
                 if parameter.grad is None:
                     continue
                 gradient = decayed_gradient(group, local(parameter), local_gradient(parameter))
-                self._terms.append((parameter, (local(parameter) * gradient).sum(dtype=torch.float64)))
+                self._terms.append((parameter, _inner(local(parameter), gradient)))
                 if group["momentum"] == 0:
                     self._terms.append((parameter, self._square(group, gradient)))
 
@@ -162,6 +162,12 @@ class SASA(StationaritySchedule):
         if self._recent:
             self._read += torch.stack(self._recent).tolist()
             self._recent = []
+
+
+def _inner(x: Tensor, g: Tensor) -> Tensor:
+    """Return ⟨x, g⟩ in float64, summed in at least float32: one pass over each, without a product in between."""
+    dtype = state_dtype(x)
+    return torch.dot(x.detach().flatten().to(dtype), g.flatten().to(dtype)).double()
 
 
 def _weight_of_square(group: dict[str, Any]) -> float | Tensor:
