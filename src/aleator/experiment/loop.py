@@ -237,8 +237,8 @@ class _Run:
             "finished": _now(),
         }
         if self.main:
-            if weights is not None:
-                write_bytes(self.out / "model.safetensors", to_safetensors(weights))
+            for file, tensors in weights.items():
+                write_bytes(self.out / f"{file}.safetensors", to_safetensors(tensors))
             write_json(self.out / "result.json", result)
             if self.options.keep_checkpoints == 0:
                 self.store.remove()
@@ -307,12 +307,15 @@ class _Run:
         reasons = gather_object([reason]) if self.accelerator.num_processes > 1 else [reason]
         return next((said for said in reasons if said is not None), None)
 
-    def _weights(self) -> dict[str, torch.Tensor] | None:
-        model = getattr(self.task, "model", None)
-        if not isinstance(model, torch.nn.Module):
-            return None
+    def _weights(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Return the weights of the task's models by the names of their files."""
+        models = {"model": getattr(self.task, "model", None), **getattr(self.task, "saved_models", dict)()}
         # Copies: safetensors refuses tensors that share memory, as tied weights do.
-        return {name: tensor.clone().contiguous() for name, tensor in model_state(model).items()}
+        return {
+            file: {name: tensor.clone().contiguous() for name, tensor in model_state(model).items()}
+            for file, model in models.items()
+            if isinstance(model, torch.nn.Module)
+        }
 
     # --- saving and restoring --------------------------------------------------------------------------------------
 
