@@ -78,7 +78,8 @@ class _SurrogateDescent:
 
         recipe = task.options
         if recipe.says("forward"):
-            raise ValueError(f"surrogate cannot be used with {type(recipe).__name__}, which calls its network by forward")
+            name = type(recipe).__name__
+            raise ValueError(f"surrogate cannot be used with {name}, which calls its network by forward")
         assert options.surrogate is not None
         self.honours = options.honours
         self._losses = recipe.losses
