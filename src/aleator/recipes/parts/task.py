@@ -323,6 +323,10 @@ class SupervisedTask(GradientTask):
             if name not in splits:
                 raise ValueError(f"splits must return train, validation and test, got {', '.join(splits)}")
         made = {name: self._made(split) for name, split in splits.items()}
+        if self.options.loader_workers and all(examples.dataset is None for examples in made.values()):
+            raise ValueError(
+                f"loader_workers cannot be used with examples in memory, got {self.options.loader_workers}"
+            )
         if not len(made["train"]):
             raise ValueError("splits must return at least one training example, got none")
         held_out = {name: made[name].on(self.run.device) for name in ("validation", "test")}
