@@ -74,6 +74,10 @@ IMAGES = {
     "stop_at": Differs(2, 3),
     "loader_workers": Refused(2, "loader_workers cannot be used with examples in memory, got 2"),
 }
+PROX = {
+    "prox": Differs("l1", "group-lasso", {"prox_lam": 0.1}),
+    "prox_lam": Differs(0.1, 0.2, {"prox": "l1"}),
+}
 CLASSIFY = {
     **TRAINING,
     **IMAGES,
@@ -90,8 +94,7 @@ CLASSIFY = {
     "first_layer_lr_ratio": Differs(1.0, 2.0),
     "surrogate": Differs(None, 2),
     "target_step_size": Differs(1.0, 2.0, {"surrogate": 2}),
-    "prox": Differs("l1", "group-lasso", {"prox_lam": 0.1}),
-    "prox_lam": Differs(0.1, 0.2, {"prox": "l1"}),
+    **PROX,
     "ema": Differs(0.5, 0.9),
     "compile": NotShown("only the first steps take longer; test_seams calls the compiled network"),
 }
@@ -109,6 +112,7 @@ GATES = {
     "penalty": Differs(0.01, 1.0),
     "gater_lr_ratio": Differs(0.0, 1.0),
     "max_norm": Differs(0.01, 2.0),
+    **PROX,
 }
 COOLDOWN = {"mixture_schedule": "cooldown", "switch_at": 0.0}
 MIXTURE = {
