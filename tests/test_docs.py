@@ -62,7 +62,8 @@ def test_the_supervised_recipes_of_the_guide_learn(name, metric, bound, tmp_path
     file = tmp_path / "page.py"
     file.write_text("\n".join(python_blocks(RECIPE_PAGE)))
     options = ["--first-layer", "tract"] if name == "Ears" else []
-    assert main(["run", f"{file}:{name}", "--rounds", "20", *options, "--trackers", "--out", str(tmp_path / "run")]) == 0
+    words = ["run", f"{file}:{name}", "--rounds", "20", *options, "--trackers", "--out", str(tmp_path / "run")]
+    assert main(words) == 0
     assert json.loads((tmp_path / "run" / "result.json").read_text())["test"][metric] < bound
 
 

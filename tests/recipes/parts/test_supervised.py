@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aleator.cli import main
-from aleator.experiment import RunOptions
+from aleator.experiment import RunOptions, registry
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.random import Streams
@@ -247,6 +247,21 @@ def test_ema_is_what_is_evaluated_and_is_saved(tmp_path):
     assert not torch.equal(mean.weight, task.model.weight)
 
 
+def test_the_mean_of_the_weights_is_saved_beside_them_and_is_what_was_measured(tmp_path):
+    words = ["run", DIABETES, "--ema", "0.9", "--rounds", "2", "--trackers", "--out", str(tmp_path / "run")]
+    assert main(words) == 0
+    mean, last = (load_file(tmp_path / "run" / f"{file}.safetensors") for file in ("model-ema", "model"))
+    assert mean.keys() == last.keys()
+    assert not any(torch.equal(mean[name], last[name]) for name in mean)
+    recipe = registry.resolve(DIABETES)()
+    with Streams(0).scope("init"):
+        network = recipe.network({})
+    network.load_state_dict(mean)
+    inputs, targets = recipe.splits(Streams(0))["test"]
+    measured = read_json(tmp_path / "run" / "result.json")["test"]["loss"]
+    assert measured == pytest.approx(float(F.mse_loss(network(inputs), targets)), rel=1e-5)
+
+
 # --- what is refused
 
 
@@ -262,6 +277,7 @@ def test_ema_is_what_is_evaluated_and_is_saved(tmp_path):
         ({"surrogate": 2, "compile": True}, "compile cannot be used with surrogate"),
         ({"surrogate": 2, "accumulate": 2}, "accumulate cannot be used with surrogate, got 2"),
         ({"ema": 1.0}, r"ema must be in \[0, 1\), got 1.0"),
+        ({"loader_workers": 2}, "loader_workers cannot be used with examples in memory, got 2"),
         ({"loader_workers": -1}, "loader_workers must not be negative, got -1"),
         ({"lr_min": 0.1, "schedule": "constant"}, "lr_min cannot be used with schedule constant, got 0.1"),
     ],
