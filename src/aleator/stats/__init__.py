@@ -1,4 +1,4 @@
-"""What may be concluded from a few random samples: intervals, the paired comparison of runs, learning-curve forecasts.
+"""What may be concluded from random samples: intervals, certificates, paired comparisons, forecasts, chains, distances.
 
 scipy is imported when a function is called, and what needs numpy when it is first asked for, so that importing this
 package costs nothing.
@@ -7,16 +7,27 @@ package costs nothing.
 from typing import TYPE_CHECKING
 
 from aleator.later import later
+from aleator.stats.certify.accuracy import accuracy_bound
+from aleator.stats.certify.anytime import AnytimeAccuracy
+from aleator.stats.certify.certificate import Certificate
+from aleator.stats.certify.losses import difference_bound, loss_bound, mcnemar
+from aleator.stats.certify.tails import bennett_tail, bernstein_tail, mcdiarmid_tail
 from aleator.stats.intervals import clopper_pearson, mean_interval
 from aleator.stats.paired import PairedDifference, paired_difference
 
 if TYPE_CHECKING:
+    from aleator.stats.certify.complexity import empirical_rademacher, massart_bound, sauer_shelah
+    from aleator.stats.certify.pac_bayes import gaussian_kl, pac_bayes_kl, pac_bayes_sqrt
+    from aleator.stats.chains import effective_sample_size, split_rhat
     from aleator.stats.curve_decisions import CurveComparison, LearningCurveStopping, compare_curves
     from aleator.stats.curve_families import FamilyFit, choose_family, fit_family
+    from aleator.stats.distances import energy_distance, mmd2, sliced_wasserstein, wasserstein_1d
     from aleator.stats.learning_trace import LearningTrace, SizeForTarget, TraceState
     from aleator.stats.power_law import PowerLaw, PowerLaws, fit_power_law, fit_power_laws
 
 __all__ = [
+    "AnytimeAccuracy",
+    "Certificate",
     "CurveComparison",
     "FamilyFit",
     "LearningCurveStopping",
@@ -26,19 +37,50 @@ __all__ = [
     "PowerLaws",
     "SizeForTarget",
     "TraceState",
+    "accuracy_bound",
+    "bennett_tail",
+    "bernstein_tail",
     "choose_family",
     "clopper_pearson",
     "compare_curves",
+    "difference_bound",
+    "effective_sample_size",
+    "empirical_rademacher",
+    "energy_distance",
     "fit_family",
     "fit_power_law",
     "fit_power_laws",
+    "gaussian_kl",
+    "loss_bound",
+    "massart_bound",
+    "mcdiarmid_tail",
+    "mcnemar",
     "mean_interval",
+    "mmd2",
+    "pac_bayes_kl",
+    "pac_bayes_sqrt",
     "paired_difference",
+    "sauer_shelah",
+    "sliced_wasserstein",
+    "split_rhat",
+    "wasserstein_1d",
 ]
 
 __getattr__ = later(
     __name__,
     {
+        "pac_bayes_kl": "certify.pac_bayes",
+        "pac_bayes_sqrt": "certify.pac_bayes",
+        "gaussian_kl": "certify.pac_bayes",
+        "sauer_shelah": "certify.complexity",
+        "massart_bound": "certify.complexity",
+        "empirical_rademacher": "certify.complexity",
+        "split_rhat": "chains",
+        "effective_sample_size": "chains",
+        "mmd2": "distances",
+        "energy_distance": "distances",
+        "wasserstein_1d": "distances",
+        "sliced_wasserstein": "distances",
         "CurveComparison": "curve_decisions",
         "FamilyFit": "curve_families",
         "LearningCurveStopping": "curve_decisions",
