@@ -37,8 +37,8 @@ def distance_to_target(x: Tensor) -> float:
     "sampler", [MALA(step_size=0.7, warmup=0), HMC(step_size=0.9, leapfrog_steps=3, warmup=0)], ids=["MALA", "HMC"]
 )
 def test_the_density_is_invariant_at_a_step_size_that_rejects_often(sampler) -> None:
-    """Chains that begin in the density are still there after 10 steps; p below 1e-5 is a false alarm."""
-    chains = sampler.sample(log_density, exact_draws(20_000), 10, seeded())
+    """Chains that begin in the density are still there after 8 steps; p below 1e-5 is a false alarm."""
+    chains = sampler.sample(log_density, exact_draws(10_000), 8, seeded())
     assert 0.3 < float(chains.acceptance.mean()) < 0.9  # so that the decision matters
     assert distance_to_target(chains.draws[:, -1]) > 1e-5
 
@@ -51,19 +51,22 @@ def test_without_the_decision_the_same_step_leaves_the_density() -> None:
     assert distance_to_target(x) < 1e-20
 
 
-@pytest.mark.parametrize("sampler", [MALA(), HMC()], ids=["MALA", "HMC"])
-def test_chains_come_from_far_away_and_learn_their_step_size(sampler) -> None:
+@pytest.mark.parametrize("kind", [MALA, HMC])
+def test_chains_come_from_far_away_and_learn_their_step_size(kind) -> None:
     init = torch.tensor([[10.0, -10.0], [-10.0, 10.0], [10.0, 10.0], [-10.0, -10.0]], dtype=torch.float64)
-    chains = sampler.sample(log_density, init, 1000, seeded())
-    assert chains.draws.shape == (4, 1000, 2)
-    assert max(chains.split_rhat()) < 1.05
-    assert float(chains.acceptance.mean()) == pytest.approx(sampler.target_acceptance, abs=0.08)
-    assert int(chains.divergences.sum()) == 0
-    ess = chains.effective_sample_size()
-    for j, size in enumerate(ess):
-        mean, variance = chains.draws[:, :, j].mean(), COVARIANCE[j, j]
-        assert abs(float(mean)) < 5 * math.sqrt(variance / size)
-        assert float(chains.draws[:, :, j].var()) == pytest.approx(float(variance), rel=0.3)
+    learned = []
+    for step_size in (1e-3, 10.0):
+        sampler = kind(step_size, warmup=300, **({"leapfrog_steps": 3} if kind is HMC else {}))
+        chains = sampler.sample(log_density, init, 500, seeded())
+        assert chains.draws.shape == (4, 500, 2)
+        assert max(chains.split_rhat()) < 1.1
+        assert sampler.target_acceptance - 0.1 < float(chains.acceptance.mean()) < 0.97
+        for j, size in enumerate(chains.effective_sample_size()):
+            mean, variance = float(chains.draws[:, :, j].mean()), float(COVARIANCE[j, j])
+            assert abs(mean) < 5 * math.sqrt(variance / size)
+            assert float(chains.draws[:, :, j].var()) == pytest.approx(variance, abs=5 * variance * math.sqrt(3 / size))
+        learned.append(float(chains.step_size.mean()))
+    assert learned[0] == pytest.approx(learned[1], rel=0.25)  # wherever it began
 
 
 def test_mala_proposal_is_the_formula() -> None:

@@ -6,7 +6,7 @@ During the warm-up each chain learns the step size ε at which it accepts a shar
     H̄ ← (1 − 1/(t+t₀)) H̄ + (a* − a)/(t+t₀),    ln ε = μ − √t/γ · H̄,    ln ε̄ ← t^−κ ln ε + (1 − t^−κ) ln ε̄
 
 with μ = ln(10 ε₀), γ = 0.05, t₀ = 10, κ = 0.75. After it ε̄ is kept: only then is the chain a Markov chain. Draws of
-the warm-up are not returned.
+the warm-up are not returned. The average lags behind, so that HMC accepts somewhat more than a*.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     V ← aV + (1−a) ḡ²,    G = 1/(ε + √V)
     x ← x − hG ∇Û(x) + √(2hTG) ξ
 
-with ḡ the gradient of the mean loss, without weight decay. The exact diffusion has one more drift term, Γ = ∂G/∂x. It is
-left out, as the authors advise: it is small with a near 1, and leaving it out biases the sampler, in addition to the
-bias of `SGLD`, by as much as G changes from step to step.
+with ḡ the gradient of the mean loss, without weight decay. The exact diffusion has one more drift term, Γ = ∂G/∂x. It
+is left out, as the authors advise. That biases the sampler, in addition to the bias of `SGLD`, as far as G follows x:
+little where V is mostly the noise of mini-batches, much where the gradients are exact.
 
 C. Li, C. Chen, D. Carlson and L. Carin, "Preconditioned Stochastic Gradient Langevin Dynamics for Deep Neural
 Networks", AAAI 2016, arXiv 1512.07666, Algorithm 1.

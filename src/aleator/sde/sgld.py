@@ -3,8 +3,8 @@
     x ← x − h ∇Û(x) + √(2hT) ξ,      ξ ~ N(0, I)
 
 with step size h (``lr``), temperature T and ∇Û as in `gradient_sampler`. The step is not corrected, so h > 0 leaves a
-bias: on N(0, s²) with exact gradients the stationary variance at T = 1 is s²/(1 − h/(2s²)); with gradients of variance ν
-it is
+bias: on N(0, s²) with exact gradients the stationary variance at T = 1 is s²/(1 − h/(2s²)); with gradients of variance
+ν it is
 
     (2h + h²ν)/(1 − (1 − h/s²)²).
 
