@@ -64,10 +64,8 @@ class BinaryRBMTask:
         self.evaluate_every = options.steps
         digits = load("digits")
         order = torch.randperm(len(digits.train.targets), generator=streams.generator("split"))
-        binary = [
-            (x.flatten(1) >= digits.max_value / 2).float() for x in (digits.train.inputs[order], digits.test.inputs)
-        ]
-        self.data = {"train": binary[0][:-200], "validation": binary[0][-200:], "test": binary[1]}
+        train, test = ((part.inputs.flatten(1) >= digits.max_value / 2).float() for part in (digits.train, digits.test))
+        self.data = {"train": train[order[:-200]], "validation": train[order[-200:]], "test": test}
         self.draws = streams.generator("chains")
         train = self.data["train"]
         frequency = (train.sum(0) + 0.5) / (len(train) + 1)
