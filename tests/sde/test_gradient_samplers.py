@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.linalg import solve_discrete_lyapunov
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
 from aleator.sde import SGHMC, SGLD, CyclicalSteps, PreconditionedSGLD
 
@@ -192,6 +193,25 @@ def test_a_chain_that_was_saved_goes_on_bit_for_bit(kind) -> None:
     again = kind(resumed.named_parameters(), lr=0.5, n_data=1, generator=seeded(7), **options(kind))
     again.load_state_dict(saved["sampler"])
     for a, b in zip(fit(resumed, again, 7, start=5), expected, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_torchs_distributed_state_goes_on_too_with_the_generator_beside_it(kind) -> None:
+    def chain(generator: torch.Generator):
+        model = network()
+        return model, kind(model.parameters(), lr=1e-4, n_data=20, generator=generator, **options(kind))
+
+    expected = fit(*chain(seeded()), 9)
+    model, sampler = chain(seeded())
+    fit(model, sampler, 5)
+    state, weights = get_optimizer_state_dict(model, sampler), copy.deepcopy(model.state_dict())
+    generator = seeded(7)
+    resumed, again = chain(generator)
+    resumed.load_state_dict(weights)
+    set_optimizer_state_dict(resumed, again, state)
+    generator.set_state(sampler.generator.get_state())
+    for a, b in zip(fit(resumed, again, 4, start=5), expected, strict=True):
         assert torch.equal(a, b)
 
 

@@ -94,9 +94,13 @@ class GradientSampler(torch.optim.Optimizer):
         return {**super().state_dict(), "generator": self.generator.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where `state_dict` was called; the generator that was given is set too."""
+        """Go on where `state_dict` was called; the generator that was given is set too.
+
+        A state without a generator's, as `torch.distributed.checkpoint` keeps it, leaves the generator as it is.
+        """
         super().load_state_dict({name: state_dict[name] for name in ("state", "param_groups")})
-        self.generator.set_state(state_dict["generator"].cpu())
+        if "generator" in state_dict:
+            self.generator.set_state(state_dict["generator"].cpu())
 
     def _check(self, group: dict[str, Any]) -> None:
         if not 1 <= group["n_data"] < math.inf:

@@ -72,16 +72,15 @@ class SGLD(GradientSampler):
         lr = part.group["lr"]
         torch._foreach_add_(part.values, part.forces, alpha=-lr)
         variance = 2 * lr * part.group["temperature"]
+        corrected = part.group["noise_correction"] and part.group["temperature"] > 0
+        own = self._gradient_variances(part) if corrected else None
         if variance == 0:
             return
         noise = self._noise(part.values)
-        if part.group["noise_correction"]:
-            own = self._gradient_variances(part)
-            torch._foreach_mul_(
-                noise, [(variance - lr * lr * of_gradient).clamp_(min=0).sqrt_() for of_gradient in own]
-            )
-        else:
+        if own is None:
             torch._foreach_mul_(noise, variance**0.5)
+        else:
+            torch._foreach_mul_(noise, [(variance - lr * lr * v).clamp_(min=0).sqrt_() for v in own])
         torch._foreach_add_(part.values, noise)
 
     def _gradient_variances(self, part: Part) -> list[Tensor]:
