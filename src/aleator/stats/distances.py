@@ -22,12 +22,13 @@ from torch import Tensor
 
 from aleator.stats.certify.certificate import checked_count
 
-Samples = Float[Tensor, "n d"] | Float[Tensor, " n"]
+First = Float[Tensor, "n d"] | Float[Tensor, " n"]
+Second = Float[Tensor, "m d"] | Float[Tensor, " m"]
 
 _PAIRS_AT_ONCE = 2**24
 
 
-def mmd2(x: Samples, y: Samples, lengthscale: float, *, unbiased: bool = True) -> Float[Tensor, ""]:
+def mmd2(x: First, y: Second, lengthscale: float, *, unbiased: bool = True) -> Float[Tensor, ""]:
     """Return the squared maximum mean discrepancy for the Gaussian kernel, in O(n²d) time.
 
     Args:
@@ -54,7 +55,7 @@ def mmd2(x: Samples, y: Samples, lengthscale: float, *, unbiased: bool = True) -
     return own[0] + own[1] - 2 * kernel(x, y) / (len(x) * len(y))
 
 
-def energy_distance(x: Samples, y: Samples) -> Float[Tensor, ""]:
+def energy_distance(x: First, y: Second) -> Float[Tensor, ""]:
     """Return 2 E‖X−Y‖ − E‖X−X'‖ − E‖Y−Y'‖ over all pairs, in O(n²d) time: never negative, 0 for equal samples.
 
     Raises:
@@ -79,7 +80,7 @@ def wasserstein_1d(x: Float[Tensor, " n"], y: Float[Tensor, " m"], p: float = 1.
 
 
 def sliced_wasserstein(
-    x: Samples, y: Samples, p: float = 2.0, directions: SupportsIndex = 100, *, generator: torch.Generator
+    x: First, y: Second, p: float = 2.0, directions: SupportsIndex = 100, *, generator: torch.Generator
 ) -> Float[Tensor, ""]:
     """Return the sliced W_p over random directions.
 
