@@ -46,10 +46,20 @@ def test_a_table_of_right_and_wrong_pays_for_every_model_and_compares_with_the_f
     first = accuracy_bound(90, 100, 0.05, candidates=2).bound
     assert float(rows["base"][2]) == pytest.approx(first, abs=1e-5)
     low, high = difference_bound(new, base, 0.05).bound
-    assert rows["new"][1:] == ["+0.0400", f"[{low:+.5f},", f"{high:+.5f}]", f"{mcnemar(6, 2):.3g}"] or (
-        rows["new"][1] == "+0.0400" and rows["new"][-1] == f"{mcnemar(6, 2):.3g}"
-    )
+    assert (rows["new"][1], rows["new"][-1]) == ("+0.0400", f"{mcnemar(6, 2):.3g}")
+    printed = [float(word.strip("[],")) for word in rows["new"][2:4]]
+    assert 0 <= low - printed[0] <= 1e-5
+    assert 0 <= printed[1] - high <= 1e-5
     assert lines[-1].startswith("each table is wrong with probability at most 0.05 for all 2 candidates at once, if")
+
+
+def test_p_values_of_several_models_are_adjusted(tmp_path, capsys):
+    columns = {"base": [0] * 20 + [1] * 80, "a": [1] * 8 + [0] * 12 + [1] * 80, "b": [1] * 6 + [0] * 14 + [1] * 80}
+    path = tmp_path / "scores.tsv"
+    lines = ["\t".join(columns), *("\t".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+    path.write_text("\n".join(lines))
+    rows = said(capsys, "--scores", str(path)).splitlines()[-4:-2]
+    assert [row.split()[-1] for row in rows] == [f"{2 * mcnemar(8, 0):.3g}", f"{mcnemar(6, 0):.3g}"]
 
 
 def test_a_table_of_losses_is_bounded_from_above(tmp_path, capsys):
@@ -83,7 +93,7 @@ def test_refuses_in_one_line(tmp_path, capsys):
         ("a\n", "must have the names of the models in its first line and a line for each example"),
         ("1\n0\n", ", line 1: must be the names of the models, all different, got ['1']"),
         ("a,a\n1,0\n", ", line 1: must be the names of the models, all different, got ['a', 'a']"),
-        ("a,b\n1,0\n\n1\n", ", line 4: must have 2 cells, one for each model, got 1"),
+        ("a,b\n1,0\n\n1\n", ", line 4: must have 2 cells, one a model, got 1"),
         ("id,a\n7,1\n", ", line 2: id must be a number in [0, 1], got '7'"),
         ("a\n1\nnan\n", ", line 3: a must be a number in [0, 1], got 'nan'"),
     ],

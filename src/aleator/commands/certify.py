@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from aleator.commands import flags
-from aleator.commands.score_table import is_number, read_text
 from aleator.commands.table import write_lines, write_table
-from aleator.stats import Certificate, accuracy_bound, difference_bound, loss_bound, mcnemar
+from aleator.commands.table_reader import is_missing, read_table
+from aleator.stats import Certificate, accuracy_bound, difference_bound, holm, loss_bound, mcnemar
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Certify:
     n: int | None = None
     """Held-out examples."""
     scores: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Instead of the counts, a CSV file with a column for each model, named in its first line, and a line for each
+    """Instead of the counts, a table with a column for each model, named in its first line, and a line for each
     example: 1 where the model is right and 0 where it is not, or a loss in [0, 1]."""
     delta: float = 0.05
     """Probability that a bound may be wrong."""
@@ -76,15 +75,20 @@ def _of_scores(asked: Certify, path: Path) -> int:
     right = all(value in (0.0, 1.0) for values in models.values() for value in values)
     certificates = {name: _of_model(asked, values, candidates, right) for name, values in models.items()}
     what = "accuracy" if right else "mean loss"
-    rows = [(name, f"{c.estimate:.4f}", _number(c)) for name, c in certificates.items()]
+    bounds = [(name, f"{c.estimate:.4f}", _number(c)) for name, c in certificates.items()]
     some = next(iter(certificates.values()))
-    write_table(f"{what} on new examples, from {some.n} examples of {path.name}", ("model", "here", _head(some)), rows)
+    write_table(
+        f"{what} on new examples, from {some.n} examples of {path.name}", ("model", "here", _head(some)), bounds
+    )
     if len(models) > 1:
         first, *others = models
-        pairs = [_pair(asked, first, other, models, right) for other in others]
-        write_table(f"Difference from {first}", ("model", "here", "new examples", "p (McNemar)"), pairs)
-    if len(models) > 2:
-        write_lines("p-values are not adjusted for the number of pairs")
+        pairs = [_pair(asked, models[other], models[first], len(others)) for other in others]
+        p_values = [f"{p:.3g}" for p in holm([_p(models[other], models[first]) for other in others])] if right else []
+        rows = [
+            (other, *pair, p) for other, pair, p in zip(others, pairs, p_values or ["–"] * len(others), strict=True)
+        ]
+        headings = ("model", "here", "new examples", "p (McNemar, Holm)" if len(others) > 1 else "p (McNemar)")
+        write_table(f"Difference from {first}", headings, rows)
     write_lines(_terms(some, "each table is " if len(models) > 1 else ""))
     return 0
 
@@ -105,43 +109,40 @@ def _accuracy(asked: Certify, correct: int, n: int, candidates: int) -> Certific
     )
 
 
-def _pair(asked: Certify, first: str, other: str, models: dict[str, list[float]], right: bool) -> tuple[str, ...]:
-    a, b = models[other], models[first]
-    pairs = max(1, asked.candidates - 1, len(models) - 1)
-    found = difference_bound(a, b, asked.delta, candidates=pairs)
-    only_a = sum(x > y for x, y in zip(a, b, strict=True))
-    only_b = sum(y > x for x, y in zip(a, b, strict=True))
-    p = f"{mcnemar(only_a, only_b):.3g}" if right else "–"
-    return other, f"{found.estimate:+.4f}", _number(found, signed=True), p
+def _pair(asked: Certify, a: list[float], b: list[float], pairs: int) -> tuple[str, str]:
+    found = difference_bound(a, b, asked.delta, candidates=max(pairs, asked.candidates - 1))
+    return f"{found.estimate:+.4f}", _number(found, signed=True)
+
+
+def _p(a: list[float], b: list[float]) -> float:
+    return mcnemar(sum(x > y for x, y in zip(a, b, strict=True)), sum(y > x for x, y in zip(a, b, strict=True)))
 
 
 def read_columns(path: Path) -> dict[str, list[float]]:
-    """Return the columns of a CSV file by the names in its first line.
+    """Return the columns of a table by the names in its first line.
 
     Args:
-        path: UTF-8, cells divided by commas, semicolons or tabs; every cell below the names a number in [0, 1].
+        path: a table that `read_table` reads; every cell below the names a number in [0, 1].
 
     Raises:
         ValueError: if the file is not there or holds something else; one line with the number of the line.
     """
-    text = read_text(path, "a CSV file")
-    first = text.lstrip().partition("\n")[0]
-    delimiter = next((mark for mark in ("\t", ";", ",") if mark in first), ",")
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)]
-    if len(rows) < 2:
+    table = read_table(path)
+    if len(table.rows) < 2:
         raise ValueError(f"{path} must have the names of the models in its first line and a line for each example")
-    names = rows[0][1]
-    if any(is_number(name) or not name for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"{path}, line {rows[0][0]}: must be the names of the models, all different, got {names}")
+    head, *rows = table.rows
+    names = head.cells
+    if any(table.number(name) is not None or is_missing(name) for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"{table.where(head)}: must be the names of the models, all different, got {names}")
     columns: dict[str, list[float]] = {name: [] for name in names}
-    for line, row in rows[1:]:
-        if len(row) != len(names):
-            raise ValueError(f"{path}, line {line}: must have {len(names)} cells, one for each model, got {len(row)}")
-        for name, cell in zip(names, row, strict=True):
-            if not is_number(cell) or not 0 <= float(cell) <= 1:
-                raise ValueError(f"{path}, line {line}: {name} must be a number in [0, 1], got {cell!r}")
-            columns[name].append(float(cell))
+    for row in rows:
+        if len(row.cells) != len(names):
+            raise ValueError(f"{table.where(row)}: must have {len(names)} cells, one a model, got {len(row.cells)}")
+        for name, cell in zip(names, row.cells, strict=True):
+            value = table.number(cell)
+            if value is None or not 0 <= value <= 1:
+                raise ValueError(f"{table.where(row)}: {name} must be a number in [0, 1], got {cell!r}")
+            columns[name].append(value)
     return columns
 
 

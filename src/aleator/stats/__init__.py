@@ -13,6 +13,7 @@ from aleator.stats.certify.certificate import Certificate
 from aleator.stats.certify.losses import difference_bound, loss_bound, mcnemar
 from aleator.stats.certify.tails import bennett_tail, bernstein_tail, mcdiarmid_tail
 from aleator.stats.intervals import clopper_pearson, mean_interval
+from aleator.stats.multiplicity import holm
 from aleator.stats.paired import PairedDifference, paired_difference
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from aleator.stats.curve_decisions import CurveComparison, LearningCurveStopping, compare_curves
     from aleator.stats.curve_families import FamilyFit, choose_family, fit_family
     from aleator.stats.distances import energy_distance, mmd2, sliced_wasserstein, wasserstein_1d
-    from aleator.stats.learning_trace import LearningTrace, SizeForTarget, TraceState
+    from aleator.stats.learning_trace import LearningTrace
     from aleator.stats.power_law import PowerLaw, PowerLaws, fit_power_law, fit_power_laws
+    from aleator.stats.trace_state import SizeForTarget, TraceState
 
 __all__ = [
     "AnytimeAccuracy",
@@ -51,6 +53,7 @@ __all__ = [
     "fit_power_law",
     "fit_power_laws",
     "gaussian_kl",
+    "holm",
     "loss_bound",
     "massart_bound",
     "mcdiarmid_tail",
@@ -87,8 +90,8 @@ __getattr__ = later(
         "LearningTrace": "learning_trace",
         "PowerLaw": "power_law",
         "PowerLaws": "power_law",
-        "SizeForTarget": "learning_trace",
-        "TraceState": "learning_trace",
+        "SizeForTarget": "trace_state",
+        "TraceState": "trace_state",
         "choose_family": "curve_families",
         "compare_curves": "curve_decisions",
         "fit_family": "curve_families",
