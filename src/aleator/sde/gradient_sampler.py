@@ -27,15 +27,15 @@ class Part(NamedTuple):
         group: their options.
         params: the parameters.
         values: this process's numbers of each, to be changed in place.
-        grads: its gradients of the mean loss, without weight decay.
-        forces: ∇Û of each, in tensors that nobody else holds.
+        grads: its gradients of the mean loss, without weight decay; not to be changed.
+        slopes: with weight decay, ∇Û/N; not to be changed.
     """
 
     group: dict[str, Any]
     params: list[Tensor]
     values: list[Tensor]
     grads: list[Tensor]
-    forces: list[Tensor]
+    slopes: list[Tensor]
 
 
 class GradientSampler(torch.optim.Optimizer):
@@ -139,10 +139,8 @@ def _part(group: dict[str, Any], params: list[Tensor]) -> Part:
     values, grads = [local(p) for p in params], [local(cast(Tensor, p.grad)) for p in params]
     if any(grad.is_sparse for grad in grads):
         raise RuntimeError("gradients must be dense, got a sparse one")
-    forces = list(torch._foreach_mul(grads, group["n_data"]))
-    if group["weight_decay"]:
-        torch._foreach_add_(forces, values, alpha=group["n_data"] * group["weight_decay"])
-    return Part(group, params, values, grads, forces)
+    slopes = list(torch._foreach_add(grads, values, alpha=group["weight_decay"])) if group["weight_decay"] else grads
+    return Part(group, params, values, grads, slopes)
 
 
 def local(tensor: Tensor) -> Tensor:

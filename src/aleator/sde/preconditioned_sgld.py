@@ -75,7 +75,7 @@ class PreconditionedSGLD(GradientSampler):
         sizes = torch._foreach_sqrt(averages)
         torch._foreach_add_(sizes, eps)
         torch._foreach_reciprocal_(sizes)
-        torch._foreach_addcmul_(part.values, sizes, part.forces, -lr)
+        torch._foreach_addcmul_(part.values, sizes, part.slopes, -lr * part.group["n_data"])
         variance = 2 * lr * part.group["temperature"]
         if variance > 0:
             torch._foreach_sqrt_(sizes)

@@ -76,7 +76,7 @@ class SGHMC(GradientSampler):
         lr, friction = part.group["lr"], part.group["friction"]
         velocities = self._kept(part, "velocity")
         torch._foreach_mul_(velocities, 1 - friction)
-        torch._foreach_add_(velocities, part.forces, alpha=-lr)
+        torch._foreach_add_(velocities, part.slopes, alpha=-lr * part.group["n_data"])
         size = (2 * friction * lr * part.group["temperature"]) ** 0.5
         if size > 0:
             torch._foreach_add_(velocities, self._noise(part.values), alpha=size)

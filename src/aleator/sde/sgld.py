@@ -70,7 +70,7 @@ class SGLD(GradientSampler):
 
     def _move(self, part: Part) -> None:
         lr = part.group["lr"]
-        torch._foreach_add_(part.values, part.forces, alpha=-lr)
+        torch._foreach_add_(part.values, part.slopes, alpha=-lr * part.group["n_data"])
         variance = 2 * lr * part.group["temperature"]
         corrected = part.group["noise_correction"] and part.group["temperature"] > 0
         own = self._gradient_variances(part) if corrected else None
@@ -87,11 +87,11 @@ class SGLD(GradientSampler):
         """Return ν̂ of ∇Û; it is 0 in the first step, which has nothing to compare with."""
         previous, means = self._kept(part, "previous"), self._kept(part, "half_square")
         variances = []
-        for parameter, force, before, mean in zip(part.params, part.forces, previous, means, strict=True):
+        for parameter, slope, before, mean in zip(part.params, part.slopes, previous, means, strict=True):
             steps = self.state[parameter].get("step", -1) + 1
             self.state[parameter]["step"] = steps
             if steps > 0:
-                mean.lerp_((force - before).square_().div_(2), 1 - _MEMORY)
-            before.copy_(force)
-            variances.append(mean / (1 - _MEMORY ** max(steps, 1)))
+                mean.lerp_((slope - before).square_().div_(2), 1 - _MEMORY)
+            before.copy_(slope)
+            variances.append(mean * (part.group["n_data"] ** 2 / (1 - _MEMORY ** max(steps, 1))))
         return variances
