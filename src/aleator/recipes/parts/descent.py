@@ -86,7 +86,12 @@ class TrainingOptions(Part):
     @property
     def peak_lr(self) -> float:
         """The learning rate at its highest."""
-        return self.own_lr.get(self.optimizer, OPTIMIZERS[self.optimizer].lr) if self.lr is None else self.lr
+        if self.lr is not None:
+            return self.lr
+        for part in type(self).__mro__:
+            if issubclass(part, Part) and "usual_lr" in vars(part) and (rate := part.usual_lr(self)) is not None:
+                return rate
+        return self.own_lr.get(self.optimizer, OPTIMIZERS[self.optimizer].lr)
 
     def warmup_steps(self, total_steps: int) -> int:
         """Return how many steps of a schedule over ``total_steps`` are its warm-up."""
