@@ -16,6 +16,7 @@ import operator
 from typing import SupportsIndex
 
 import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 
@@ -45,6 +46,6 @@ class CyclicalSteps(LRScheduler):
         """How much of the cycle is over before the next step, in [0, 1): keep samples from about 1/2 on."""
         return (self.last_epoch % self.period) / self.period
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """Return the step size of each group for the next step."""
         return [base / 2 * (1 + math.cos(math.pi * self.phase)) for base in self.base_lrs]

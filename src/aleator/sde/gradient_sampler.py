@@ -132,7 +132,7 @@ class GradientSampler(torch.optim.Optimizer):
         """Return standard normal numbers of these shapes, drawn at once."""
         sizes = [tensor.numel() for tensor in like]
         flat = torch.randn(sum(sizes), generator=self.generator, dtype=like[0].dtype, device=like[0].device)
-        return [piece.view(tensor.shape) for piece, tensor in zip(flat.split(sizes), like, strict=True)]
+        return [piece.view(tensor.shape) for piece, tensor in zip(torch.split(flat, sizes), like, strict=True)]
 
 
 def _part(group: dict[str, Any], params: list[Tensor]) -> Part:

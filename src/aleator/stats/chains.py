@@ -60,7 +60,7 @@ def effective_sample_size(chains: Float[Tensor, "m n"]) -> float:
         return 0.0
     rho = 1 - (within - _autocovariance(chains).mean(0)) / total
     rho[0] = 1
-    pairs = rho[: n - n % 2].unflatten(0, (-1, 2)).sum(1)
+    pairs = rho[: n - n % 2].view(-1, 2).sum(1)
     positive = int((pairs > 0).long().cumprod(0).sum())
     tau = float(2 * pairs[:positive].cummin(0).values.sum()) - 1
     return m * n / max(tau, 1 / math.log10(m * n))
@@ -88,4 +88,5 @@ def _autocovariance(chains: Tensor) -> Tensor:
     n = chains.shape[1]
     centred = chains - chains.mean(1, keepdim=True)
     spectrum = torch.fft.rfft(centred, 2 * n)  # padded, so that the ends do not meet
-    return torch.fft.irfft(spectrum.abs().square(), 2 * n)[:, :n] / n
+    products: Tensor = torch.fft.irfft(spectrum.abs().square(), 2 * n)[:, :n]
+    return products / n

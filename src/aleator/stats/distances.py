@@ -109,10 +109,11 @@ def _power(x: Tensor, y: Tensor, p: float) -> Tensor:
     if n == m:
         return (x - y).abs().pow(p).mean(0)
     # Both quantile functions are constant between the multiples of 1/n and 1/m, counted here in units of 1/(nm).
-    ends = torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n]).unique().to(x.device)
+    ends = torch.cat([torch.arange(1, n + 1) * m, torch.arange(1, m + 1) * n]).sort().values.to(x.device)
     widths = ends.diff(prepend=ends.new_zeros(1))
     of_x, of_y = (ends - 1) // m, (ends - 1) // n
-    return (widths[:, None] * (x[of_x] - y[of_y]).abs().pow(p)).sum(0) / (n * m)
+    power: Tensor = (widths[:, None] * (x[of_x] - y[of_y]).abs().pow(p)).sum(0) / (n * m)
+    return power
 
 
 def _root(power: Tensor, p: float) -> Tensor:
@@ -124,7 +125,9 @@ def _summed(a: Tensor, b: Tensor, of_distance: Callable[[Tensor], Tensor]) -> Te
     rows = max(1, _PAIRS_AT_ONCE // len(b))
     # The distance by matrix products is a difference of large numbers where points are close.
     exact = "donot_use_mm_for_euclid_dist"
-    return sum((of_distance(torch.cdist(part, b, compute_mode=exact)).sum() for part in a.split(rows)), a.new_zeros(()))
+    return sum(
+        (of_distance(torch.cdist(part, b, compute_mode=exact)).sum() for part in torch.split(a, rows)), a.new_zeros(())
+    )
 
 
 def _check_order(p: float) -> None:
