@@ -32,7 +32,9 @@ class KernelHead(nn.Module):
         self.features = features
         like = features.weight if isinstance(features, RandomFourierFeatures) else features.landmarks
         # skip_init: the weights are zero, and the global generator is left alone.
-        linear = nn.utils.skip_init(nn.Linear, len(like), out_features, bias=bias, dtype=like.dtype, device=like.device)
+        linear: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+            nn.Linear, len(like), out_features, bias=bias, dtype=like.dtype, device=like.device
+        )
         for parameter in linear.parameters():
             nn.init.zeros_(parameter)
         self.linear = linear

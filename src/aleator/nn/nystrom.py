@@ -118,7 +118,8 @@ def leverage_scores(kernel: Float[Tensor, "n n"], lam: float) -> Float[Tensor, "
         raise ValueError(f"lam must be positive and finite, got {lam}")
     values, vectors = torch.linalg.eigh(kernel)
     values = values.clamp(min=0)
-    return (vectors.square() * (values / (values + lam * len(kernel)))).sum(1)
+    scores: Tensor = (vectors.square() * (values / (values + lam * len(kernel)))).sum(1)
+    return scores
 
 
 def _check_number(num_landmarks: int, x: Tensor) -> None:
