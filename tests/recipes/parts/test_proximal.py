@@ -32,10 +32,10 @@ def test_an_l1_penalty_sets_entries_of_matrices_to_zero_and_says_how_many():
 
 
 def test_a_group_lasso_sets_whole_units_to_zero():
-    task = built(prox="group-lasso", prox_lam=0.02)
-    stepped(task, 20)
-    dead = (task.model[1].weight == 0).sum(1)
-    assert set(dead.tolist()) == {0, 64}
+    task = built(prox="group-lasso", prox_lam=0.002)
+    stepped(task, 60)
+    dead = (task.model[3].weight == 0).sum(1)
+    assert set(dead.tolist()) == {0, 256}
 
 
 def test_a_penalty_around_sgd_is_the_proximal_optimizer():
