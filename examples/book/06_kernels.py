@@ -24,7 +24,7 @@ for name, (train, test) in inputs.items():
     optimizer = torch.optim.Adam([weight], lr=0.01 if name == "linear" else 0.05)
     for _ in range(200):
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(train @ weight, y).backward()
+        torch.autograd.backward(torch.nn.functional.cross_entropy(train @ weight, y))
         optimizer.step()
     right[name] = ((test @ weight).argmax(1) == y_test).int()
     bound = accuracy_bound(int(right[name].sum()), len(y_test), candidates=2).bound

@@ -84,7 +84,7 @@ class LogisticPosteriorTask:
         inputs, targets = _examples(options.data)
         order = torch.randperm(len(targets), generator=streams.generator("split"))
         held_out = (len(targets) - options.train) // 3
-        parts = order.split([options.train, held_out, len(targets) - options.train - held_out])
+        parts = torch.split(order, [options.train, held_out, len(targets) - options.train - held_out])
         names = ("train", "validation", "test")
         self.data = {name: (inputs[part], targets[part]) for name, part in zip(names, parts, strict=True)}
         self.batches, self.noise = streams.generator("batches"), streams.generator("noise")
@@ -130,7 +130,7 @@ class LogisticPosteriorTask:
         self.optimizer.zero_grad()
         # The sum over chains of mean losses: each chain has the gradient of its own mean.
         loss = _losses(inputs @ self.weight, targets).mean(1).sum()
-        loss.backward()
+        torch.autograd.backward(loss)
         if self._keeps():
             self.kept.append(self.weight.detach().clone())
             self.log_p.append(self._log_posterior())

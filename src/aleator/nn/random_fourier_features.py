@@ -78,4 +78,5 @@ def _orthogonal_rows(rows: int, columns: int, *, generator: torch.Generator | No
     # The sign makes the factorisation unique and Q uniform (Mezzadri, Notices of the AMS 54, 2007).
     directions = (q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)).flatten(0, 1)[:rows]
     lengths = torch.randn(rows, columns, generator=generator, dtype=torch.float64).norm(dim=1, keepdim=True)
-    return (lengths * directions).to(torch.get_default_dtype())
+    frequencies: Tensor = lengths * directions
+    return frequencies.to(torch.get_default_dtype())
