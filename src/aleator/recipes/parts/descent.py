@@ -22,6 +22,7 @@ _OPTIMIZERS = f"How a gradient becomes a step: {listed([row.says for row in OPTI
 _SCHEDULES = "Over T steps, the first w of them a warmup: " + "; ".join(row.says for row in SCHEDULES.values()) + "."
 
 OptimizerOption = Annotated[Optimizer, tyro.conf.arg(help=_OPTIMIZERS)]
+LrOption = Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates({})}.")]
 ScheduleOption = Annotated[Schedule, tyro.conf.arg(help=_SCHEDULES)]
 
 
@@ -38,7 +39,7 @@ class TrainingOptions(Part):
 
     # --- how a gradient becomes a step
     optimizer: OptimizerOption = "sgd"
-    lr: Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates({})}.")] = None
+    lr: LrOption = None
     momentum: float | None = None
     """Of SGD, proximal-sgd and LARS, by default 0.9, and of Signum, by default 0.95."""
     betas: tuple[float, ...] | None = None
