@@ -1,4 +1,4 @@
-"""What is random, or made trainable, inside the model: stochastic units, what they gate or part, and first layers."""
+"""What is random, or made trainable, inside the model: stochastic units, what they gate or part, first layers, pairs."""
 
 from aleator.nn.boundary_losses import binomial_boundary_loss, hinge_boundary_loss
 from aleator.nn.boundary_predictor import Boundaries, BoundaryPredictor, EvalBoundaries
@@ -8,6 +8,8 @@ from aleator.nn.gate_estimator import GateEstimator, StochasticUnits
 from aleator.nn.gated_linear import gated_linear
 from aleator.nn.gradient_audit import Audit, GradientAudit
 from aleator.nn.noisy_relu import NoisyReLU, noisy_relu
+from aleator.nn.pair_distribution import PairDistribution
+from aleator.nn.pair_head import PairHead
 from aleator.nn.score_function import (
     BernoulliReinforce,
     MinVarianceBaseline,
@@ -49,6 +51,8 @@ __all__ = [
     "GradientAudit",
     "MinVarianceBaseline",
     "NoisyReLU",
+    "PairDistribution",
+    "PairHead",
     "ReinMaxBernoulli",
     "RelaxedBernoulliST",
     "SparsityController",
