@@ -1,4 +1,4 @@
-"""What is random, or made trainable, inside the model: stochastic units, what they gate or part, first layers, pairs."""
+"""What is random, or made trainable, inside the model: stochastic units, what they gate, first layers, pairs."""
 
 from aleator.nn.boundary_losses import binomial_boundary_loss, hinge_boundary_loss
 from aleator.nn.boundary_predictor import Boundaries, BoundaryPredictor, EvalBoundaries

@@ -121,7 +121,7 @@ CIFAR10 = DatasetInfo(
 
 CIFAR10H = DatasetInfo(
     name="cifar10h",
-    title="what people see in CIFAR-10's test images: 511,400 answers to 10,000 images",
+    title="what people see in CIFAR-10's test images: 511,000 answers to 10,000 images",
     kind="responses",
     reader="votes",
     files=(
@@ -140,7 +140,7 @@ CIFAR10H = DatasetInfo(
     inputs_from="cifar10",
     notes=(
         "The licence CC BY-NC-SA 4.0 forbids commercial use.",
-        "The images are the 10,000 test images of cifar10, which is fetched by its own name; there is no training part.",
+        "The images are the 10,000 test images of cifar10, fetched by that name; there is no training part.",
         "Cite J. C. Peterson et al., Human uncertainty makes classification more robust, ICCV 2019.",
     ),
 )

@@ -61,9 +61,9 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
             names. Without either, the user's cache folder, into which missing files are downloaded.
 
     Returns:
-        The data set in memory, by the kind of its entry: `LabelledImages`, `AnsweredImages`, `TextCorpus` (for ``"tico19"`` a
-        `ParallelCorpus`), `Treebank`, `GraphSet` or `MoleculeSet`. `Treebank.corpus` gives the treebank's running text
-        as a `TextCorpus`.
+        The data set in memory, by the kind of its entry: `LabelledImages`, `AnsweredImages`, `TextCorpus` (for
+        ``"tico19"`` a `ParallelCorpus`), `Treebank`, `GraphSet` or `MoleculeSet`. `Treebank.corpus` gives the
+        treebank's running text as a `TextCorpus`.
 
     Raises:
         ValueError: if no data set has this name, or a file is truncated, altered or not of its format.
