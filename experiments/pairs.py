@@ -120,8 +120,8 @@ EXPERIMENTS = (
     ),
     Experiment(
         "cifar10h",
-        "CIFAR-10H, 6 000 training, 2 000 validation and calibration, 2 000 test images; a small convolutional net, 400 steps "
-        "of 128",
+        "CIFAR-10H, 6 000 training, 2 000 validation and calibration, 2 000 test images; a small convolutional net, "
+        "400 steps of 128",
         (
             *("pairs", "--data", "cifar10h", "--seeds", "3"),
             *_variants(

@@ -24,6 +24,7 @@ VERBS = {
     "data": ("data_sets", "List, download and check data sets."),
     "curve": ("curve", "Forecast a learning curve from a table of scores."),
     "mixture": ("mixture", "Plan a mixture of domains of different size."),
+    "pairs": ("pairs", "Say how far predictions of pairs of answers can be trusted."),
     "language": ("language", "Say how evenly a language model treats languages."),
     "new": ("new", "Write a recipe of your own that runs as it is."),
 }

@@ -115,6 +115,13 @@ METHODS = (
         summary="GDSS: generates graphs and molecules, node features and edges together, by a system of SDEs",
         paper="Jo et al. 2022, arXiv 2202.02514",
     ),
+    Method(
+        name="pairs",
+        room="aleator.nn",
+        import_path="aleator.nn:PairHead",
+        summary="pair prediction: predicts two answers together, to say how wrong its probabilities may be",
+        paper="Johnson et al. 2024, arXiv 2402.08733",
+    ),
 )
 
 
