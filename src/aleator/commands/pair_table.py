@@ -63,9 +63,7 @@ def read_pairs(path: Path) -> PairTable:
     names = [cell.strip().lower() for cell in rows[0][1]]
     if missing := [name for name in COLUMNS if name not in names]:
         shown = ", ".join(name.upper() if name == "v" else name for name in missing)
-        raise ValueError(
-            f"{path}, line {rows[0][0]}: the columns must be p, V, y1 and y2, got none of the name {shown}"
-        )
+        raise ValueError(f"{path}, line {rows[0][0]}: the columns must be p, V, y1 and y2, got no {shown}")
     if len(rows) < 3:
         raise ValueError(f"{path} must have at least 2 items, got {len(rows) - 1}")
     values: dict[str, list[float]] = {name: [] for name in COLUMNS}

@@ -99,6 +99,8 @@ class Pairs:
             raise ValueError(f"weight_decay must be finite and not negative, got {self.weight_decay}")
         if self.data == "pi-text" and self.method != "pair":
             raise ValueError(f"method must be pair with data pi-text, got {self.method}")
+        if self.data == "digits-of-pi" and self.method == "laplace":  # a matrix of 6,966 rows
+            raise ValueError("method must be pair, ensemble, dropout or single with data digits-of-pi, got laplace")
         if self.data == "pi-text" and self.precision in ("float64", "float16"):
             raise ValueError(f"precision must be float32 or bfloat16 with data pi-text, got {self.precision}")
         if self.head is not None and (self.method != "pair" or self.data == "pi-text"):
