@@ -137,10 +137,10 @@ def test_batch_is_what_a_hugging_face_model_takes():
 
 def test_training_teaches_pairs():
     decoder = model(scale=4).float().train()
-    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.03)
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.003)
     y = [torch.tensor([4]), torch.tensor([5])]
     prompts, first, second = [PROMPT] * 2, y, y  # both answers occur, and never one after the other
-    for _ in range(100):
+    for _ in range(200):
         optimizer.zero_grad()
         pair_lm_loss(decoder, prompts, first, second, separator=SEPARATOR).backward()
         optimizer.step()

@@ -43,7 +43,7 @@ class LastLayerLaplace:
         self.trained = torch.cat([layer.weight.detach().double(), bias], 1)
         labels, size = self.trained.shape
         curvature = self.trained.new_zeros(size * size, labels * labels)
-        for chunk in with_one(features).split(_CHUNK):
+        for chunk in torch.split(with_one(features), _CHUNK):
             p = (chunk @ self.trained.T).softmax(-1)
             of_scores = torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
             curvature += (chunk.unsqueeze(-1) * chunk.unsqueeze(-2)).flatten(1).T @ of_scores.flatten(1)
