@@ -8,6 +8,7 @@ to say in one line which flag it was, what it got and what it accepts.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import enum
 import io
@@ -29,7 +30,9 @@ _SWITCHES_TAKE_VALUES = (tyro.conf.FlagConversionOff,)
 _COLLECTIONS = (list, tuple, set, frozenset, Sequence, Collection)
 
 
-def parse(parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str) -> list[Any]:
+def parse(
+    parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str, apart: Mapping[str, type[Any]] | None = None
+) -> list[Any]:
     """Read the flags of several dataclasses from one command line.
 
     Args:
@@ -37,6 +40,7 @@ def parse(parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str) -> 
             dataclasses nested in the first keep their prefix (``--data.files``).
         args: the words after the command's name. ``--help`` prints the help and leaves with `SystemExit` 0.
         prog: the command's name in the help.
+        apart: the dataclasses to make instances of, where they are others than those that the help is of.
 
     Returns:
         One instance for each part, in their order.
@@ -47,6 +51,8 @@ def parse(parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str) -> 
     kind = together(parts)
     if any(word in _HELP for word in args):
         tyro.cli(kind, args=["--help"], prog=prog)
+    if apart is not None:
+        kind = together(apart)
     try:
         parsed = _quietly(kind, args)
     except _Refused as refusal:
@@ -67,6 +73,30 @@ def override(base: T, args: Sequence[str]) -> T:
         return _quietly(type(base), args, default=base, config=_SWITCHES_TAKE_VALUES)  # type: ignore[no-any-return]
     except _Refused as refusal:
         raise ValueError(_diagnosis(list(_flags(type(base))), args, refusal, _SWITCHES_TAKE_VALUES)) from None
+
+
+def unchecked(kind: type[Any]) -> type[Any]:
+    """Return a dataclass with the same fields that accepts every combination of them; see `checked`.
+
+    In a comparison, options that all variants share come before those of each variant, and only together they have to
+    fit.
+    """
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields: list[Any] = []
+    for field in dataclasses.fields(kind):
+        if field.init:
+            fields.append((field.name, hints[field.name], copy.copy(field)))
+    return dataclasses.make_dataclass(kind.__name__, fields, frozen=True, namespace={"checked_by": kind})
+
+
+def checked(options: Any) -> Any:
+    """Return the instance of the dataclass itself, from one of its `unchecked` twin.
+
+    Raises:
+        ValueError: if its options do not fit together.
+    """
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    return options.checked_by(**values) if hasattr(options, "checked_by") else options
 
 
 def read(kind: type[Any], name: str, words: Sequence[str]) -> Any:

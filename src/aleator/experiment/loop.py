@@ -36,6 +36,7 @@ from aleator.experiment.clock import Clock
 from aleator.experiment.files import read_json, write_bytes, write_json
 from aleator.experiment.identity import environment, identity, options_of
 from aleator.experiment.model_state import are_numbers, model_state
+from aleator.experiment.next_batch import NextBatch
 from aleator.experiment.options import RunOptions
 from aleator.experiment.progress import PlainProgress, ProgressDisplay, progress_display
 from aleator.experiment.protocol import Split, StepResult, Task
@@ -123,6 +124,7 @@ class _Run:
         with self.streams.scope("init"):
             self.task: Task = recipe.task(self.streams, self.accelerator)
         self.store = CheckpointStore(out / "checkpoints", options.keep_checkpoints)
+        self.next_batch = NextBatch(out / "checkpoints", self.accelerator.num_processes, self.main)
         self.every = options.evaluate_every or getattr(self.task, "evaluate_every", None) or _twentieth(self.task)
         self.config = {
             "recipe": name,
@@ -170,7 +172,7 @@ class _Run:
         while self.stopped is None and (total is None or self.progress < total):
             step, before = self.step, self.progress
             with self.clock.during("train"):
-                ended = self._step(next(batches, _NO_BATCH))
+                ended = self._step(self.next_batch.seen(next(batches, _NO_BATCH)))
             display.advance(self.progress)
             if self.step > step and self.step % self.options.log_every == 0:
                 self._log_training(log)
@@ -187,6 +189,8 @@ class _Run:
                 self._save()
                 saved_at = time.perf_counter()
             if agreed == _LEAVE and not done:
+                with contextlib.suppress(Exception):  # the state is saved; a batch that breaks will say so in its turn
+                    self.next_batch.seen(next(batches, _NO_BATCH))
                 raise Interrupted(f"interrupted at {self.progress} {self.task.budget.unit}; the state is saved")
 
     def _step(self, batch: Any) -> bool:
@@ -327,6 +331,7 @@ class _Run:
             state |= {"identity": self.identity, "task": task, "ranks": ranks, "seconds": dict(self.clock.seconds)}
             if self.main:
                 self.store.save(self.step, state)
+            self.next_batch.after_saving(self.step)
 
     def _restore(self) -> bool:
         state = self.store.load()
@@ -342,6 +347,7 @@ class _Run:
         for name in self._COUNTERS:
             setattr(self, name, state[name])
         self.clock.seconds = state["seconds"]
+        self.next_batch.after_restoring(self.step)
         _log.info("resumed at %d %s", self.progress, self.task.budget.unit)
         return True
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from aleator.later import later
 from aleator.stats.intervals import clopper_pearson, mean_interval
+from aleator.stats.multiplicity import holm
 from aleator.stats.paired import PairedDifference, paired_difference
 
 if TYPE_CHECKING:
     from aleator.stats.curve_decisions import CurveComparison, LearningCurveStopping, compare_curves
     from aleator.stats.curve_families import FamilyFit, choose_family, fit_family
-    from aleator.stats.learning_trace import LearningTrace, SizeForTarget, TraceState
+    from aleator.stats.learning_trace import LearningTrace
     from aleator.stats.pairs.abstention import ABSTAIN, Abstention, hallucination_rate_bound, selective_decode
     from aleator.stats.pairs.calibration_error import ece1, ece2, signed_gap
     from aleator.stats.pairs.cheat_scores import CheatScores, cheat_scores
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from aleator.stats.pairs.risk_coverage import RiskCoverage, auroc, risk_coverage
     from aleator.stats.pairs.squared_error import pair_squared_error
     from aleator.stats.power_law import PowerLaw, PowerLaws, fit_power_law, fit_power_laws
+    from aleator.stats.trace_state import SizeForTarget, TraceState
 
 __all__ = [
     "ABSTAIN",
@@ -49,6 +51,7 @@ __all__ = [
     "fit_power_law",
     "fit_power_laws",
     "hallucination_rate_bound",
+    "holm",
     "mean_interval",
     "pair_squared_error",
     "paired_difference",
@@ -70,8 +73,8 @@ __getattr__ = later(
         "PowerLaw": "power_law",
         "PowerLaws": "power_law",
         "RiskCoverage": "pairs.risk_coverage",
-        "SizeForTarget": "learning_trace",
-        "TraceState": "learning_trace",
+        "SizeForTarget": "trace_state",
+        "TraceState": "trace_state",
         "auroc": "pairs.risk_coverage",
         "cheat_scores": "pairs.cheat_scores",
         "choose_family": "curve_families",

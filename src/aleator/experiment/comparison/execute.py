@@ -29,6 +29,7 @@ from aleator.experiment.comparison.summary import (
     check_folder,
     finished_result,
     finished_results,
+    headline_of,
     summarise,
 )
 from aleator.experiment.comparison.workers import (
@@ -42,6 +43,7 @@ from aleator.experiment.comparison.workers import (
 )
 from aleator.experiment.files import read_json, write_json
 from aleator.experiment.options import RunOptions
+from aleator.experiment.shares import check_target
 from aleator.experiment.signals import Interrupted, StopRequests
 
 _log = logging.getLogger("aleator.experiment")
@@ -98,6 +100,8 @@ def compare(
     planned = plan_runs(variants, seeds, name=name, options=options, sizes=sizes, tune=tune)
     check_folder(out, name)
     results = finished_results(planned, out)
+    if (headline := headline_of(results)) is not None:
+        check_target(target, headline.name)
     ended_badly: dict[str, Outcome] = {}
 
     out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is found out here, and said once
@@ -121,7 +125,7 @@ def compare(
         if waiting:
             crew = _crew(workers, ray, options.threads, out)
             with contextlib.closing(crew):
-                _refuse_early(waiting, crew, _Books(name, out, command, results, ended_badly, write))
+                _refuse_early(waiting, crew, _Books(name, out, command, results, ended_badly, write), target)
                 _carry_out_all(waiting, crew, _Books(name, out, command, results, ended_badly, write))
     finally:
         if results or ended_badly:
@@ -234,14 +238,16 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
         raise Interrupted(f"interrupted with {done} finished; the same command goes on from there")
 
 
-def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) -> None:
+def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books, target: float | None) -> None:
     """Build the task of each variant once before anything is trained, so that bad input costs seconds and not hours.
 
+    A single variant is its own check, unless there is a target, which only the task's headline can judge.
+
     Raises:
-        ValueError: if a variant cannot work; the line names it.
+        ValueError: if a variant cannot work, or no headline can be the target; the line names the variant.
     """
     kinds = {(run.variant, run.size, json.dumps(run.tuned, default=str)): run for run in waiting}
-    queue = deque(kinds.values() if len(kinds) > 1 else ())  # a single one is its own check
+    queue = deque(kinds.values() if len(kinds) > 1 or target is not None else ())
     building: dict[str, PlannedRun] = {}
     with StopRequests(crew.kill, crew.kill) as stop:
         while queue or building:
@@ -251,10 +257,16 @@ def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) -
                 crew.start(run.folder, job_of(run, books.name, books.out, books.command), build)
             for folder, outcome in crew.wait(_LOOK_EVERY).items():
                 run = building.pop(folder)
-                if outcome.status == "refused":
+                refused = outcome.error if outcome.status == "refused" else None
+                if outcome.answer is not None:
+                    try:
+                        check_target(target, outcome.answer["headline"])
+                    except ValueError as error:
+                        refused = str(error)
+                if refused is not None:
                     crew.kill()
                     _clear_unstarted(books.out, waiting)
-                    raise ValueError(f"variant {run.variant!r}: {outcome.error}")
+                    raise ValueError(f"variant {run.variant!r}: {refused}")
             if stop.received():
                 raise Interrupted("interrupted before anything was trained; the same command starts it")
 

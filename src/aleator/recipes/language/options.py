@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import tyro
 
 from aleator.recipes.language.reader_options import HOURGLASSES, TokenizationOptions
-from aleator.recipes.parts.descent import Optimizer, TrainingOptions
-from aleator.recipes.parts.mixture_options import MixtureOptions
+from aleator.recipes.parts.checks import positive, refuse_unless
+from aleator.recipes.parts.descent import OptimizerOption, TrainingOptions
+from aleator.recipes.parts.mixture import MixtureOptions
 from aleator.recipes.parts.named_words import check_distinct, named_words
+from aleator.recipes.parts.rows import rates
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -59,67 +63,72 @@ class _Texts:
     """Size of a position's representation."""
     layers: int = 2
     """Blocks of the transformer, or layers of recurrent units; dtp and magnet have hourglass layers."""
-    heads: int = 4
-    """Attention heads of the transformer."""
+    heads: int | None = None
+    """Attention heads, by default 4; recurrent units have none."""
+
+
+_RATES = {
+    "sgd": 0.1,
+    "adamw": 0.01,
+    "lamb": 0.02,
+    "lars": 0.02,
+    "signum": 0.002,
+    "spectra-adamw": 0.01,
+    "spectra-signum": 0.003,
+    "spectra-ademamix": 0.003,
+    "spectra-mars": 0.01,
+}
 
 
 @dataclass(frozen=True)
 class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
     """Model text byte by byte, with figures for every domain: optimizers, mixtures of languages, learned segments."""
 
-    own_lr: ClassVar[Mapping[Optimizer, float]] = {
-        "sgd": 0.1,
-        "adamw": 0.01,
-        "lamb": 0.02,
-        "lars": 0.02,
-        "signum": 0.002,
-        "spectra-adamw": 0.01,
-        "spectra-signum": 0.003,
-        "spectra-ademamix": 0.003,
-        "spectra-mars": 0.01,
-    }
+    own_lr: ClassVar[Mapping[str, float]] = _RATES
     own_warmup: ClassVar[float] = 0.1
+    own_lr_min: ClassVar[float | None] = 0.0
 
-    optimizer: Optimizer = "adamw"
-    lr: float | None = None
-    """Learning rate at its highest. Default: 0.1 for SGD, 0.02 for LAMB and LARS, 0.01 for AdamW and SPECTRA around
-    AdamW and MARS, 0.003 for SPECTRA around Signum and AdEMAMix, 0.002 for Signum."""
+    optimizer: OptimizerOption = "adamw"
+    lr: Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates(_RATES)}.")] = None
     weight_decay: float = 0.1
     max_grad_norm: float | None = 1.0
-    lr_min: float | None = 0.0
-    """Where the cosine ends."""
+    lr_min: float | None = None
+    """Where the cosine ends. Default: 0."""
     warmup: float | None = None
     """Steps in which the learning rate first rises, see schedule; below 1, a share of all steps. Default: 0.1, with
     constant 0."""
 
-    def __post_init__(self) -> None:
-        """Check what can be checked without data.
-
-        Raises:
-            ValueError: naming the option, the value got and the values accepted.
-        """
-        super().__post_init__()
-        self.check_mixture()
+    def check(self) -> None:
+        """Check what can be checked without data."""
         self.check_tokenization()
-        self._check_positive("eval_bytes", "context", "batch_size", "steps", "width", "layers", "heads")
+        positive(self, "eval_bytes", "context", "batch_size", "steps", "width", "layers", "heads")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}, got {self.accumulate}")
-        if self.model == "transformer" and self.width % (2 * self.heads):
-            raise ValueError(f"width must be a multiple of twice the heads, {2 * self.heads}, got {self.width}")
-        if self.model == "byte-lm" and (self.width % 2 or self.width % self.heads):
-            raise ValueError(f"width must be even and a multiple of the heads, {self.heads}, got {self.width}")
+        refuse_unless(self.model != "gru", "model gru", self, "heads")
+        if self.model == "transformer" and self.width % (2 * self.attention_heads):
+            got = f"{2 * self.attention_heads}, got {self.width}"
+            raise ValueError(f"width must be a multiple of twice the heads, {got}")
+        if self.model == "byte-lm" and (self.width % 2 or self.width % self.attention_heads):
+            raise ValueError(
+                f"width must be even and a multiple of the heads, {self.attention_heads}, got {self.width}"
+            )
         if self.model == "byte-lm" and self.tokenization == "bpe":
             raise ValueError("model must be transformer or gru with tokenization bpe, got byte-lm")
         if self.tokenization in HOURGLASSES:
             # Those of a model that is not shortened; here hourglass_layers stand for both.
             for name, usual in (("model", "transformer"), ("layers", 2)):
                 if (value := getattr(self, name)) != usual:
-                    raise ValueError(f"{name} must be left out with tokenization {self.tokenization}, got {value}")
+                    raise ValueError(f"{name} cannot be used with tokenization {self.tokenization}, got {value}")
         if self.data and self.files:
             raise ValueError(f"data must be left out where files are given, got {' '.join(self.data)}")
         for what, names in (("data", self.data), ("domains", self.domains)):
             check_distinct(what, names)
         _ = self.paths, self.most_bytes
+
+    @property
+    def attention_heads(self) -> int:
+        """Attention heads of the transformer."""
+        return 4 if self.heads is None else self.heads
 
     @property
     def paths(self) -> dict[str, Path]:
