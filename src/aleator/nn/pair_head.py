@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -148,7 +148,7 @@ class PairHead(nn.Module):
         lr: float = 1e-3,
         weight_decay: float = 1e-4,
         generator: torch.Generator | None = None,
-    ) -> Self:
+    ) -> PairHead:
         """Fit the head to features that stay as they are, such as those of a frozen backbone, and return it.
 
         AdamW with a cosine to 0. Every epoch draws new pairs and a new order.
