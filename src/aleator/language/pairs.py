@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from aleator.stats import ABSTAIN, Abstention, cheat_scores, selective_decode
 
-Tokens = Int[Tensor, " length"]
+Tokens = Int[Tensor, " _length"]  # of any length each, also within one call
 
 IGNORED = -100  # the label that Hugging Face models leave out of their loss
 
