@@ -154,7 +154,7 @@ class PairSampler:
         if not sizes or min(sizes) < 1 or sum(sizes) > len(self.items):
             raise ValueError(f"sizes must be positive and at most {len(self.items)} in all, got {sizes}")
         order = shuffled(len(self.items), derive_key(seed, "pairs", "split"), 0).long()
-        return tuple(self.take(rows) for rows in order[: sum(sizes)].split(list(sizes)))
+        return tuple(self.take(rows) for rows in torch.split(order[: sum(sizes)], list(sizes)))
 
 
 def _from_counts(counts: Tensor, num_labels: int | None) -> tuple[Tensor, Tensor, int]:

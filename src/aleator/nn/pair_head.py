@@ -184,7 +184,7 @@ class PairHead(nn.Module):
         while step < steps:
             y1, y2 = responses.pairs(epoch)
             order = torch.randperm(len(features), generator=generator)
-            for rows in order.split(batch_size):
+            for rows in torch.split(order, batch_size):
                 if step == steps:
                     break
                 x, first, second = (t[rows.to(t.device)].to(features.device) for t in (features, y1, y2))

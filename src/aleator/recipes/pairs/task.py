@@ -134,7 +134,7 @@ class PairTask:
         return self.problem.network_input(inputs, self.dtype)
 
     def _pieces(self, part: Part) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for piece in zip(*(t.split(_AT_A_TIME) for t in (part.inputs, part.y1, part.y2)), strict=True):
+        for piece in zip(*(torch.split(t, _AT_A_TIME) for t in (part.inputs, part.y1, part.y2)), strict=True):
             yield cast("tuple[Tensor, Tensor, Tensor]", tuple(t.to(self.accelerator.device) for t in piece))
 
     @property
@@ -228,7 +228,7 @@ class ClassPairTask(PairTask):
         assert isinstance(self.problem, ItemProblem)
         of_train = [
             self._features(network, self._network_input(inputs.to(self.accelerator.device)))
-            for inputs in self.problem.inputs.split(_AT_A_TIME)
+            for inputs in torch.split(self.problem.inputs, _AT_A_TIME)
         ]
         last = cast("nn.Sequential", network.members[0])[1]
         assert isinstance(last, nn.Linear)

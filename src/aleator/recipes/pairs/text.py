@@ -137,7 +137,7 @@ class TextPairTask(PairTask):
         generator = Streams(self.answers_key).generator("answers", device=self.accelerator.device)
         logp, doubt = torch.full((len(n),), -torch.inf).double(), torch.ones(len(n)).double()
         said: list[int] = []
-        for rows in torch.arange(len(n)).split(1000):
+        for rows in torch.split(torch.arange(len(n)), 1000):
             questions = prompts(n[rows].to(self.accelerator.device))
             read = read_prompts(network.decoder, questions)
             answers = sample_responses(
