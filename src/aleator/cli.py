@@ -23,6 +23,7 @@ VERBS = {
     "report": ("report", "Write the report of a run or a comparison again."),
     "data": ("data_sets", "List, download and check data sets."),
     "curve": ("curve", "Forecast a learning curve from a table of scores."),
+    "certify": ("certify", "Bound a model's accuracy on new examples from held-out ones."),
     "mixture": ("mixture", "Plan a mixture of domains of different size."),
     "pairs": ("pairs", "Say how far predictions of pairs of answers can be trusted."),
     "language": ("language", "Say how evenly a language model treats languages."),

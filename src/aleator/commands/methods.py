@@ -123,6 +123,13 @@ METHODS = (
         summary="pair prediction: predicts two answers together, to say how wrong its probabilities may be",
         paper="Johnson et al. 2024, arXiv 2402.08733",
     ),
+    Method(
+        name="intro-ml",
+        room="aleator.optim",
+        import_path="aleator.optim:ProximalSGD",
+        summary="Foundations: proximal steps with exact zeros, and learning rates that fall when a test says so",
+        paper="Younes 2024, arXiv 2409.02668",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""What may be concluded from a few random samples: intervals, paired comparisons, forecasts, calibration by pairs.
+"""What may be concluded from random samples: intervals, certificates, comparisons, forecasts, calibration by pairs.
 
 scipy is imported when a function is called, and what needs numpy when it is first asked for, so that importing this
 package costs nothing.
@@ -7,13 +7,22 @@ package costs nothing.
 from typing import TYPE_CHECKING
 
 from aleator.later import later
+from aleator.stats.certify.accuracy import accuracy_bound
+from aleator.stats.certify.anytime import AnytimeAccuracy
+from aleator.stats.certify.certificate import Certificate
+from aleator.stats.certify.losses import difference_bound, loss_bound, mcnemar
+from aleator.stats.certify.tails import bennett_tail, bernstein_tail, mcdiarmid_tail
 from aleator.stats.intervals import clopper_pearson, mean_interval
 from aleator.stats.multiplicity import holm
 from aleator.stats.paired import PairedDifference, paired_difference
 
 if TYPE_CHECKING:
+    from aleator.stats.certify.complexity import empirical_rademacher, massart_bound, sauer_shelah
+    from aleator.stats.certify.pac_bayes import gaussian_kl, pac_bayes_kl, pac_bayes_sqrt
+    from aleator.stats.chains import effective_sample_size, split_rhat
     from aleator.stats.curve_decisions import CurveComparison, LearningCurveStopping, compare_curves
     from aleator.stats.curve_families import FamilyFit, choose_family, fit_family
+    from aleator.stats.distances import energy_distance, mmd2, sliced_wasserstein, wasserstein_1d
     from aleator.stats.learning_trace import LearningTrace
     from aleator.stats.pairs.abstention import ABSTAIN, Abstention, hallucination_rate_bound, selective_decode
     from aleator.stats.pairs.calibration_error import ece1, ece2, signed_gap
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ABSTAIN",
     "Abstention",
+    "AnytimeAccuracy",
+    "Certificate",
     "CheatScores",
     "CurveComparison",
     "FamilyFit",
@@ -38,26 +49,45 @@ __all__ = [
     "RiskCoverage",
     "SizeForTarget",
     "TraceState",
+    "accuracy_bound",
     "auroc",
+    "bennett_tail",
+    "bernstein_tail",
     "cheat_scores",
     "choose_family",
     "clopper_pearson",
     "compare_curves",
     "confidence_interval",
     "conservative_factor",
+    "difference_bound",
     "ece1",
     "ece2",
+    "effective_sample_size",
+    "empirical_rademacher",
+    "energy_distance",
     "fit_family",
     "fit_power_law",
     "fit_power_laws",
+    "gaussian_kl",
     "hallucination_rate_bound",
     "holm",
+    "loss_bound",
+    "massart_bound",
+    "mcdiarmid_tail",
+    "mcnemar",
     "mean_interval",
+    "mmd2",
+    "pac_bayes_kl",
+    "pac_bayes_sqrt",
     "pair_squared_error",
     "paired_difference",
     "risk_coverage",
+    "sauer_shelah",
     "selective_decode",
     "signed_gap",
+    "sliced_wasserstein",
+    "split_rhat",
+    "wasserstein_1d",
 ]
 
 __getattr__ = later(
@@ -66,6 +96,18 @@ __getattr__ = later(
         "ABSTAIN": "pairs.abstention",
         "Abstention": "pairs.abstention",
         "CheatScores": "pairs.cheat_scores",
+        "pac_bayes_kl": "certify.pac_bayes",
+        "pac_bayes_sqrt": "certify.pac_bayes",
+        "gaussian_kl": "certify.pac_bayes",
+        "sauer_shelah": "certify.complexity",
+        "massart_bound": "certify.complexity",
+        "empirical_rademacher": "certify.complexity",
+        "split_rhat": "chains",
+        "effective_sample_size": "chains",
+        "mmd2": "distances",
+        "energy_distance": "distances",
+        "wasserstein_1d": "distances",
+        "sliced_wasserstein": "distances",
         "CurveComparison": "curve_decisions",
         "FamilyFit": "curve_families",
         "LearningCurveStopping": "curve_decisions",
