@@ -1,4 +1,4 @@
-"""What is random, or made trainable, in a model: stochastic units, what they gate or part, first layers, features."""
+"""What is random, or made trainable, in a model: stochastic units, their gates, first layers, features, pairs."""
 
 from aleator.nn.boundary_losses import binomial_boundary_loss, hinge_boundary_loss
 from aleator.nn.boundary_predictor import Boundaries, BoundaryPredictor, EvalBoundaries
@@ -11,6 +11,8 @@ from aleator.nn.gradient_audit import Audit, GradientAudit
 from aleator.nn.kernel_head import KernelHead
 from aleator.nn.noisy_relu import NoisyReLU, noisy_relu
 from aleator.nn.nystrom import NystromFeatures, leverage_scores
+from aleator.nn.pair_distribution import PairDistribution
+from aleator.nn.pair_head import PairHead
 from aleator.nn.random_fourier_features import RandomFourierFeatures
 from aleator.nn.score_function import (
     BernoulliReinforce,
@@ -55,6 +57,8 @@ __all__ = [
     "MinVarianceBaseline",
     "NoisyReLU",
     "NystromFeatures",
+    "PairDistribution",
+    "PairHead",
     "RandomFourierFeatures",
     "ReinMaxBernoulli",
     "RelaxedBernoulliST",

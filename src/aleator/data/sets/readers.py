@@ -115,6 +115,23 @@ def read_cifar_npz(path: Path) -> LabelledArrays:
     return LabelledArrays(np.ascontiguousarray(x.transpose(0, 3, 1, 2)), y.astype(np.int64))
 
 
+def read_counts(path: Path) -> NDArray[np.int64]:
+    """Read an npy file with a table of counts, int64 of two dimensions.
+
+    Raises:
+        ValueError: if the file is not an npy file, holds pickles, or a count is negative.
+    """
+    try:
+        counts = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is not an npy file: {error}") from None
+    if not isinstance(counts, np.ndarray) or counts.dtype != np.int64 or counts.ndim != 2:
+        raise ValueError(f"{path}: counts must be int64 of two dimensions")
+    if counts.size and counts.min() < 0:
+        raise ValueError(f"{path}: counts must not be negative, got {counts.min()}")
+    return counts
+
+
 def read_cifar_archive(path: Path) -> tuple[LabelledArrays, LabelledArrays]:
     """Read ``cifar-10-python.tar.gz``: the training images (five batches, in order) and the test images.
 
