@@ -29,7 +29,9 @@ _SWITCHES_TAKE_VALUES = (tyro.conf.FlagConversionOff,)
 _COLLECTIONS = (list, tuple, set, frozenset, Sequence, Collection)
 
 
-def parse(parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str) -> list[Any]:
+def parse(
+    parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str, defaults: Sequence[Any] | None = None
+) -> list[Any]:
     """Read the flags of several dataclasses from one command line.
 
     Args:
@@ -37,6 +39,7 @@ def parse(parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str) -> 
             dataclasses nested in the first keep their prefix (``--data.files``).
         args: the words after the command's name. ``--help`` prints the help and leaves with `SystemExit` 0.
         prog: the command's name in the help.
+        defaults: one instance for each part, whose values hold where a flag is not given.
 
     Returns:
         One instance for each part, in their order.
@@ -48,7 +51,7 @@ def parse(parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str) -> 
     if any(word in _HELP for word in args):
         tyro.cli(kind, args=["--help"], prog=prog)
     try:
-        parsed = _quietly(kind, args)
+        parsed = _quietly(kind, args) if defaults is None else _quietly(kind, args, default=kind(*defaults))
     except _Refused as refusal:
         flags = [flag for part in parts.values() for flag in _flags(part)]
         raise ValueError(_diagnosis(flags, args, refusal)) from None
@@ -130,6 +133,26 @@ def write_help(summaries: Mapping[str, str], *, prog: str, description: str) -> 
     """Print the help of a command that is followed by one of several names."""
     with contextlib.suppress(SystemExit):
         tyro.cli(choice(summaries), args=["--help"], prog=prog, description=description)
+
+
+def last_value(args: Sequence[str], name: str) -> str | None:
+    """Return the word after the last ``--NAME``, without looking at the others."""
+    found = [values for word, values in groups(args) if word == f"--{name}" and values]
+    return found[-1][0] if found else None
+
+
+def without(args: Sequence[str], names: Collection[str]) -> list[str]:
+    """Return the words without the flags of these names and their values."""
+    kept: list[str] = []
+    for word, values in groups(args):
+        if word is None or word.removeprefix("--").replace("_", "-") not in names:
+            kept += ([] if word is None else [word]) + values
+    return kept
+
+
+def given(args: Sequence[str]) -> set[str]:
+    """Return the names of the flags among the words."""
+    return {word.removeprefix("--").replace("_", "-") for word, _ in groups(args) if word is not None}
 
 
 def field_types(kind: type[Any]) -> dict[str, Any]:
@@ -241,7 +264,7 @@ def _diagnosis(flags: list[_Flag], args: Sequence[str], refusal: _Refused, confi
     switches |= {flag.off: flag for flag in switches.values()}
     positionals = [flag for flag in flags if flag.positional]
     given = set()
-    for word, values in _groups(args):
+    for word, values in groups(args):
         if word is None:
             for value in values:
                 if not positionals:
@@ -268,7 +291,7 @@ def _diagnosis(flags: list[_Flag], args: Sequence[str], refusal: _Refused, confi
     return " ".join(str(refusal).split())
 
 
-def _groups(args: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
+def groups(args: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
     """Yield each flag with the words that follow it; words before the first flag come with None."""
     word: str | None = None
     values: list[str] = []
