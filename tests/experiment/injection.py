@@ -2,9 +2,9 @@
 
     python -m tests.experiment.injection        reads jobs as lines of JSON, answers each with a line of JSON
 
-Operations are what changes files below a folder: mkdir, create, write, truncate, fsync, rename, unlink, rmdir, in the order in
-which the command makes them. They are counted where Python hands them to the system. The interpreter that forks has one
-thread and has computed nothing, so that a child costs milliseconds and not an import of torch.
+Operations are what changes files below a folder: mkdir, create, write, truncate, fsync, rename, unlink, rmdir, in the
+order in which the command makes them. They are counted where Python hands them to the system. The interpreter that forks has one
+thread, so that a child costs milliseconds and not an import of torch.
 """
 
 from __future__ import annotations
@@ -98,8 +98,15 @@ class Injection:
         setattr(os, name, wrapped)
 
     def _opened(
-        self, file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None,
-        newline: Any = None, closefd: bool = True, opener: Any = None,
+        self,
+        file: Any,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: Any = None,
+        errors: Any = None,
+        newline: Any = None,
+        closefd: bool = True,
+        opener: Any = None,
     ) -> Any:
         if not set(mode) & set("wax+") or opener is not None:
             return self.real_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
@@ -146,10 +153,18 @@ class Warm:
     """The interpreter that forks, from here."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]),
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.experiment.injection"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=REPOSITORY,
         )
 
     def commands(self, *jobs: dict[str, Any]) -> list[Ending]:
@@ -179,20 +194,14 @@ class Warm:
 
 
 def serve() -> None:
+    from importlib import import_module
+
     import torch
-    import torch._dynamo
-    import torch.utils.tensorboard
 
-    import aleator.cli
-    import aleator.commands.compare
-    import aleator.commands.data
-    import aleator.commands.run
-    import aleator.experiment.comparison.execute
-    import aleator.experiment.loop
-    import aleator.experiment.report.build
-    import aleator.experiment.report.comparison_page
-    import aleator.experiment.report.run_page
-
+    for name in ("commands.compare", "commands.data", "experiment.comparison.execute", "experiment.report.build"):
+        import_module(f"aleator.{name}")
+    for name in ("torch._dynamo", "torch.utils.tensorboard", "aleator.experiment.report.comparison_page", "requests"):
+        import_module(name)
     torch.set_num_threads(1)
     _warm_up()
     answers = os.fdopen(os.dup(1), "w")

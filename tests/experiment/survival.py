@@ -2,8 +2,8 @@
 
     python -m tests.experiment.survival          writes docs/survival.json, from which the table in the docs is made
 
-A command that was cut ends *identical* if what a person does next (the same command, or ``--resume``, whichever it says)
-leaves the files of a command that was not cut. One that failed without being killed has to say so in one line.
+A command that was cut ends *identical* if what a person does next (the same command, or ``--resume``, whichever it
+says) leaves the files of a command that was not cut. One that failed without being killed has to say so in one line.
 """
 
 from __future__ import annotations
@@ -235,7 +235,9 @@ def main() -> None:
                     kind = cut.operation.split()[0]
                     kinds[kind] = kinds.get(kind, 0) + 1
                 good = sum(not cut.fault for cut in mine)
-                rows.append({"command": scenario.name, "how": how, "kinds": kinds, "cuts": len(mine), "identical": good})
+                rows.append(
+                    {"command": scenario.name, "how": how, "kinds": kinds, "cuts": len(mine), "identical": good}
+                )
                 sys.stderr.write(f"{rows[-1]}\n")
                 for cut in mine:
                     if cut.fault:

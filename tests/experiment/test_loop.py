@@ -204,7 +204,7 @@ def test_metric_of_some_steps_is_averaged_over_those(tmp_path):
     assert [row["even"] for row in rows] == [1.0] * 13
 
 
-def test_state_that_cannot_be_read_back_fails_at_the_first_save(tmp_path):
+def test_state_that_cannot_be_read_back_fails(tmp_path):
     with pytest.raises(RunFailed, match="state_dict must hold tensors, numbers, strings and containers of them only"):
         run(toy(odd_state=True), tmp_path / "run", RunOptions(trackers=(), checkpoint_seconds=0), name=TOY)
     assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))

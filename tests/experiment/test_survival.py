@@ -1,7 +1,7 @@
 """Commands that are killed, or whose disk fails, at an operation end identical or say in one line what to do.
 
-All operations of all commands are cut by ``python -m tests.experiment.survival``, which writes docs/survival.json; here a
-part of them.
+All operations of all commands are cut by ``python -m tests.experiment.survival``, which writes docs/survival.json; here
+a part of them.
 """
 
 import pytest

@@ -42,6 +42,8 @@ class Toy:
     """Normalise batches."""
     exhibit: str = ""
     """``"draw"`` has an exhibit, ``"fail"`` fails to make it."""
+    say: str = ""
+    """A word that changes nothing."""
     path: str = ""
     """A file that has to be there, as a data set is."""
     allocate: int = 0

@@ -38,6 +38,7 @@ class CheckpointStore:
         self._folder = folder
         self._keep = max(keep, 1)
         self._readable = False  # until one state of this run was read back
+        self._damaged: set[Path] = set()  # found so when they were to be loaded
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Save a state and drop the oldest ones. Saving the same step again changes nothing.
@@ -47,7 +48,7 @@ class CheckpointStore:
             OSError: if it cannot be written; the checkpoints before it are as they were.
         """
         final = self._folder / f"step-{step:08d}"
-        if final.exists() and _damage(final) is None:
+        if final.exists() and final not in self._damaged and _damage(final) is None:
             return final
         content = self.checked(state)
         with naming(self._folder):
@@ -103,6 +104,7 @@ class CheckpointStore:
             state = _read(path, fields)
             if not isinstance(state, str):
                 return state
+            self._damaged.add(path)
             _log.warning("checkpoint %s is damaged (%s); the one before it is tried", path, state)
         if found:
             raise UnusableFolder(

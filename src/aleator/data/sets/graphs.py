@@ -112,8 +112,10 @@ def _read_tu(paths: dict[str, Path]) -> list[Graph]:
     """Read a set of the TU collection, whose graphs and nodes are numbered from 1 over all files."""
     columns: dict[str, np.ndarray[Any, Any]] = {}
     for name, path in paths.items():
-        with refusing(path, "a list of whole numbers", ValueError):
+        try:
             numbers = np.array(read_text(path).replace(",", " ").split(), np.int64)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{path} must hold whole numbers: {error}") from None
         columns[name.partition("_")[2].removesuffix(".txt")] = numbers
     graphs = []
     with refusing(next(iter(paths.values())).parent, "a set of graphs", IndexError, KeyError, ValueError):
