@@ -3,8 +3,8 @@
     python -m tests.experiment.injection        reads jobs as lines of JSON, answers each with a line of JSON
 
 Operations are what changes files below a folder: mkdir, create, write, truncate, fsync, rename, unlink, rmdir, in the
-order in which the command makes them. They are counted where Python hands them to the system. The interpreter that forks has one
-thread, so that a child costs milliseconds and not an import of torch.
+order in which the command makes them. They are counted where Python hands them to the system. The interpreter that
+forks has one thread, so that a child costs milliseconds and not an import of torch.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ import pytest
 TOY = f"{Path(__file__).parent / 'toy_recipe.py'}:Toy"
 
 # A thread of gloo gives back the last tensor of rank 0 while its interpreter, which has not let go of the GIL since, is
-# going down: the thread waits for the GIL, and is ended there. (An object that takes its time to be deleted lets the GIL go.)
+# going down: the thread waits for the GIL, and is ended there. (An object that takes its time to be deleted lets the
+# GIL go.)
 LATE = """
 import mmap, os, sys, time
 import torch

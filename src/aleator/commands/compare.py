@@ -148,7 +148,7 @@ def _resume(args: Sequence[str]) -> int:
     began = flags.without(began, ["out", "resume", "dry-run"])
     words = flags.without(words, ["out", "resume"])
     asked = flags.without(began, flags.given(words)) + words
-    with record.where_it_was(document):
+    with record.where_it_was(document, out) as out:
         for kept, got in zip(_parsed(name, began), _parsed(name, asked), strict=True):
             for field in dataclasses.fields(kept) if not isinstance(kept, Where) else ():
                 before, after = (record.redacted(getattr(part, field.name)) for part in (kept, got))

@@ -38,7 +38,7 @@ def recipe_word(verb: str, args: Sequence[str]) -> tuple[str, list[str]] | None:
 
 
 def folder_to_resume(args: Sequence[str], file: str, what: str) -> Path:
-    """Return the absolute path of the folder that ``--out`` names.
+    """Return the folder that ``--out`` names.
 
     Raises:
         ValueError: if there is no ``--out``, or nothing to resume in the folder.
@@ -48,7 +48,7 @@ def folder_to_resume(args: Sequence[str], file: str, what: str) -> Path:
         raise ValueError(f"--out is missing: --resume needs the folder of the {what} to continue")
     if not (Path(given) / file).is_file():
         raise ValueError(f"there is no {what} to resume in {given}; start one without --resume")
-    return Path(given).absolute()
+    return Path(given)
 
 
 def tree(parts: Callable[[type[Any]], dict[str, type[Any]]]) -> Any:

@@ -69,7 +69,7 @@ def _resume(args: Sequence[str]) -> int:
     name = registry.absolute(named or record.recipe_spec(config, out))
     if (here := registry.short(config["recipe"])) != registry.short(name):
         raise ValueError(f"{out} holds a run of recipe {here!r}, not of {registry.short(name)!r}")
-    with record.where_it_was(config):
+    with record.where_it_was(config, out) as out:
         kept = (*record.recorded(name, config, out), Output())
         recipe, run_options, _ = flags.parse(parts(type(kept[0])), words, prog=f"aleator run {name}", defaults=kept)
         record.check_nothing_hidden(options_of(recipe), out)

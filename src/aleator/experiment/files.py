@@ -2,7 +2,7 @@
 
 Content goes to a temporary file in the same folder, is flushed to the disk, and takes the final name in one step
 (``os.replace``). A reader sees the old file or the new one; a crash, a full disk or a signal leaves the old one. What a
-killed process left of a temporary file is known by its name, and cleared by whoever holds the folder's lock next.
+killed process left of a temporary file is known by its name, and cleared by whoever writes that file next.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 SCHEMA_VERSION = 1
 
-_LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
+_LEFT_OVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.partial")
 
 
 class UnusableFolder(ValueError):
@@ -94,10 +94,11 @@ def is_left_over(name: str) -> bool:
     return _LEFT_OVER.fullmatch(name) is not None
 
 
-def clear_left_overs(folder: Path) -> None:
-    """Delete what killed processes left of files they were writing. Only for whoever holds the folder's lock."""
+def clear_left_overs(folder: Path, names: Collection[str]) -> None:
+    """Delete what killed processes left of files of these names, which nobody may be writing now."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if is_left_over(path.name):
+        found = _LEFT_OVER.fullmatch(path.name)
+        if found is not None and found["name"] in names:
             path.unlink(missing_ok=True)
 
 

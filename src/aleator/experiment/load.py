@@ -67,7 +67,7 @@ def load_run(folder: Path | str, recipe: str | None = None) -> LoadedRun:
         warnings.warn(
             f"{spec} has changed since the run in {folder} was made: the model may see other inputs now", stacklevel=2
         )
-    with where_it_was(config):  # relative paths of data are found from there
+    with where_it_was(config, folder):  # relative paths of data are found from there
         built = recorded(spec, config, folder)[0]
         accelerator = make_accelerator()
         streams = Streams(config["seed"], accelerator.device)

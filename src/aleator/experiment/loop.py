@@ -103,7 +103,7 @@ def run(
             with failures(except_for=(ValueError, OSError, ImportError)):
                 if int(os.environ.get("RANK", "0")) == 0:
                     stack.callback(FolderLock(asked.out).close)
-                    clear_left_overs(asked.out)
+                    clear_left_overs(asked.out, record.FILES)
                 asked.check_folder()
                 if result is None and resume:  # it may have been written until the lock was free
                     result = record.read_result(asked.out)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import fields
@@ -31,6 +32,9 @@ _FIELDS = {
     "loop": dict,
     "identity": str,
 }
+FILES = ("config.json", "metrics.jsonl", "result.json", "exhibits.json", "model.safetensors")
+"""What a run writes into its folder, besides checkpoints."""
+
 _PASSWORD = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*):[^\s/@]*@")
 HIDDEN = "***"
 
@@ -107,14 +111,15 @@ def recorded(spec: str, config: dict[str, Any], folder: Path) -> tuple[Any, RunO
 
 
 @contextlib.contextmanager
-def where_it_was(config: dict[str, Any]) -> Iterator[None]:
-    """Work in the directory that a run or comparison was started in, if it is still there."""
+def where_it_was(config: dict[str, Any], folder: Path) -> Iterator[Path]:
+    """Work in the directory that a run or comparison was started in, if it is still there; gives its folder's path."""
     place = config.get("working_directory")
-    if isinstance(place, str) and Path(place).is_dir():
+    if isinstance(place, str) and Path(place).is_dir() and not os.path.samefile(place, "."):
+        folder = folder.absolute()
         with contextlib.chdir(place):
-            yield
+            yield folder
     else:
-        yield
+        yield folder
 
 
 def redacted(value: Any) -> Any:

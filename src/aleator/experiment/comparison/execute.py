@@ -138,7 +138,7 @@ def _compare(
     ray: str | None,
     command: list[str],
 ) -> dict[str, Any]:
-    clear_left_overs(out)
+    clear_left_overs(out, ["comparison.json"])
     results = finished_results(planned, out)
     ended_badly: dict[str, Outcome] = {}
 

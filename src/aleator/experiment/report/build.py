@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from aleator.experiment.files import finite, write_text
+from aleator.experiment.files import clear_left_overs, finite, write_text
 
 
 def write_report(folder: Path) -> Path:
@@ -46,7 +46,11 @@ def write_report(folder: Path) -> Path:
         raise ValueError(f"folder must be the folder of a comparison or of a run, got {folder}: {there}")
     path = folder / "report.html"
     try:
-        write_page(path, template, page)
+        clear_left_overs(folder, [path.name])
+        try:
+            write_page(path, template, page)
+        except FileNotFoundError:  # another report took this one's unfinished file for left over
+            write_page(path, template, page)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
