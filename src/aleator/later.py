@@ -27,3 +27,9 @@ def later(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return __getattr__
+
+
+def named(spec: str) -> Any:
+    """Return what ``"module:name"`` names, and import the module for it."""
+    module, _, name = spec.partition(":")
+    return getattr(import_module(module), name)

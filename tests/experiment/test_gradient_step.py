@@ -77,7 +77,7 @@ def test_gradients_of_the_whole_batch_are_replaced_before_they_are_clipped():
         seen.append(model.weight.grad.clone())
         model.weight.grad.mul_(-1000)
 
-    step = stepper(model, lr=1.0, max_grad_norm=0.01, before_clip=[turn, lambda: model.bias.grad.zero_()])
+    step = stepper(model, lr=1.0, max_grad_norm=0.01, transform=[turn, lambda: model.bias.grad.zero_()])
     report = step([(6, loss_of(model, x[:6], y[:6])), (6, loss_of(model, x[6:], y[6:]))])
     assert len(seen) == 1
     assert torch.allclose(seen[0], expected, rtol=1e-12)

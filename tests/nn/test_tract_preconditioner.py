@@ -141,7 +141,7 @@ def test_the_gradient_step_of_a_run_clips_what_tract_gives(max_grad_norm):
         model,
         torch.optim.SGD(model.parameters(), lr=1.0),
         max_grad_norm=max_grad_norm,
-        before_clip=[TrActPreconditioner(model).step],
+        transform=[TrActPreconditioner(model).step],
     )
     pieces = x.split((5, 7))
     report = step([(len(piece), lambda piece=piece: loss_of(model, piece)) for piece in pieces])

@@ -188,6 +188,22 @@ class Streams:
                 own.set_state(default.get_state())
                 default.set_state(state)
 
+    @contextlib.contextmanager
+    def kept(self, *, except_for: tuple[Name, ...] = ()) -> Iterator[None]:
+        """Put every stream back at the end of a block, so that what is drawn inside was never drawn.
+
+        Args:
+            except_for: the beginning of the paths of streams that go on.
+        """
+        before = self.state_dict()
+        try:
+            yield
+        finally:
+            after = {kind: [e for e in self.state_dict()[kind] if _begins(e, except_for)] for kind in ("torch", "numpy")}
+            for kind, own in after.items():
+                before[kind] = [entry for entry in before[kind] if not _begins(entry, except_for)] + own
+            self.load_state_dict(before)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the seed and the state of every stream used so far: tensors, integers and strings only."""
         return {
@@ -222,6 +238,10 @@ class Streams:
     @staticmethod
     def _path(names: tuple[Name, ...], rank: int | None) -> tuple[Name, ...]:
         return _checked_path(names) if rank is None else (*_checked_path(names), "rank", rank)
+
+
+def _begins(entry: dict[str, Any], path: tuple[Name, ...]) -> bool:
+    return bool(path) and tuple(entry["path"][: len(path)]) == path
 
 
 def _pcg64_state(rng: np.random.Generator) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class GatedClassifier(nn.Module):
     Attributes:
         gated: the layer, where it is a `ConditionalLinear`.
         width: units that are computed where nothing is skipped, as a share of the experts.
+        noise: of the gates in the next pass, for callers that cannot give it to the pass.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class GatedClassifier(nn.Module):
         penalty: float | None,
     ) -> None:
         super().__init__()
+        self.noise: Tensor | None = None
         units = max(1, round(sparsity * experts)) if gate == "dense" else experts
         self.width = units / experts
         # First, so that networks that differ in their gates alone begin with the same softmax.
@@ -87,7 +89,7 @@ class GatedClassifier(nn.Module):
         self, x: Float[Tensor, "batch inputs"], noise: Float[Tensor, "batch blocks"] | None = None
     ) -> Float[Tensor, "batch classes"]:
         """Return class scores; the noise is that of the gates in training."""
-        hidden = self.layer(x) if self.gated is None else self.gated(x, noise=noise)
+        hidden = self.layer(x) if self.gated is None else self.gated(x, noise=self.noise if noise is None else noise)
         return self.head(hidden)  # type: ignore[no-any-return]
 
 

@@ -239,7 +239,7 @@ class _NetworkStep(GradientStep):
         self.schedule = LambdaLR(self.optimizer, rate)
         average = (partial(_average_gradients, net),) if accelerator.num_processes > 1 else ()
         super().__init__(
-            accelerator, net, self.optimizer, schedule=self.schedule, max_grad_norm=1.0, before_clip=average
+            accelerator, net, self.optimizer, schedule=self.schedule, max_grad_norm=1.0, transform=average
         )
 
     def state_dict(self) -> dict[str, Any]:

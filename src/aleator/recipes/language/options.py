@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import tyro
 
 from aleator.recipes.language.reader_options import HOURGLASSES, TokenizationOptions
-from aleator.recipes.parts.descent import Optimizer, TrainingOptions
-from aleator.recipes.parts.mixture_options import MixtureOptions
+from aleator.recipes.parts.checks import positive, refuse_unless
+from aleator.recipes.parts.descent import TrainingOptions
+from aleator.recipes.parts.mixture import MixtureOptions
 from aleator.recipes.parts.named_words import check_distinct, named_words
+from aleator.recipes.parts.rows import Optimizer, rates
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -63,45 +67,41 @@ class _Texts:
     """Attention heads of the transformer."""
 
 
+_RATES = {
+    "sgd": 0.1,
+    "adamw": 0.01,
+    "lamb": 0.02,
+    "lars": 0.02,
+    "signum": 0.002,
+    "spectra-adamw": 0.01,
+    "spectra-signum": 0.003,
+    "spectra-ademamix": 0.003,
+    "spectra-mars": 0.01,
+}
+
+
 @dataclass(frozen=True)
 class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
     """Model text byte by byte, with figures for every domain: optimizers, mixtures of languages, learned segments."""
 
-    own_lr: ClassVar[Mapping[Optimizer, float]] = {
-        "sgd": 0.1,
-        "adamw": 0.01,
-        "lamb": 0.02,
-        "lars": 0.02,
-        "signum": 0.002,
-        "spectra-adamw": 0.01,
-        "spectra-signum": 0.003,
-        "spectra-ademamix": 0.003,
-        "spectra-mars": 0.01,
-    }
+    own_lr: ClassVar[Mapping[str, float]] = _RATES
     own_warmup: ClassVar[float] = 0.1
+    own_lr_min: ClassVar[float | None] = 0.0
 
     optimizer: Optimizer = "adamw"
-    lr: float | None = None
-    """Learning rate at its highest. Default: 0.1 for SGD, 0.02 for LAMB and LARS, 0.01 for AdamW and SPECTRA around
-    AdamW and MARS, 0.003 for SPECTRA around Signum and AdEMAMix, 0.002 for Signum."""
+    lr: Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates(_RATES)}.")] = None
     weight_decay: float = 0.1
     max_grad_norm: float | None = 1.0
-    lr_min: float | None = 0.0
-    """Where the cosine ends."""
+    lr_min: float | None = None
+    """Where the cosine ends. Default: 0."""
     warmup: float | None = None
     """Steps in which the learning rate first rises, see schedule; below 1, a share of all steps. Default: 0.1, with
     constant 0."""
 
-    def __post_init__(self) -> None:
-        """Check what can be checked without data.
-
-        Raises:
-            ValueError: naming the option, the value got and the values accepted.
-        """
-        super().__post_init__()
-        self.check_mixture()
+    def check(self) -> None:
+        """Check what can be checked without data."""
         self.check_tokenization()
-        self._check_positive("eval_bytes", "context", "batch_size", "steps", "width", "layers", "heads")
+        positive(self, "eval_bytes", "context", "batch_size", "steps", "width", "layers", "heads")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}, got {self.accumulate}")
         if self.model == "transformer" and self.width % (2 * self.heads):

@@ -34,7 +34,8 @@ from aleator.recipes.language.reader_lm import ReaderLM
 from aleator.recipes.language.readers import Reading, Segments, make_reader
 from aleator.recipes.language.windows import TrainingWindows, Windows
 from aleator.recipes.parts.mixture import drawn_from, make_mixture
-from aleator.recipes.parts.optimizers import GradientTask, make_optimizer, make_schedule, placed
+from aleator.recipes.parts.gradient_task import GradientTask, placed
+from aleator.recipes.parts.optimizers import make_optimizer, make_schedule
 
 if TYPE_CHECKING:
     from aleator.recipes.language.options import Language

@@ -1,1 +1,5 @@
 """What supervised tasks share: how a method becomes an option of every one of them."""
+
+from aleator.recipes.parts.part import Act, Part
+
+__all__ = ["Act", "Part"]

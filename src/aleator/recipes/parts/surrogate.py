@@ -1,107 +1,112 @@
-"""A step of a recipe that descends on target surrogates: what `aleator.experiment.GradientStep` is for plain losses.
-
-The loss of a batch is asked for its gradient in the targets once; the recipe's own optimizer then takes its steps on
-the surrogate. Whether the loss is finite is decided on all processes alike, before any of them; the schedule moves once
-a batch.
-"""
+"""Target surrogates: several optimizer steps for one gradient of the loss in the outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from aleator.recipes.parts.checks import positive, refuse_unless
+from aleator.recipes.parts.part import Act, Descent, Part
 
-from aleator.experiment import StepResult
-from aleator.experiment.agreement import Agreement
-from aleator.optim import TargetSurrogate
+if TYPE_CHECKING:
+    from torch import Tensor
 
-_COUNTS = ("target_gradient_calls", "total_inner_steps")
+    from aleator.experiment.gradient_step import GradientReport
+    from aleator.recipes.parts.batch import Batch
+    from aleator.recipes.parts.run import Run
 
 
-class SurrogateGradientStep:
-    """Inner steps on the surrogate of a batch, then one step of the schedule.
+@dataclass(frozen=True)
+class Surrogate(Part):
+    """Descend on a surrogate of every batch instead of once on its loss."""
 
-    Args:
-        accelerator: of the run.
-        model: as it is called in training. Its dropout and normalisation see one batch once.
-        optimizer: takes the inner steps and keeps its state from batch to batch.
-        schedule: stepped after every batch that was used.
-        step_size: γ.
-        inner_steps: on every surrogate.
-        before_step: called in turn before every inner step, to put other gradients in the place of those that are
-            there: on all processes.
-    """
+    surrogate: int | None = None
+    """Take this number of steps of the optimizer on a target surrogate of every batch, instead of one on its loss.
+    Learning rate and weight decay apply to each of them."""
+    target_step_size: float | None = None
+    """γ of the surrogates, the step in the space of the outputs. Default: 1/L of the loss, which is 2 for the cross
+    entropy."""
 
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        model: nn.Module,
-        optimizer: Optimizer,
-        schedule: LRScheduler,
-        step_size: float,
-        inner_steps: int,
-        before_step: Sequence[Callable[[], object]] = (),
-    ) -> None:
-        processes = accelerator.num_processes
-        self._before_step = before_step
-        optimizer.register_step_pre_hook(lambda *_: self._transform())
-        self._agreement = Agreement(processes)
-        self._optimizer, self._schedule, self._processes = optimizer, schedule, processes
-        self._surrogate = TargetSurrogate(
-            model,
-            step_size,
-            inner=lambda _: optimizer,
-            inner_steps=inner_steps,
-            reset_inner=False,
-            freeze_stochastic=True,
-            process_group=torch.distributed.group.WORLD if processes > 1 else None,
+    honours: ClassVar[frozenset[str]] = frozenset({"transform", "optimizer"})
+
+    def check(self) -> None:
+        """Check what can be checked without data."""
+        positive(self, "surrogate", "target_step_size")
+        refuse_unless(self.surrogate is not None, "surrogate None", self, "target_step_size")
+
+    def replaces_backward(self) -> Mapping[str, frozenset[str]]:
+        """Return the surrogate, where there is one."""
+        return {} if self.surrogate is None else {"surrogate": self.honours}
+
+    def arms(self) -> Sequence[Mapping[str, Any]]:
+        """Return a few and many inner steps."""
+        return [{"surrogate": 5}, {"surrogate": 20}]
+
+    def act(self, run: Run) -> Act | None:
+        """Return the surrogate's act."""
+        return None if self.surrogate is None else _SurrogateAct(self)
+
+
+class _SurrogateAct(Act):
+    def __init__(self, options: Surrogate) -> None:
+        self._options = options
+        self._descent: _SurrogateDescent | None = None
+
+    def descent(self, task: Any) -> Descent | None:
+        self._descent = _SurrogateDescent(self._options, task)
+        return self._descent
+
+    def totals(self) -> Mapping[str, float]:
+        return {} if self._descent is None else self._descent.state_dict()
+
+
+class _SurrogateDescent:
+    """Takes the inner steps on a batch."""
+
+    def __init__(self, options: Surrogate, task: Any) -> None:
+        from aleator.optim import SMOOTH_STEP
+        from aleator.recipes.parts.losses import is_classes
+        from aleator.recipes.parts.supervised import SupervisedBase
+        from aleator.recipes.parts.surrogate_step import SurrogateGradientStep
+
+        recipe = type(task.options)
+        if recipe.forward is not SupervisedBase.forward:
+            raise ValueError(f"surrogate cannot be used with {recipe.__name__}, which calls its network by forward")
+        assert options.surrogate is not None
+        self.honours = options.honours
+        self._losses = task.options.losses
+        gamma = options.target_step_size
+        if gamma is None:
+            if recipe.losses is not SupervisedBase.losses:
+                raise ValueError("target_step_size must be given for a loss of the recipe's own, got None")
+            gamma = SMOOTH_STEP["cross-entropy" if is_classes(task.train.targets) else "squared"]
+        self._step = SurrogateGradientStep(
+            task.accelerator,
+            task.model,
+            task.optimizer,
+            task.schedule,
+            gamma,
+            options.surrogate,
+            before_step=task.acts.of("transform"),
         )
 
-    def __call__(self, inputs: Tensor, losses: Callable[[Tensor], Tensor]) -> StepResult:
-        """Learn from this process's part of a batch.
+    def __call__(self, batch: Batch) -> tuple[GradientReport, Mapping[str, Tensor]]:
+        """Learn from a batch."""
+        return self._step(batch.inputs, partial(_per_example, self._losses, batch.targets))
 
-        Args:
-            inputs: of the model.
-            losses: the loss of each example as a function of the outputs.
-        """
-
-        def oracle(targets: Tensor) -> Tensor:
-            found = losses(targets)
-            if self._agreement.maximum(int(not found.isfinite().all())):
-                raise _NotFiniteError
-            return found
-
-        lr = torch.tensor(self._schedule.get_last_lr()[0])
-        examples = len(inputs) * self._processes
-        try:
-            done = self._surrogate.step(inputs, oracle)
-        except _NotFiniteError:  # statistics of the normalisation are as before
-            return StepResult(examples=examples, skipped=True)
-        finally:
-            self._optimizer.zero_grad(set_to_none=True)
-        if done.stopped is not None:  # what a last backward pass without a step has left is not the next batch's
-            self._transform()
-        self._schedule.step()
-        counted = torch.tensor(float(done.inner_steps), dtype=torch.float64)
-        return StepResult({"loss": done.loss, "lr": lr, "inner_steps": counted}, examples=examples)
-
-    def counts(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the target gradients and the inner steps since the beginning."""
-        return {name: float(getattr(self._surrogate, name)) for name in _COUNTS}
+        return self._step.counts()
 
-    def set_counts(self, counts: Mapping[str, float]) -> None:
-        """Continue from the counts of a saved state."""
-        for name in _COUNTS:
-            setattr(self._surrogate, name, int(counts[name]))
-
-    def _transform(self) -> None:
-        for transform in self._before_step:
-            transform()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from these counts."""
+        self._step.set_counts(state)
 
 
-class _NotFiniteError(Exception):
-    """The loss of some process is not finite."""
+def _per_example(losses: Any, targets: Any, outputs: Tensor) -> Tensor:
+    found = losses(outputs, targets)
+    if isinstance(found, tuple):
+        raise ValueError("surrogate cannot be used with losses that have counts")
+    return found  # type: ignore[no-any-return]

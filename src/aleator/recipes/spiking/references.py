@@ -26,7 +26,7 @@ from aleator.data import BudgetPlan, Examples, InMemoryLoader, RepeatedRandomSam
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.random import Streams
 from aleator.recipes.images.examples import full_size, image_splits, measured, on_device
-from aleator.recipes.parts.optimizers import GradientTask, whole_rounds
+from aleator.recipes.parts.gradient_task import GradientTask, whole_rounds
 from aleator.recipes.spiking.task import grey_images
 
 if TYPE_CHECKING:

@@ -1,0 +1,239 @@
+"""Examples in memory or in a data set, and batches of them from which a run can be resumed.
+
+Data are tensors, which are the fast path: a batch is one copy of rows on the device. Or they are a map-style data set,
+read by worker processes ahead of the step; then what a data set draws from torch's, NumPy's or Python's global
+generator is decided by the seed and the batch's position alone, whichever worker reads it. The position of a run is
+that of the batches it has consumed, whatever was prefetched.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from aleator.random import Streams
+
+Collate = Callable[[list[Any]], tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs and targets, either tensors (or containers of tensors) of equal first dimension, or both in a data set.
+
+    Attributes:
+        inputs: None where there is a data set.
+        targets: None where there is a data set.
+        dataset: map-style; an item is one example, which ``collate`` joins with others to (inputs, targets).
+        collate: of the data set.
+        groups: the group of each example, as integers, where there are groups.
+        group_names: their names.
+    """
+
+    inputs: Any = None
+    targets: Any = None
+    dataset: Any = None
+    collate: Collate = default_collate
+    groups: Tensor | None = None
+    group_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return how many examples there are."""
+        return len(self.dataset) if self.dataset is not None else length(self.targets)
+
+    def take(self, indices: Tensor) -> Examples:
+        """Return the examples at these indices."""
+        own = self if self.groups is None else replace(self, groups=self.groups[indices.cpu()])
+        if self.dataset is not None:
+            return replace(own, dataset=torch.utils.data.Subset(self.dataset, indices.tolist()))
+        return replace(own, inputs=rows(self.inputs, indices), targets=rows(self.targets, indices))
+
+    def on(self, device: torch.device) -> Examples:
+        """Return the examples on a device; a data set stays where it is."""
+        moved = tree_map(lambda t: t.to(device) if isinstance(t, Tensor) else t, (self.inputs, self.targets))
+        return replace(self, inputs=moved[0], targets=moved[1])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's part of a batch.
+
+    Attributes:
+        inputs: of the model, on its device.
+        targets: on the same device.
+        indices: of the examples, among those kept for training.
+        total: examples of all processes.
+        step: how many batches came before.
+    """
+
+    inputs: Any
+    targets: Any
+    indices: Tensor
+    total: int
+    step: int
+
+    def __len__(self) -> int:
+        """Return how many examples there are on this process."""
+        return len(self.indices)
+
+    def with_examples(self, inputs: Any, targets: Any) -> Batch:
+        """Return the batch with other inputs and targets."""
+        return replace(self, inputs=inputs, targets=targets)
+
+    def pieces(self, count: int) -> list[tuple[Any, Any, Tensor]]:
+        """Return inputs, targets and positions in the batch of at most ``count`` pieces of nearly equal size."""
+        cut = torch.arange(len(self)).chunk(count)
+        if len(cut) == 1:
+            return [(self.inputs, self.targets, cut[0])]
+        bounds = [(int(piece[0]), int(piece[-1]) + 1) for piece in cut]
+        return [(*_slices((self.inputs, self.targets), *b), piece) for b, piece in zip(bounds, cut, strict=True)]
+
+
+def length(tree: Any) -> int:
+    """Return the first dimension of a tensor, or of the tensors in a container.
+
+    Raises:
+        ValueError: if they differ, or there is no tensor.
+    """
+    sizes = {len(leaf) for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor) and leaf.ndim}
+    if len(sizes) != 1:
+        raise ValueError(f"tensors of examples must have the same first dimension, got {sorted(sizes) or 'none'}")
+    return sizes.pop()
+
+
+def rows(tree: Any, indices: Tensor) -> Any:
+    """Return the rows of every tensor in a container at these indices."""
+    leaves, form = tree_flatten(tree)
+    return tree_unflatten([leaf.index_select(0, indices.to(leaf.device)) for leaf in leaves], form)
+
+
+def _slices(tree: Any, start: int, stop: int) -> Any:
+    return tree_map(lambda t: t[start:stop] if isinstance(t, Tensor) else t, tree)
+
+
+class Batches:
+    """Batches of training examples, from the first that was not consumed.
+
+    Args:
+        examples: to train on. Tensors are on the device.
+        sampler: has a position, ``state_dict`` and ``load_state_dict``.
+        indices: yields this process's indices of the next batch, without end, and moves the sampler on.
+        processes: that share a batch in equal parts.
+        device: of the model.
+        workers: processes that read a data set ahead; 0 reads in this one.
+        key: decides what a data set draws.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        sampler: Any,
+        indices: Callable[[], Iterator[Tensor]],
+        *,
+        processes: int,
+        device: torch.device,
+        workers: int = 0,
+        key: int = 0,
+    ) -> None:
+        self._examples, self._sampler, self._indices = examples, sampler, indices
+        self._processes, self._device, self._workers, self._key = processes, device, workers, key
+        self._asked: deque[tuple[Tensor, dict[str, Any]]] = deque()
+        self._consumed: dict[str, Any] | None = None
+        self.step = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batches without end."""
+        self._asked.clear()
+        read = self._in_memory() if self._examples.dataset is None else self._stored()
+        for inputs, targets, indices, state in read:
+            step = self.step
+            self.step, self._consumed = step + 1, state
+            yield Batch(inputs, targets, indices, len(indices) * self._processes, step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position: behind the last batch that was yielded."""
+        state = self._sampler.state_dict() if self._consumed is None else self._consumed
+        return {"sampler": state, "step": self.step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue there."""
+        self._sampler.load_state_dict(state["sampler"])
+        self.step, self._consumed = state["step"], None
+
+    def _in_memory(self) -> Iterator[tuple[Any, Any, Tensor, None]]:
+        for indices in self._indices():
+            chosen = torch.as_tensor(indices)
+            yield rows(self._examples.inputs, chosen), rows(self._examples.targets, chosen), chosen, None
+
+    def _stored(self) -> Iterator[tuple[Any, Any, Tensor, dict[str, Any]]]:
+        loader: DataLoader[Any] = DataLoader(
+            _Readable(self._examples, self._key),
+            batch_size=None,
+            sampler=self._ahead(),  # type: ignore[arg-type]
+            num_workers=self._workers,
+            generator=torch.Generator(),  # else torch's global one would be drawn from
+            pin_memory=self._device.type == "cuda",
+        )
+        for inputs, targets in loader:
+            indices, state = self._asked.popleft()
+            yield *_moved((inputs, targets), self._device), indices, state
+
+    def _ahead(self) -> Iterator[tuple[int, list[int]]]:
+        for step, indices in enumerate(self._indices(), self.step):
+            chosen = torch.as_tensor(indices)
+            self._asked.append((chosen, self._sampler.state_dict()))
+            yield step, chosen.tolist()
+
+
+def evaluation_batches(
+    examples: Examples, size: int, *, rank: int, processes: int, device: torch.device, workers: int, key: int
+) -> Iterator[tuple[Any, Any]]:
+    """Yield this process's share of held-out examples as (inputs, targets): every ``processes``-th example."""
+    mine = torch.arange(rank, len(examples), processes)
+    if examples.dataset is None:
+        inputs, targets = rows(examples.inputs, mine), rows(examples.targets, mine)
+        for start in range(0, len(mine), size):
+            yield _slices((inputs, targets), start, start + size)
+        return
+    asked = [(step, indices.tolist()) for step, indices in enumerate(mine.split(size)) if len(indices)]
+    loader: DataLoader[Any] = DataLoader(
+        _Readable(examples, key), batch_size=None, sampler=asked, num_workers=workers, generator=torch.Generator()
+    )
+    for inputs, targets in loader:
+        yield _moved((inputs, targets), device)
+
+
+class _Readable(Dataset[Any]):
+    """A data set by batches, whose random numbers depend on the batch alone."""
+
+    def __init__(self, examples: Examples, key: int) -> None:
+        self._dataset, self._collate, self._key = examples.dataset, examples.collate, key
+
+    def __getitem__(self, asked: tuple[int, Sequence[int]]) -> Any:
+        step, indices = asked
+        before = random.getstate(), np.random.get_state()
+        seeds = Streams(self._key).worker_seeds(2, "read", step)
+        random.seed(seeds[0])
+        np.random.seed(seeds[1] % 2**32)  # noqa: NPY002 (what a data set of a user's may draw from)
+        try:
+            with Streams(self._key).scope("read", step):
+                if hasattr(self._dataset, "__getitems__"):
+                    items = self._dataset.__getitems__(list(indices))
+                else:
+                    items = [self._dataset[index] for index in indices]
+                return self._collate(items)
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
+
+
+def _moved(tree: Any, device: torch.device) -> Any:
+    return tree_map(lambda t: t.to(device, non_blocking=True) if isinstance(t, Tensor) else t, tree)
