@@ -124,8 +124,10 @@ _CUTS = {
 
 
 def _survival_table(folder: str) -> str:
-    rows = ["| command | cut | operations | ended identical |", "|---|---|---|---|"]
-    for row in read_json(ROOT / folder / "survival.json")["rows"]:
+    found = read_json(ROOT / folder / "survival.json")
+    which = "operations" if found["every"] == 1 else f"operations, one in {found['every']}"
+    rows = [f"| command | cut | {which} | ended identical |", "|---|---|---|---|"]
+    for row in found["rows"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(row["kinds"].items()))
         rows.append(f"| `{row['command']}` | {_CUTS[row['how']]} | {kinds} | {row['identical']} of {row['cuts']} |")
     return "\n".join(rows)

@@ -1,6 +1,6 @@
 """What survives what: commands killed, or their disk failed, at every operation, and then carried out as they say.
 
-    python -m tests.experiment.survival          writes docs/survival.json, from which the table in the docs is made
+    python -m tests.experiment.survival [EVERY]  writes docs/survival.json, from which the table in the docs is made
 
 A command that was cut ends *identical* if what a person does next (the same command, or ``--resume``, whichever it
 says) leaves the files of a command that was not cut. One that failed without being killed has to say so in one line.
@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,36 +216,31 @@ def survey(warm: Warm, scenario: Scenario, place: Path, every: int = 1, at_once:
     return [cut for batch in (cuts[i : i + at_once] for i in range(0, len(cuts), at_once)) for cut in trial.cut(batch)]
 
 
-def main() -> None:
-    """Carry everything out and write what came of it."""
+def main(every: int) -> None:
+    """Carry everything out, or every so many operations of it, and write what came of it."""
     from aleator.experiment.files import write_json
 
     warm = Warm()
     rows = []
     with server() as port:
-        for scenario in (RUN, COMPARE, REPORT, fetch(port)):
+        for scenario in (REPORT, fetch(port), RUN, COMPARE):
             place = Path(tempfile.mkdtemp())
-            cuts = survey(warm, scenario, place)
+            cuts = survey(warm, scenario, place, every)
             shutil.rmtree(place)
             for how in ("kill", "torn", "full", "stale"):
                 mine = [cut for cut in cuts if cut.how == how]
-                if not mine:
-                    continue
-                kinds: dict[str, int] = {}
-                for cut in mine:
-                    kind = cut.operation.split()[0]
-                    kinds[kind] = kinds.get(kind, 0) + 1
+                kinds = dict(Counter(cut.operation.split()[0] for cut in mine))
                 good = sum(not cut.fault for cut in mine)
-                rows.append(
-                    {"command": scenario.name, "how": how, "kinds": kinds, "cuts": len(mine), "identical": good}
-                )
-                sys.stderr.write(f"{rows[-1]}\n")
-                for cut in mine:
-                    if cut.fault:
-                        sys.stderr.write(f"  {cut}\n")
+                if mine:
+                    rows.append(
+                        {"command": scenario.name, "how": how, "kinds": kinds, "cuts": len(mine), "identical": good}
+                    )
+            for cut in cuts:
+                if cut.fault:
+                    sys.stderr.write(f"{scenario.name}: {cut}\n")
+            write_json(REPOSITORY / "docs" / "survival.json", {"every": every, "rows": rows})
     warm.close()
-    write_json(REPOSITORY / "docs" / "survival.json", {"rows": rows})
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
