@@ -107,6 +107,10 @@ def run(
                 asked.check_folder()
                 if result is None and resume:  # it may have been written until the lock was free
                     result = record.read_result(asked.out)
+                if result is not None and record.is_whole(asked.out, result):
+                    if options.keep_checkpoints == 0:  # the kill came while they were deleted
+                        CheckpointStore(asked.out / "checkpoints", 0).remove()
+                    return result
                 under_way = _Run(asked)
                 stack.callback(under_way.agreement.close)
                 if not under_way.prepare(result):
