@@ -7,7 +7,7 @@ a part of them.
 import pytest
 
 from tests.experiment.injection import Warm
-from tests.experiment.survival import COMPARE, REPORT, RUN, fetch, server, survey
+from tests.experiment.survival import COMPARE, REPORT, RUN, Scenario, Trial, fetch, server, survey
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +44,26 @@ def test_a_download_that_is_cut_is_made_the_next_time(warm, tmp_path):
         cuts = survey(warm, fetch(port), tmp_path)
     assert sum(cut.operation.startswith("write") for cut in cuts) >= 3
     assert faults(cuts) == []
+
+
+@pytest.mark.parametrize("engine", ["dense", "frozen", "private"])
+def test_a_spiking_network_killed_after_a_checkpoint_ends_as_if_it_had_not_been(warm, tmp_path, engine):
+    sizes = ["--hidden", "10", "--train-size", "12", "--validation-size", "4", "--test-size", "11"]
+    words = [
+        "run",
+        "spiking",
+        "--engine",
+        engine,
+        *sizes,
+        "--batch-size",
+        "4",
+        "--checkpoint-seconds",
+        "0",
+        "--trackers",
+    ]
+    trial = Trial(warm, Scenario("run", [*words, "--out", "o/it"], RUN.again), tmp_path)
+    saved = [
+        at for at, operation in enumerate(trial.operations) if operation.startswith("rename /it/checkpoints/step-")
+    ]
+    assert len(saved) > 2
+    assert faults(trial.cut([(saved[1] + 1, "kill")])) == []
