@@ -124,12 +124,12 @@ _CUTS = {
 
 
 def _survival_table(folder: str) -> str:
-    found = read_json(ROOT / folder / "survival.json")
-    which = "operations" if found["every"] == 1 else f"operations, one in {found['every']}"
-    rows = [f"| command | cut | {which} | ended identical |", "|---|---|---|---|"]
-    for row in found["rows"]:
+    rows = ["| command | cut | operations that were cut | ended identical |", "|---|---|---|---|"]
+    for row in read_json(ROOT / folder / "survival.json")["rows"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(row["kinds"].items()))
-        rows.append(f"| `{row['command']}` | {_CUTS[row['how']]} | {kinds} | {row['identical']} of {row['cuts']} |")
+        which = "all" if row["every"] == 1 else f"one in {row['every']}"
+        cut, ended = _CUTS[row["how"]], f"{row['identical']} of {row['cuts']}"
+        rows.append(f"| `{row['command']}` | {cut} | {which}: {kinds} | {ended} |")
     return "\n".join(rows)
 
 

@@ -1,6 +1,6 @@
 """What survives what: commands killed, or their disk failed, at every operation, and then carried out as they say.
 
-    python -m tests.experiment.survival [EVERY]  writes docs/survival.json, from which the table in the docs is made
+    python -m tests.experiment.survival [EVERY [COMMAND …]]  writes docs/survival.json, from which the table in the docs is made
 
 A command that was cut ends *identical* if what a person does next (the same command, or ``--resume``, whichever it
 says) leaves the files of a command that was not cut. One that failed without being killed has to say so in one line.
@@ -216,31 +216,37 @@ def survey(warm: Warm, scenario: Scenario, place: Path, every: int = 1, at_once:
     return [cut for batch in (cuts[i : i + at_once] for i in range(0, len(cuts), at_once)) for cut in trial.cut(batch)]
 
 
-def main(every: int) -> None:
-    """Carry everything out, or every so many operations of it, and write what came of it."""
-    from aleator.experiment.files import write_json
+def main(every: int, names: list[str]) -> None:
+    """Carry everything out, or every so many operations of some commands, and write what came of it.
 
+    Args:
+        every: cut at one operation in so many.
+        names: of commands; the figures of the others stay. None names all.
+    """
+    from aleator.experiment.files import read_json, write_json
+
+    path = REPOSITORY / "docs" / "survival.json"
+    rows = read_json(path)["rows"] if path.exists() else []
     warm = Warm()
-    rows = []
     with server() as port:
         for scenario in (REPORT, fetch(port), RUN, COMPARE):
+            if names and scenario.name not in names:
+                continue
             place = Path(tempfile.mkdtemp())
             cuts = survey(warm, scenario, place, every)
             shutil.rmtree(place)
+            rows = [row for row in rows if row["command"] != scenario.name]
             for how in ("kill", "torn", "full", "stale"):
                 mine = [cut for cut in cuts if cut.how == how]
                 kinds = dict(Counter(cut.operation.split()[0] for cut in mine))
-                good = sum(not cut.fault for cut in mine)
-                if mine:
-                    rows.append(
-                        {"command": scenario.name, "how": how, "kinds": kinds, "cuts": len(mine), "identical": good}
-                    )
+                row = {"command": scenario.name, "every": every, "how": how, "kinds": kinds, "cuts": len(mine)}
+                rows += [{**row, "identical": sum(not cut.fault for cut in mine)}] if mine else []
             for cut in cuts:
                 if cut.fault:
                     sys.stderr.write(f"{scenario.name}: {cut}\n")
-            write_json(REPOSITORY / "docs" / "survival.json", {"every": every, "rows": rows})
+            write_json(path, {"rows": rows})
     warm.close()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1, sys.argv[2:])

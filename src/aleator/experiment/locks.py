@@ -17,14 +17,14 @@ import os
 import socket
 import time
 import weakref
+from importlib.util import find_spec
 from pathlib import Path
 
 from aleator.experiment.files import UnusableFolder, naming
 
-try:
+_LOCKS = find_spec("fcntl") is not None  # not on Windows
+if _LOCKS:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 _log = logging.getLogger("aleator.experiment")
 
@@ -56,7 +56,7 @@ class FolderLock:
         self._path = folder / NAME
         self._made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        if fcntl is None:
+        if not _LOCKS:
             _warn(folder)
             return
         try:
