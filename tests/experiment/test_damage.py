@@ -199,13 +199,13 @@ def test_the_log_is_on_the_disk_before_the_checkpoint_that_counts_its_rows(tmp_p
 def test_a_log_of_a_week_is_reported_and_resumed_in_bounded_memory(cut, monkeypatch):
     import tracemalloc
 
-    count = 60_000
+    count = 20_000
     row = {"step": 1, "progress": 1, "examples": 8, "seconds": 0.1, "split": "train", "metrics": {"loss": 1.0}}
     head, tail = json.dumps(row).split('"step": 1', 1)
     with (cut / "metrics.jsonl").open("w") as log:
         log.writelines(f'{head}"step": {number}{tail}\n' for number in range(count))
     size = (cut / "metrics.jsonl").stat().st_size
-    most_rows = 2000
+    most_rows = 500
     monkeypatch.setattr(read, "MOST_ROWS", most_rows)
     tracemalloc.start()
     lines = read_log(cut)
