@@ -1,6 +1,6 @@
 """What survives what: commands killed, or their disk failed, at every operation, and then carried out as they say.
 
-    python -m tests.experiment.survival [EVERY [COMMAND …]]     writes docs/survival.json, which the docs have a table of
+    python -m tests.experiment.survival [EVERY [COMMAND …]]     writes docs/survival.json, which the docs tabulate
 
 A command that was cut ends *identical* if what a person does next (the same command, or ``--resume``, whichever it
 says) leaves the files of a command that was not cut. One that failed without being killed has to say so in one line.
