@@ -3,10 +3,13 @@
 Discrepancies (MMD², kernels of the ``emd`` convention, mean of degree, clustering and orbits) are those of generated
 graphs to the test graphs. Thresholds for the reduced networks are those of the project's notes on the paper, from a
 pilot with the authors' code, one seed and 20 graphs; here there are 200. Random graphs with the nodes and the number of
-edges of training graphs, and networks that learned nothing, are rows. How well a node's generated feature says its
-degree in the generated graph shows the coupling: with scores that do not see each other it should be chance, which is
-about a tenth. The toy has two modes on the diagonal of a square, so independent scores put half of what they make off
-it by construction. S4 takes one evaluation of each network for a step, Euler with Langevin corrections two.
+edges of training graphs, and networks that learned nothing, are rows. What generated features and edges have to do with
+each other is the ``degree_coupling``: how often a node's feature says its degree, less how often after shuffling the
+features among the nodes of a graph. The share alone says nothing, since two independent draws from the training
+degrees agree with probability Σp² = 0.191. The notes have, of one seed and 100 graphs, a coupling of 0.039 with scores
+that see the whole graph and of −0.029 with scores that do not see each other. The toy has two modes on the diagonal of
+a square, so independent scores put half of what they make off it by construction. S4 takes one evaluation of each
+network for a step, Euler with Langevin corrections two.
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ from __future__ import annotations
 from aleator.experiment import Headline
 from experiments.claims import Claim, Experiment
 
-AGREEMENT = Headline("degree_agreement", "max")
-LITTLE_AGREEMENT = Headline("degree_agreement", "min")
+COUPLING = Headline("degree_coupling", "max")
+LITTLE_COUPLING = Headline("degree_coupling", "min")
 OFF_DIAGONAL = Headline("off_diagonal", "min")
 
 
@@ -97,17 +100,21 @@ EXPERIMENTS = (
                 "s4", "independent", "at least", 0.0,
             ),
             Claim(
-                "After 600 steps at least 18 % of the nodes have the degree that their feature says",
-                "s4", 0.18, "no less than", 0.0, AGREEMENT,
+                "Features say the degree of their own node more often than after shuffling them within their graph",
+                "s4", 0.0, "at least", 0.0, COUPLING,
             ),
             Claim(
-                "Of scores that do not see each other at most 15 % have",
-                "independent", 0.15, "no less than", 0.0, LITTLE_AGREEMENT,
+                "Those of scores that do not see each other at most 2 points more often",
+                "independent", 0.02, "no less than", 0.0, LITTLE_COUPLING,
+            ),
+            Claim(
+                "Features and edges of GDSS are coupled more than those of scores that do not see each other",
+                "s4", "independent", "at least", 0.0, COUPLING,
             ),
             Claim("After 1 500 steps the discrepancy is smaller than after 600", "s4-1500", "s4", "at least", 0.0),
             Claim(
-                "After 1 500 steps more nodes have the degree that their feature says than after 600",
-                "s4-1500", "s4", "at least", 0.0, AGREEMENT,
+                "After 1 500 steps features and edges are coupled more than after 600",
+                "s4-1500", "s4", "at least", 0.0, COUPLING,
             ),
             Claim(
                 "S4 is as good as Euler with corrections after as many steps, which take twice the evaluations, within "

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aleator.commands.methods import METHODS
+from aleator.commands.methods import METHODS, is_identical, verdicts
 from aleator.experiment.files import read_json, write_text
 from experiments.evidence import EVIDENCE, ROOT
 
@@ -51,12 +51,8 @@ def _filled(match: re.Match[str]) -> str:
 def _methods_table(_: str) -> str:
     rows = ["| method | room | what it does | evidence |", "|---|---|---|---|"]
     for method in METHODS:
-        # What is identical in every seed is so by construction, and its agreement no evidence.
-        verdicts = [claim["verdict"] for claim in _claims(method.name) if not _identical(claim)]
-        counts = {verdict: verdicts.count(verdict) for verdict in ("reproduced", "partly", "not", "not run")}
-        said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "none yet"
         card = f"docs/methods/{method.name}.md"
-        rows.append(f"| [{method.name}]({card}) | `{method.room}` | {method.summary} | {said} |")
+        rows.append(f"| [{method.name}]({card}) | `{method.room}` | {method.summary} | {verdicts(method)} |")
     return "\n".join(rows)
 
 
@@ -67,15 +63,11 @@ def _evidence_table(method: str) -> str:
     commands: dict[str, str] = {}
     for claim in claims:
         commands[claim["experiment"]] = claim["command"]
-        verdict = "identical in every seed" if _identical(claim) else f"**{claim['verdict']}**"
+        verdict = "identical in every seed" if is_identical(claim) else f"**{claim['verdict']}**"
         cells = (claim["claim"], claim["data"], claim["seeds"] or "–", _difference(claim), verdict)
         rows.append(f"| {' | '.join(map(str, cells))} |")
     described = [f"- `{name}`: `{command}`" for name, command in commands.items()]
     return "\n".join([*rows, "", "Commands:", "", *described])
-
-
-def _identical(claim: dict[str, Any]) -> bool:
-    return bool(claim["constant"]) and next(iter(claim["figures"].values())) == 0
 
 
 def _metric(claim: dict[str, Any]) -> str:

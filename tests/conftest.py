@@ -2,13 +2,20 @@
 
 import os
 import signal
+<<<<<<< HEAD
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+=======
+>>>>>>> main
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# A shell starts what runs in the background with Ctrl-C ignored, and children inherit that; tests of Ctrl-C need it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -45,6 +45,13 @@ def test_spectra_in_trainer_learns():
     assert float(found[2]) < 3.0  # 2.46 measured
 
 
+def test_samplers_in_trainer_resume_bit_for_bit():
+    pytest.importorskip("transformers", reason="needs the extra text: pip install 'aleator[text]'")
+    said = output_of(str(EXAMPLES / "samplers_in_trainer.py"))
+    for name in ("RS2", "mixture"):
+        assert re.search(rf"^{name}: \d+ steps, interrupted after \d+ and resumed: the same weights$", said, re.M), said
+
+
 def test_coupled_toy_keeps_samples_on_the_diagonal_only_with_coupled_scores():
     said = output_of(str(EXAMPLES / "coupled_toy.py"), "300")
     pairs = re.findall(r"seed \d: coupled ([\d.]+)%, independent ([\d.]+)%", said)

@@ -63,7 +63,9 @@ def test_forecast_is_near_the_truth_and_inside_its_band(fit):
     ids=["x and y", "named columns", "first two", "no header", "semicolons", "tabs", "a spreadsheet's"],
 )
 def test_the_same_scores_in_other_clothes(fit, text):
-    assert fit(text) == fit(lines_of(curve()))
+    code, out, err = fit(text)
+    assert (code, out.partition("\n")[2], err) == (0, fit(lines_of(curve()))[1].partition("\n")[2], "")
+    assert out.startswith("read s.csv: 20 sizes from 5,000 to 100,000")
 
 
 def test_same_seed_gives_the_same_band_and_another_does_not(fit):
@@ -121,32 +123,32 @@ def test_page_is_one_file_that_loads_nothing(fit, tmp_path):
     [
         ("", "s.csv is empty: it must have a line for each size"),
         ("size,score\n", "s.csv has a header and no scores"),
-        ("size\n1000\n", "s.csv, line 1: two columns are needed, size and score, got 1"),
+        ("size\n1000\n", "s.csv, line 2: two columns are needed, size and score, got 1"),
         ("size,score\n1000,0.7\n2000,good\n", "s.csv, line 3: score must be a number, got 'good'"),
         ("1000,abc\n2000,0.8\n", "s.csv, line 1: score must be a number, got 'abc'"),
         ("1O00,0.7\n2000,0.8\n", "s.csv, line 1: size must be a number, got '1O00'"),
-        ("size,score\n1,000,0.5\n", "s.csv, line 2: a line must have 2 cells like the first one, got 3"),
-        ("size,score\n1000,0.7\n\n2k,0.8\n", "s.csv, line 4: size must be a number, got '2k'"),
+        (
+            "size,score\n1,000,0.5\n",
+            "s.csv, line 2: a line must have 2 cells like the first one, got 3; put numbers with a comma in quotation "
+            "marks",
+        ),
+        ("size,score\n1000,0.7\n\n2q,0.8\n", "s.csv, line 4: size must be a number, got '2q'"),
         ("size,score\n1000,0.7\n2000,nan\n", "s.csv, line 3: score must be a number, got 'nan'"),
         ("size,score\n1000,0.7\n2000\n", "s.csv, line 3: score is missing"),
         ("size,score,system\n1000,0.7,a\n2000,0.8\n", "s.csv, line 3: system is missing"),
         (
-            "size,score\n1000,70.5\n",
-            "s.csv, line 2: score must be in [0, 1], got 70.5; divide percentages by 100; for losses add "
-            "--lower-is-better",
+            "size,score\n1000,0.7\n2000,70.5\n",
+            "s.csv, line 3: scores must be in [0, 1], or all percentages, got 70.5 beside 0.7; write percentages with "
+            "%, and for losses add --lower-is-better",
         ),
         ("size,score\n1000,-0.1\n", "s.csv, line 2: score must not be negative, got -0.1"),
         ("size,score\n0,0.1\n", "s.csv, line 2: size must be positive, got 0"),
-        (
-            "size,score\n1000,0.7\n3000,0.8\n2000,0.75\n",
-            "s.csv, line 4: sizes must increase from line to line, got 2000 after 3000",
-        ),
         ("size,score\n1000,0.7\n2000,0.8\n", "s.csv: a curve needs at least 3 different sizes, got 2"),
         (
             "size,score,system\n1000,0.7,a\n2000,0.8,a\n3000,0.8,a\n1000,0.7,b\n",
             "s.csv: a curve needs at least 3 different sizes, got 1 of system 'b'",
         ),
-        (b"\xff\xfe\x00", "s.csv is not a text in UTF-8"),
+        (b"\xff\xfe\x00", "s.csv is not a text in UTF-8 or UTF-16: save it as CSV in UTF-8"),
     ],
 )
 def test_bad_file_is_one_line_with_the_number_of_its_line(fit, text, line):
@@ -169,6 +171,8 @@ def test_bad_numbers_are_one_line(fit, more, line):
 @pytest.mark.parametrize(
     ("more", "line"),
     [
+        (["--target", "-1"], "target must be in [0, 1], got -1.0; divide percentages by 100"),
+        (["--lower-is-better", "--target", "-1"], "target must be at least 0 and finite, got -1.0"),
         (["--target", "95"], "target must be in [0, 1], got 95.0; divide percentages by 100"),
         (["--plot", "out.svg"], "plot must end in .html (the picture is a page that opens from disk), got out.svg"),
         (["--nu", "0"], "nu must be positive, got 0.0"),
@@ -185,3 +189,36 @@ def test_missing_file_is_one_line(name, what, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["curve", "fit", name, "--horizon", "10", "--tau", "0.1"]) == 2
     assert capsys.readouterr().err == f"aleator: FILE must be a CSV file, got {name}, which {what}\n"
+
+
+NEAR_ONE = "size,score\n100,0.70\n200,0.80\n400,0.87\n800,0.93\n1600,0.97\n3200,0.985\n"  # ../shared/trials
+
+
+def test_no_forecast_is_beyond_what_a_score_can_be(fit, tmp_path):
+    code, out, _ = fit(NEAR_ONE, "--target", "0.999", "--plot", "page.html", horizon="1e6")
+    assert code == 0
+    assert fact(out, "forecast at 1,000,000") == fact(out, "asymptote") == "impossible: beyond 1"
+    assert fact(out, "95 % band") == "none"
+    assert "which leads beyond 1, reaches it" in fact(out, "size for 0.999")
+    assert "Warning: the trend leads beyond what a score can be: there is no forecast that far." in out
+    assert "Forecast at 1\u202f000\u202f000: none, the trend leads beyond 1." in (tmp_path / "page.html").read_text()
+
+
+def test_several_scores_of_a_size_are_averaged_and_their_spread_is_used(fit):
+    rows = "".join(f"{x},{y + shift:.5f}\n" for shift in (0.0, 0.01, -0.01) for x, y in zip(X, curve(), strict=True))
+    code, out, _ = fit("size,score\n" + rows)
+    assert code == 0
+    assert "3 scores for each size, averaged, their spread used" in out
+    low, high = map(float, fact(out, "95 % band").split(" to "))
+    assert high - low == pytest.approx(2 * 0.01 * (3 / 2) ** 0.5, rel=0.05)  # whole repetitions are drawn
+
+
+def test_all_systems_of_a_wide_table_are_compared(fit):
+    rows = "".join(f"{x};{a:.4f};{b:.4f}\n" for x, a, b in zip(X, curve(0.95), curve(0.97, seed=1), strict=True))
+    code, out, _ = fit(("Wörter;alt;neu\n" + rows).replace(".", ",").encode("utf-16"))
+    assert code == 0
+    assert out.startswith(
+        "read s.csv: 2 systems (alt, neu), 20 sizes from 5,000 to 100,000, sizes in 'Wörter', scores in 2 columns, "
+        "semicolons, UTF-16, decimal commas\n"
+    )
+    assert re.search(r"^alt, neu +neu ", out, flags=re.MULTILINE)

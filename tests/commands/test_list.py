@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,21 @@ def test_verdicts_are_counted_from_the_evidence(monkeypatch, tmp_path):
     monkeypatch.setattr("aleator.commands.methods.EVIDENCE", tmp_path)
     method = Method("m", "aleator.data", "aleator.data:M", "does", "someone")
     assert verdicts(method) == "see docs"
-    claims = [{"verdict": verdict} for verdict in ("reproduced", "not run", "reproduced")]
+    claims = [
+        {"verdict": verdict, "constant": constant, "figures": {"accuracy a − b": figure}}
+        for verdict, constant, figure in [
+            ("not run", False, 0.1),
+            ("reproduced", False, 0.1),
+            ("reproduced", True, 0.1),
+            ("reproduced", True, 0.0),  # the same in every seed by construction
+        ]
+    ]
     (tmp_path / "m.json").write_text(json.dumps({"claims": claims}))
     assert verdicts(method) == "2 reproduced, 1 not run"
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_the_list_counts_the_claims_that_readme_counts(method):
+    rows = Path(__file__).parents[2].joinpath("README.md").read_text().splitlines()
+    (row,) = [row for row in rows if row.startswith(f"| [{method.name}]")]
+    assert row.endswith(f"| {verdicts(method)} |")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from aleator.cli import main
-from aleator.commands.mixture import read_sizes
+from aleator.commands.size_table import read_sizes
 from aleator.data import Cooldown, DomainMixture, temperature_probabilities
 
 SIZES = {"en": 56_000_000, "ro": 600_000}
@@ -27,7 +27,8 @@ def table(lines):
 
 def test_the_plan_is_that_of_the_mixture_before_and_after_the_switch(file, capsys):
     assert main(["mixture", "plan", str(file), "--temperature", "5", "--cooldown", "0.5", *RUN]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    said, *lines = capsys.readouterr().out.splitlines()
+    assert said == "read sizes.json: 2 domains, JSON mapping"
     mixture = DomainMixture(SIZES, Cooldown(5, 1, 0.5), 60_000)
     for begin, start, stop, temperature, factor in ((0, 0, 30_000, 5, "8.314"), (5, 30_000, 60_000, 1, "1")):
         assert lines[begin] == f"steps {start} to {stop - 1}, temperature {temperature}, variance factor {factor}"
@@ -81,13 +82,19 @@ def test_a_plot_is_a_page_that_needs_no_network(tmp_path, capsys):
 def test_a_csv_may_have_a_heading(tmp_path, content, sizes):
     path = tmp_path / "sizes.csv"
     path.write_text(content, encoding="utf-8")
-    assert read_sizes(path) == sizes
+    assert read_sizes(path).sizes == sizes
 
 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("s.json", "[1, 2]", 'must hold sizes by name, {"en": 1000, …}, got list'),
+        ("s.json", '[1, "two"]', 'must hold sizes by name, {"en": 1000, …}, [["en", 1000], …] or'),
+        ("s.json", "[]", "must hold sizes by name"),
+        ("s.json", "3", "got int"),
+        ("s.json", '[{"name": "en"}, {"code": "ro", "size": 5}]', "entry 2 of"),
+        ("s.json", '{"name": ["en"], "size": [1, 2]}', "must be lists of one length, got 1 and 2"),
+        ("s.csv", "en;1.000\nro;2.000\n", "size may be thousands or a fraction, got '1.000'"),
+        ("s.csv", "", "is empty: it must have a line for each domain"),
         ("s.json", '{"en": 1, "en": 2}', "must differ, got en, en"),
         ("s.csv", "en,1O0\nro,5\n", "line 1 of"),
         ("s.json", "{", "must be JSON: Expecting property name"),
@@ -155,4 +162,4 @@ def test_a_plan_needs_no_torch(file):
 def test_a_binary_file_is_named(tmp_path, capsys):
     (tmp_path / "s.csv").write_bytes(b"\x80\xff")
     assert main(["mixture", "plan", str(tmp_path / "s.csv"), *RUN]) == 2
-    assert capsys.readouterr().err.endswith("s.csv is not a text in UTF-8\n")
+    assert capsys.readouterr().err.endswith("s.csv is not a text in UTF-8 or UTF-16: save it as CSV in UTF-8\n")

@@ -83,3 +83,17 @@ def test_the_commands_in_the_file_name_the_file(mine):
     text = Path("mine.py").read_text()
     assert len(re.findall(r"aleator (?:run|compare) mine\.py:MyRecipe", text)) == 2
     assert "FILE" not in text
+
+
+def test_a_column_that_is_constant_in_the_training_part_does_not_spoil_the_others(mine):
+    """0.1 in every training example, where float32 has it with an error, and 0.2 in half of the others."""
+    text = Path("mine.py").read_text()
+    loaded = "        x = torch.tensor(inputs, dtype=torch.float32, device=accelerator.device)\n"
+    ordered = "        train, validation, test = order.tensor_split("
+    assert loaded in text
+    assert ordered in text
+    constant = "        x = torch.cat([x, torch.full((len(x), 1), 0.1)], 1)\n"
+    elsewhere = "        x[order[int(0.7 * len(x)) :: 2], -1] = 0.2\n"
+    Path("constant.py").write_text(text.replace(loaded, loaded + constant).replace(ordered, elsewhere + ordered))
+    assert main(["run", "constant.py:MyRecipe", "--epochs", "5", "--out", "run"]) == 0
+    assert json.loads(Path("run/result.json").read_text())["test"]["accuracy"] > 0.9

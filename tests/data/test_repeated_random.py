@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from accelerate.data_loader import prepare_data_loader
+from accelerate.data_loader import prepare_data_loader, skip_first_batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -63,9 +63,10 @@ def test_every_round_has_exactly_m_examples(n, ratio, mode):
         assert set(indices.tolist()) <= set(range(n))
 
 
-@in_modes("drop", "wrap", "strata, independent")
-def test_no_example_is_twice_in_a_round(mode):
-    for indices in rounds(RS2(97, ratio=0.3, **mode), 40):
+@in_modes("drop", "wrap", "strata", "strata, independent")
+@pytest.mark.parametrize("ratio", [0.3, 0.7])
+def test_no_example_is_twice_in_a_round(mode, ratio):
+    for indices in rounds(RS2(97, ratio=ratio, **mode), 40):
         assert len(set(indices)) == len(indices)
 
 
@@ -216,6 +217,11 @@ def test_minima_are_met_without_changing_the_sum(counts, ratio, minimum):
     assert all(minimum <= size <= count for size, count in zip(sizes, counts, strict=True))
 
 
+def test_equal_remainders_go_to_the_lower_class_although_floats_differ():
+    # 0.7 · 45 is 31.499999999999996 as a float, and 0.7 · 15 is 10.5: a tie of 31.5 and 10.5.
+    assert class_sizes([45, 15], 0.7) == [32, 10]
+
+
 def test_class_sizes_known_by_hand():
     assert class_sizes([5, 5, 5, 5], 0.5) == [3, 3, 2, 2]  # ties go to the lower classes
     assert class_sizes([7, 93], 0.05) == [0, 5]
@@ -248,6 +254,17 @@ def test_classes_of_equal_size_are_drawn_independently_of_each_other():
     members = [sampler.round_indices(j) // 2 for j in range(10)]
     # With one order for both classes, every round would hold 5 of the 50 ranks within a class, not up to 10.
     assert max(len(ranks.unique()) for ranks in members) > 5
+
+
+@pytest.mark.parametrize("stratified", [True, "per_class_round"])
+def test_strata_that_straddle_hold_no_example_twice_and_use_each_class_evenly(stratified):
+    labels = torch.tensor([0] * 10 + [1] * 23 + [2] * 67)
+    sampler, uses = RS2(labels=labels, ratio=0.3, stratified=stratified), torch.zeros(100, dtype=torch.int64)
+    for j in range(50):
+        indices = sampler.round_indices(j)
+        assert len(indices.unique()) == len(indices)
+        uses += torch.bincount(indices, minlength=100)
+        assert all(part.max() - part.min() <= 1 for part in uses.split([10, 23, 67]))
 
 
 def test_a_stratified_round_is_shuffled_over_its_classes():
@@ -563,6 +580,25 @@ def test_accelerate_splits_the_batches_of_one_round_and_sets_the_epoch():
         assert torch.equal(odd, indices[:, 1].ravel())
 
 
+def test_batches_skipped_by_accelerate_need_the_round_told():
+    def prepared():
+        sampler, generator = RS2(20, ratio=0.5), torch.Generator()
+        loader = DataLoader(torch.arange(20), batch_size=2, sampler=sampler, drop_last=True, generator=generator)
+        return prepare_data_loader(loader)
+
+    loader = prepared()
+    whole = [[batch.tolist() for batch in loader] for _ in range(5)]
+    resumed = prepared()
+    silent = skip_first_batches(resumed, 3)
+    assert [batch.tolist() for batch in silent] == whole[0][3:]  # and not those of round 2
+    resumed = prepared()
+    skipped = skip_first_batches(resumed, 3)
+    skipped.set_epoch(2)
+    assert [batch.tolist() for batch in skipped] == whole[2][3:]
+    resumed.set_epoch(3)
+    assert [[batch.tolist() for batch in resumed] for _ in range(2)] == whole[3:]
+
+
 def test_a_resumed_loader_of_accelerate_is_told_the_round():
     sampler = RS2(97, ratio=0.3)
     sampler.set_epoch(5)
@@ -598,6 +634,9 @@ def test_a_resumed_loader_of_accelerate_is_told_the_round():
         ({"num_replicas": 0}, "num_replicas must be at least 1, got 0"),
         ({"num_replicas": 2, "rank": 2}, r"rank must be in \[0, 2\), got 2"),
         ({"permutation": list, "order": "shuffle"}, "permutation .* excludes stratified and order"),
+        ({"num_replicas": 6}, "num_replicas must be at most 5, the examples of the smallest round, got 6"),
+        ({"ratio": 0.3, "tail": "wrap", "num_replicas": 3}, "num_replicas must be at most 2, .* got 3"),
+        ({"n": None, "labels": [0, 1] * 5, "stratified": True, "ratio": 0.2, "num_replicas": 3}, "at most 2, .* got 3"),
     ],
 )
 def test_impossible_samplers_are_refused(changed, message):
@@ -652,6 +691,22 @@ def test_a_state_of_another_configuration_is_refused(changed, message):
     state = RS2(97, ratio=0.3).state_dict()
     with pytest.raises(ValueError, match=message):
         RS2(**({"n": 97, "ratio": 0.3} | changed)).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"position": 29}, r"position must be in \[0, 29\), the examples of round 0, got 29"),
+        ({"position": -1}, r"position must be in \[0, 29\), the examples of round 0, got -1"),
+        ({"round": -1}, "round must not be negative, got -1"),
+    ],
+)
+def test_a_position_that_the_round_does_not_have_is_refused(changed, message):
+    sampler = RS2(97, ratio=0.3)
+    before = sampler.state_dict()
+    with pytest.raises(ValueError, match=message):
+        sampler.load_state_dict(before | changed | {"key": 1})
+    assert sampler.state_dict() == before
 
 
 def test_a_state_of_other_classes_is_refused():

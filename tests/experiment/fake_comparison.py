@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aleator.stats import clopper_pearson, mean_interval, paired_difference
+from aleator.stats import clopper_pearson, holm, mean_interval, paired_difference
 
 HOSTILE = "<script>alert(1)</script>"
 TEST_EXAMPLES = 360
@@ -181,10 +181,13 @@ def write_comparison(
                         "mean_difference": found.mean,
                         "interval": found.interval,
                         "p_value": found.p_value,
+                        "p_holm": None,
                         "smallest_detectable": found.smallest_detectable,
                         "n": found.n,
                     }
                 )
+    for pair, adjusted in zip(pairs, holm([pair["p_value"] for pair in pairs]), strict=True):
+        pair["p_holm"] = adjusted
     document = {
         "schema_version": 1,
         "recipe": "classify",

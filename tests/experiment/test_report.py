@@ -237,7 +237,10 @@ def test_tables_are_complete(page):
     assert rows[0][2:7] == ["96.94", "96.25 to 97.63", "3", "600", "19 200"]
     assert rows[2][1:5] == ["subset=static ratio=0.1", "89.31", "87.54 to 91.07", "2 of 3"]
     assert len(page.tables["pairs"]) == 1 + 6
-    assert page.tables["pairs"][1] == ["full − rs2", "+0.37", "−0.68 to +1.42", "includes zero", "0.27", "1.38", "3"]
+    assert page.tables["pairs"][0][4:6] == ["p", "p, Holm"]
+    row = ["full − rs2", "+0.37", "−0.68 to +1.42", "includes zero", "0.27", "0.27", "1.38", "3"]
+    assert page.tables["pairs"][1] == row
+    assert "6 pairs are tested" in page.text
     assert len(page.tables["table-runs"]) == 1 + 12
     assert page.tables["table-runs"][1][1:6] == ["0", "done", "96.94", "94.60 to 98.47", "360"]
     assert page.tables["targets"][3] == ["static", "0 of 3", "–", "–"]

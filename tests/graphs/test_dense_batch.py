@@ -1,11 +1,22 @@
 """Graphs to tensors and back; what is malformed is named."""
 
+import itertools
+
 import networkx as nx
 import numpy as np
 import pytest
 import torch
 
-from aleator.graphs import degree_agreement, degree_features, dense_batch, mask_adj, mask_x, node_flags, quantize
+from aleator.graphs import (
+    degree_agreement,
+    degree_features,
+    dense_batch,
+    mask_adj,
+    mask_x,
+    node_flags,
+    quantize,
+    shuffled_agreement,
+)
 
 PATH = (3, [(0, 1), (1, 2)])
 
@@ -65,6 +76,26 @@ def test_quantising_a_batch_gives_its_graphs_back():
     assert degree_agreement(batch.x.roll(1, -1), batch.adj, batch.mask) == 0
 
 
+def test_shuffled_agreement_is_the_mean_of_the_agreement_over_all_orders_of_a_graphs_own_nodes():
+    star, path = (4, [(0, 1), (0, 2), (0, 3)]), (5, [(0, 1), (1, 2), (2, 3), (3, 4)])
+    batch = dense_batch([star, path], features=4, max_nodes=6)
+    x = batch.x.roll(1, dims=1) * batch.mask.unsqueeze(-1)  # features that are not all their node's degree
+    over_orders = []
+    for graph, size in enumerate((4, 5)):
+        alone = [part[graph : graph + 1] for part in (batch.adj, batch.mask)]
+        orders = [[*order, *range(size, 6)] for order in itertools.permutations(range(size))]
+        over_orders.append(sum(degree_agreement(x[graph : graph + 1, order], *alone) for order in orders) / len(orders))
+    expected = (4 * over_orders[0] + 5 * over_orders[1]) / 9  # every node counts alike
+    assert shuffled_agreement(x, batch.adj, batch.mask) == pytest.approx(expected, abs=1e-12)
+
+
+def test_features_that_are_the_degrees_agree_beyond_shuffling_and_those_of_another_order_do_not():
+    batch = dense_batch([(4, [(0, 1), (0, 2), (0, 3)])], features=4)
+    assert degree_agreement(*batch) - shuffled_agreement(*batch) == pytest.approx(1 - 10 / 16)
+    shuffled = batch.x[:, [1, 0, 2, 3]]
+    assert shuffled_agreement(shuffled, batch.adj, batch.mask) == shuffled_agreement(*batch)
+
+
 @pytest.mark.plain
 @pytest.mark.parametrize(
     ("make", "message"),
@@ -77,6 +108,11 @@ def test_quantising_a_batch_gives_its_graphs_back():
         (lambda: dense_batch([torch.full((2, 2), torch.nan)], 3), "finite, got nan in row 0, column 0 of graph 0"),
         (lambda: dense_batch([torch.ones(2, 3)], 3), r"graphs\[0\] must be a square matrix, got shape \[2, 3\]"),
         (lambda: dense_batch([2 * torch.ones(2, 2) - 2 * torch.eye(2)], 3), "adj must be of zeros and ones .*, got 2"),
+        (lambda: dense_batch([nx.DiGraph([(0, 1), (1, 2)])], 3), "symmetric, got 1 in row 0, column 1 of graph 0"),
+        (lambda: dense_batch([nx.Graph([(0, 1, {"weight": 0.5})])], 3), "adj must be of zeros and ones .*, got 0.5"),
+        (lambda: dense_batch([nx.MultiGraph([(0, 1), (0, 1)])], 3), "adj must be of zeros and ones .*, got 2"),
+        (lambda: dense_batch([nx.Graph([(0, 1, {"weight": "a"})])], 3), r"other than 0, got 'a' at \(0, 1\)"),
+        (lambda: dense_batch([nx.Graph([("a", "a")])], 3), "two different nodes, got a loop at 'a'"),
         (lambda: dense_batch([(2, [(0, 2)])], 3), r"nodes of 0 to 1, got \(0, 2\)"),
         (lambda: dense_batch([(2, [(1, 1)])], 3), r"two different nodes of 0 to 1, got \(1, 1\)"),
         (
@@ -84,7 +120,10 @@ def test_quantising_a_batch_gives_its_graphs_back():
             "features must be more than 2, the largest degree, got 2",
         ),
     ],
-    ids=["empty", "degree", "size", "loop", "asymmetric", "nan", "square", "weights", "end", "self-edge", "features"],
+    ids=[
+        *("empty", "degree", "size", "loop", "asymmetric", "nan", "square", "weights"),
+        *("directed", "weighted", "multi", "weight", "networkx loop", "end", "self-edge", "features"),
+    ],
 )
 def test_what_is_malformed_is_named(make, message):
     with pytest.raises(ValueError, match=message):

@@ -362,3 +362,29 @@ def test_compiled_networks_train_sample_and_are_saved_as_what_they_are(tmp_path)
     torch.testing.assert_close(one, two)
     compiled.save(tmp_path / "model.safetensors")
     torch.testing.assert_close(GDSS.load(tmp_path / "model.safetensors").state_dict(), made.state_dict())
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("time", [0.0, -0.1, 1.5, torch.nan])
+def test_times_outside_the_process_are_refused(time):
+    t = times()
+    t[1] = time
+    with pytest.raises(ValueError, match=rf"t must be in \(0, 1\], got {time:g}"):
+        model().loss(*graphs(), t, generator=seeded())
+
+
+def test_weights_that_are_no_numbers_generate_nothing():
+    made = model()
+    made.observe(graphs())
+    with torch.no_grad():
+        next(made.net_a.parameters())[0] = torch.nan
+    with pytest.raises(ValueError, match="weights must be finite, got others in net_a"):
+        made.sample(2, EulerMaruyama(2), generator=seeded())
+
+
+def test_training_that_diverges_stops_and_says_so():
+    made, batch = model(), graphs()
+    with torch.no_grad():
+        made.net_x.final[0].weight.mul_(1e30)
+    with pytest.raises(RuntimeError, match=r"training must keep its losses finite, got .* in epoch 1"):
+        made.fit(batch, epochs=2, batch_size=3, generator=seeded())

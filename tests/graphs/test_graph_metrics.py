@@ -4,6 +4,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import eigvalsh
 from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
@@ -192,3 +193,40 @@ def test_unknown_statistics_and_conventions_are_refused():
         graph_mmd([ONE], [ONE], [])
     with pytest.raises(ValueError, match="convention must be 'emd' or 'tv', got 'l2'"):
         graph_mmd([ONE], [ONE], convention="l2")
+
+
+# Bipartite, and of eigenvalues that SciPy's routine puts at 2 + 4e-16 and more.
+BIPARTITE = [nx.convert_node_labels_to_integers(nx.grid_2d_graph(4, 3)), nx.complete_bipartite_graph(5, 3)]
+
+
+def test_the_official_spectrum_is_that_of_the_published_code_which_drops_eigenvalues_above_two():
+    graphs = [*BIPARTITE, *drawn(10, seed=3)]
+    given = as_graphs(matrices(graphs), "graphs")
+    official, whole = (
+        graph_statistics(given, ["spectral"], name)["spectral"].numpy() for name in ("official", "whole")
+    )
+    for row, graph in zip(official, graphs, strict=True):
+        values, _ = np.histogram(eigvalsh(nx.normalized_laplacian_matrix(graph).todense()), 200, (-1e-5, 2))
+        np.testing.assert_array_equal(row, values / values.sum())
+    sizes = [len(graph) for graph in BIPARTITE]
+    assert [whole[i, -1] for i in (0, 1)] == [1 / sizes[0], 1 / sizes[1]]
+    assert [official[i, -1] for i in (0, 1)] == [0, 0]
+    assert graph_mmd(BIPARTITE, BIPARTITE, ["spectral"], spectrum="official")["spectral"] == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ValueError, match="spectrum must be 'whole' or 'official', got 'all'"):
+        graph_mmd(BIPARTITE, BIPARTITE, ["spectral"], spectrum="all")
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (nx.DiGraph([(0, 1), (1, 2)]), r"generated\[0\] must be symmetric"),
+        (nx.Graph([(0, 1, {"weight": 0.5})]), r"generated\[0\] must be of zeros and ones, got 0\.5"),
+        (nx.MultiGraph([(0, 1), (0, 1)]), r"generated\[0\] must be of zeros and ones, got 2"),
+    ],
+)
+def test_graphs_of_networkx_are_refused_for_what_their_matrices_are(graph, message):
+    for form in (graph, nx.to_numpy_array(graph)):
+        with pytest.raises(ValueError, match=message):
+            graph_mmd([nx.cycle_graph(4)], [form])
+    symmetric = nx.path_graph(3).to_directed()
+    assert graph_mmd([nx.path_graph(3)], [symmetric])["average"] == pytest.approx(0, abs=1e-12)

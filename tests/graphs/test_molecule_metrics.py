@@ -96,3 +96,9 @@ def test_batches_of_molecules_give_the_mean_over_all(data_root, monkeypatch):
 def test_a_reference_that_cannot_be_read_is_refused():
     with pytest.raises(ValueError, match="reference must hold at least one molecule that RDKit can read, got none"):
         nspdk_mmd(["C1"], ["C"])
+
+
+def test_what_was_not_made_counts_as_invalid_and_is_left_out_of_distances():
+    metrics = molecule_metrics(["CC", None, "CN", None], train=["CC", None], test=["CC", None])
+    assert (metrics["validity"], metrics["uniqueness"], metrics["novelty"]) == (1 / 2, 1, 1 / 2)
+    assert metrics["nspdk"] == nspdk_mmd(["CC"], ["CC", "CN"]) == nspdk_mmd([None, "CC"], ["CC", None, "CN"])

@@ -182,3 +182,20 @@ def test_symbols_of_no_element_are_refused():
 def test_columns_without_their_element_are_refused():
     with pytest.raises(ValueError, match="elements must be 4, one for each column of x, got 3"):
         decode_molecules(torch.zeros(1, 2, 4), torch.zeros(1, 2, 2), ("C", "N", "O"))
+
+
+@pytest.mark.parametrize("smiles", ["C~C", "C->O", "O<-C"])
+def test_bonds_that_arrays_cannot_hold_are_refused(smiles):
+    arrays, refused = encode_smiles(["CC", smiles], CNOF, 4)
+    assert len(arrays.x) == 1
+    assert refused == [RefusedSmiles(1, smiles, "it has a bond that is not single, double or triple")]
+
+
+def test_ions_are_taken_where_the_molecule_without_charges_exists():
+    elements = ("B", "C", "N", "O", "P", "F")
+    kept = ["C[N+](C)(C)C", "C[N+](=O)[O-]", "[NH4+]", "C[O+](C)C", "[C-]#[O+]"]
+    broken = ["C[B-](C)(C)C", "F[P-](F)(F)(F)(F)F"]
+    arrays, refused = encode_smiles([*kept, *broken], elements, 7)
+    assert [line.smiles for line in refused] == broken
+    assert {line.reason for line in refused} == {"without its charges it breaks the rules of valence"}
+    assert all(decode_molecules(arrays.x, arrays.adj, elements).valid)

@@ -24,6 +24,18 @@ def test_a_byte_model_costs_what_the_bytes_are():
     assert model.training
 
 
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_line_that_one_language_lacks_is_left_out_in_all_and_counted(blank):
+    complete = {"en": ["the cat sat", "good morning"], "xx": ["the cat sat", "good morning"]}
+    gap = {"en": ["the cat sat", "a dog barked loudly", "good morning"], "xx": ["the cat sat", blank, "good morning"]}
+    report, expected = (fairness_report(byte_lm(), texts, anchor="en") for texts in (gap, complete))
+    assert report.languages == expected.languages
+    assert report.spread == 1
+    assert (report.lines, report.left_out, expected.left_out) == (2, 1, 0)
+    assert report.summary().endswith("; 1 of 3 lines left out, empty in some language")
+    assert "left out" not in expected.summary()
+
+
 def test_bits_per_byte_do_not_depend_on_how_lines_are_batched():
     model = byte_lm()
     found = {size: fairness_report(model, TEXTS, anchor="en", batch_size=size).languages["ru"] for size in (1, 2)}
@@ -90,7 +102,7 @@ def test_texts_that_cannot_be_compared_are_refused():
         fairness_report(byte_lm(), TEXTS, anchor="en", window=0)
     with pytest.raises(ValueError, match="same number of lines"):
         fairness_report(byte_lm(), {**TEXTS, "uk": ["один"]}, anchor="en")
-    with pytest.raises(ValueError, match="the text of uk must not be empty"):
+    with pytest.raises(ValueError, match="must have a line that no language lacks, got none in 2"):
         fairness_report(byte_lm(), {**TEXTS, "uk": ["", ""]}, anchor="en")
     with pytest.raises(ValueError, match="script must be one of latin, cyrl, indic, got 'en'"):
         fairness_report(magnet(), TEXTS, anchor="en")

@@ -91,3 +91,11 @@ def test_initialisation_has_the_published_scale():
     assert layer.attention.qkv.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert not layer.attention.qkv.bias.any()
     assert layer.attention_norm.weight.mean().item() == pytest.approx(1, abs=0.01)
+
+
+def test_distances_in_double_precision_are_exact_to_double_precision():
+    found = sinusoid(300, 8, torch.empty(0, dtype=torch.float64))
+    for row, distance in ((0, 299), (100, 199)):
+        angles = [distance * 10000 ** -(channel / 8) for channel in range(0, 8, 2)]
+        expected = torch.tensor([math.sin(a) for a in angles] + [math.cos(a) for a in angles], dtype=torch.float64)
+        torch.testing.assert_close(found[row], expected, rtol=0, atol=1e-12)

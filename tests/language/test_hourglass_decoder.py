@@ -24,6 +24,18 @@ def test_cached_logits_are_those_of_the_whole_text(script, utf8_safe):
     assert decoder.segments > 0
 
 
+@pytest.mark.parametrize("capacity", [0.1, 0.3, 0.4])
+def test_a_decoder_keeps_to_the_capacity_as_the_whole_text_does(capacity):
+    model = magnet(layers=(1, 2, 1), capacity=capacity, scripts={"latin": 0.5}).eval()
+    ids, noise = batch(1, 40)
+    with torch.no_grad():
+        whole = model(ids, ["latin"], noise=noise)
+    decoder = model.decoder("latin", noise=noise[0])
+    found = torch.stack([decoder.step(number) for number in ids[0].tolist()])
+    torch.testing.assert_close(found, whole.logits[0], atol=1e-5, rtol=0)
+    assert decoder.segments < whole.boundaries.sum()
+
+
 def test_layers_in_the_middle_run_only_where_a_segment_ends():
     model = magnet().eval()
     calls = {"short": 0, "post": 0}

@@ -26,6 +26,24 @@ def test_a_saved_model_is_the_same_model(make, tmp_path):
         assert torch.equal(ours, expected)
 
 
+def test_a_model_is_loaded_in_the_precision_that_it_was_saved_in(tmp_path):
+    model = byte_lm().double()
+    model.save(tmp_path)
+    again = load_model(tmp_path)
+    assert {parameter.dtype for parameter in again.parameters()} == {torch.float64}
+    ids, _ = batch(2)
+    assert torch.equal(again(ids), model.eval()(ids))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_model_whose_weights_are_no_numbers_continues_no_text(temperature):
+    model = byte_lm()
+    with torch.no_grad():
+        model.output.bias[7] = torch.nan
+    with pytest.raises(ValueError, match="logits must be finite"):
+        model.generate("a", script="latin", length=1, temperature=temperature, generator=torch.Generator())
+
+
 def test_thresholds_and_all_options_are_saved(tmp_path):
     options = {"languages": {"ru": "cyrl"}, "routing": "language", "boundary_loss": "hinge", "capacity": 0.5}
     model = magnet(eval_boundaries="rate", utf8_safe=True, temperature=0.7, **options)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from aleator.language import BytesVocabulary, MagnetLM, ends_character
+from aleator.language.language_model import next_byte_nats
 from aleator.nn import BernoulliReinforce, BernoulliST, binomial_boundary_loss
 from tests.language.small import RATES, batch, dtp, magnet
 
@@ -163,6 +164,19 @@ def test_capacity_one_ignores_nothing_and_less_bounds_the_segments():
     assert lengths == [1 + math.ceil(2.4)]
 
 
+def test_with_a_capacity_logits_do_not_depend_on_padding():
+    model = magnet(capacity=0.3).eval()
+    ids, noise = batch(1, 10)
+    noise[0, :4] = 0  # more boundaries than there is capacity for
+    short = model(ids, ["latin"], noise=noise)
+    padded, drawn = (torch.nn.functional.pad(tensor, (0, 30)) for tensor in (ids, noise))
+    mask = torch.arange(40).unsqueeze(0) < 10
+    long = model(padded, ["latin"], mask, drawn)
+    assert short.boundaries[0, :4].all()
+    assert torch.equal(long.boundaries[:, :10], short.boundaries)
+    torch.testing.assert_close(long.logits[:, :10], short.logits, atol=1e-6, rtol=0)
+
+
 def test_with_a_capacity_no_step_reads_a_value_of_the_device():
     # Tensors of the device "meta" have no values: whatever reads one fails.
     ids, _ = batch(4)
@@ -175,6 +189,22 @@ def test_with_a_capacity_no_step_reads_a_value_of_the_device():
         assert model.predictor("cyrl").hidden.weight.grad is not None
     with pytest.raises(RuntimeError, match="meta"):
         magnet().to("meta").loss(ids.to("meta"), MIXED)
+
+
+def test_a_model_in_double_precision_computes_in_double_precision():
+    model = magnet().double().eval()
+    assert {tensor.dtype for name, tensor in model.state_dict().items() if tensor.is_floating_point()} == {
+        torch.float64
+    }
+    ids, _ = batch(2)
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    drawn = model(ids, ["latin", "cyrl"], generator=generators[0])
+    noise = torch.rand(2, 24, dtype=torch.float64, generator=generators[1])
+    given = model(ids, ["latin", "cyrl"], noise=noise)
+    assert torch.equal(drawn.logits, given.logits)
+    nats, _ = next_byte_nats(given.logits, ids)
+    by_hand = -given.logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2).sum(1)
+    torch.testing.assert_close(nats, by_hand, rtol=1e-14, atol=0)
 
 
 def test_every_predictor_gets_a_gradient_whatever_is_in_the_batch():

@@ -3,6 +3,7 @@
 import pytest
 
 from aleator.language import rates_from_corpus, rates_from_parallel, rates_from_words
+from aleator.language.rates import read_lines
 
 
 def test_rule_of_words_averages_over_documents():
@@ -17,6 +18,27 @@ def test_parallel_rule_gives_the_same_content_the_same_expected_segments():
     assert rates == {"en": 0.25, "ru": pytest.approx(0.25 * 8 / 16)}
     segments = {name: rates[name] * sum(len(line.encode()) for line in lines) for name, lines in texts.items()}
     assert segments["en"] == pytest.approx(segments["ru"])
+
+
+@pytest.mark.parametrize("blank", ["", " \t", "\u3000"])
+def test_a_sentence_that_one_language_lacks_is_left_out_in_all_and_counted(blank, caplog):
+    texts = {"en": ["peace", "a long sentence", "war"], "ru": ["мир", blank, "война"]}
+    both = {"en": ["peace", "war"], "ru": ["мир", "война"]}
+    expected = rates_from_parallel(both, anchor="en", anchor_rate=0.25)
+    assert not caplog.records
+    assert rates_from_parallel(texts, anchor="en", anchor_rate=0.25) == expected
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 of 3 lines are left out: they are empty in some language"
+    ]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    lines = ["peace", "war"]
+    (tmp_path / "plain").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "marked").write_text("\n".join(lines), encoding="utf-8-sig")
+    assert read_lines(tmp_path / "marked") == read_lines(tmp_path / "plain") == lines
+    marked = {"en": lines, "xx": ["\ufeffpeace", "war"]}
+    assert rates_from_parallel(marked, anchor="en", anchor_rate=0.25) == {"en": 0.25, "xx": 0.25}
 
 
 def test_corpus_files_are_read_line_by_line(tmp_path):
@@ -45,7 +67,7 @@ def test_texts_that_give_no_rate_are_refused(tmp_path):
         rates_from_parallel({"en": ["a"]}, anchor="en", anchor_rate=1.0)
     with pytest.raises(ValueError, match=r"the rate of zh must be in \(0, 1\), got 1\.8"):
         rates_from_parallel({"en": ["123456789"], "zh": ["1"]}, anchor="en", anchor_rate=0.2)
-    with pytest.raises(ValueError, match="the text of zh must not be empty"):
+    with pytest.raises(ValueError, match="must have a line that no language lacks, got none in 1"):
         rates_from_parallel({"en": ["a"], "zh": [""]}, anchor="en", anchor_rate=0.2)
     (tmp_path / "a").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="anchor and anchor_rate go together, got en and None"):

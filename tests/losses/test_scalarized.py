@@ -90,3 +90,12 @@ def test_autocast_does_not_round_the_losses():
         within = scalarized_loss(losses, DOMAINS, WEIGHTS)
     assert within == scalarized_loss(losses, DOMAINS, WEIGHTS)
     assert within.dtype == torch.float32
+
+
+@pytest.mark.parametrize("normalize", ["batch", "weights"])
+def test_sums_of_losses_in_half_precision_stay_finite(normalize):
+    losses = torch.full((4096,), 30.0, dtype=torch.float16, requires_grad=True)
+    loss = scalarized_loss(losses, torch.zeros(4096, dtype=torch.int64), torch.tensor([2.0]), normalize)
+    assert loss.item() == pytest.approx(60.0 if normalize == "batch" else 30.0, rel=1e-6)
+    loss.backward()
+    assert losses.grad.dtype == torch.float16

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from aleator.nn import segment_broadcast, segment_mean
+from aleator.nn import segment_broadcast, segment_mean, within_capacity
+from aleator.nn.segments import most_segments
 from benchmarks.dense_pooling import dense_pool, dense_upsample
 
 
@@ -179,3 +180,25 @@ def test_bad_input_is_refused_with_its_value():
         segment_broadcast(hidden, torch.zeros(3, 5))
     with pytest.raises(ValueError, match="the null vector's slot"):
         segment_broadcast(hidden[:, :0], torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("capacity", [0.1, 0.25, 0.5, 0.9, 1.0])
+def test_boundaries_within_the_capacity_are_those_that_find_room_one_after_the_other(capacity):
+    boundaries = (torch.rand(20, 64, generator=torch.Generator().manual_seed(0)) < 0.6).float()
+    expected = torch.zeros_like(boundaries)
+    for row in range(20):
+        closed = 0
+        for t in range(64):
+            if boundaries[row, t] and closed < most_segments(capacity, t + 1):
+                expected[row, t] = 1
+                closed += 1
+    assert torch.equal(within_capacity(boundaries, capacity), expected)
+    assert most_segments(0.1, 30) == 3  # though 0.1 · 30 is above 3 in floating point
+    if capacity == 1:
+        assert torch.equal(expected, boundaries)
+
+
+def test_boundaries_that_are_kept_keep_their_gradient_and_others_have_none():
+    boundaries = torch.ones(1, 4, requires_grad=True)
+    within_capacity(boundaries, 0.5).sum().backward()
+    assert boundaries.grad.tolist() == [[1, 0, 1, 0]]

@@ -43,6 +43,22 @@ def test_solving_piece_by_piece_gives_another_gradient():
     assert error > 0.01
 
 
+@pytest.mark.filterwarnings("ignore:.*should have mean 0:UserWarning")
+def test_sums_that_float32_is_too_coarse_for_are_refused_and_float64_serves():
+    x = 255 * images(12).sigmoid()
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        model = apply_tract(network(torch.float64).float(), reduce="global", compute_dtype=dtype)
+        preconditioner = TrActPreconditioner(model)
+        loss_of(model, x).backward()
+        found.append((model, preconditioner))
+    with pytest.raises(RuntimeError, match=r"0: float32 is too coarse .*compute_dtype=torch.float64"):
+        found[0][1].step()
+    found[1][1].step()
+    grad, exact = grads(found[1][0])["0.weight"], whole_batch(x.double())["0.weight"]
+    assert (grad - exact).norm() < 1e-3 * exact.norm()
+
+
 def test_groups_are_solved_one_by_one():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4, 4, 6, 6, generator=generator, dtype=torch.float64)

@@ -13,18 +13,18 @@ from aleator.random import Streams
 from aleator.recipes.classify import Classify
 from aleator.recipes.classify.augment import crop, flip
 from aleator.recipes.classify.models import image_model
-from aleator.recipes.classify.task import ClassificationTask
+from aleator.recipes.parts.task import SupervisedTask
 
 TINY = RunOptions(trackers=(), log_every=1)
 
 
-def task(options: Classify, seed: int = 0) -> ClassificationTask:
+def task(options: Classify, seed: int = 0) -> SupervisedTask:
     streams = Streams(seed)
     with streams.scope("init"):
         return options.task(streams, make_accelerator())
 
 
-def weights(of: ClassificationTask):
+def weights(of: SupervisedTask):
     return torch.cat([p.detach().flatten() for p in of.model.parameters()])
 
 
@@ -32,7 +32,10 @@ def weights(of: ClassificationTask):
 
 
 def test_variants_of_one_seed_share_initial_weights_and_held_out_data():
-    tasks = [task(Classify(subset=s, ratio=0.1)) for s in ("full", "static", "rs2", "rs2-with-replacement")]
+    tasks = [
+        task(Classify(subset=s, ratio=None if s == "full" else 0.1))
+        for s in ("full", "static", "rs2", "rs2-with-replacement")
+    ]
     for other in tasks[1:]:
         assert torch.equal(weights(tasks[0]), weights(other))
         assert torch.equal(tasks[0].held_out["test"].inputs, other.held_out["test"].inputs)
@@ -81,7 +84,7 @@ def test_static_subset_is_drawn_once_and_rs2_again_in_every_round():
     def seen(subset, rounds):
         built = task(Classify(subset=subset, ratio=0.1, batch_size=43))
         batches = built.train_batches()
-        return {bytes(x.numpy().tobytes()) for _ in range(3 * rounds) for x in next(batches)[0]}
+        return {bytes(x.numpy().tobytes()) for _ in range(3 * rounds) for x in next(batches).inputs}
 
     assert len(seen("static", 1)) == len(seen("static", 10)) == 129
     assert len(seen("rs2", 10)) == 1290  # ten disjoint rounds of 129
@@ -147,7 +150,7 @@ def test_the_first_layer_alone_learns_at_its_own_rate(first_layer):
 
 def test_training_loss_is_that_of_the_first_2000_training_images_as_they_are(mirror):
     built = task(Classify(data="mnist", train_size=2100, test_size=20, augment="crop"))
-    x, y = built.images.normalise(built.train.inputs[:2000], torch.float32), built.train.targets[:2000]
+    x, y = built.options.images.normalise(built.train.inputs[:2000], torch.float32), built.train.targets[:2000]
     with torch.no_grad():
         expected = float(nn.functional.cross_entropy(built.model(x), y))
         assert built.evaluate("test")["train_loss"] == pytest.approx(expected, rel=1e-5)
@@ -314,19 +317,19 @@ def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ratio": 0}, r"ratio must be in \(0, 1\], got 0"),
-        ({"ratio": 1.5}, r"ratio must be in \(0, 1\], got 1.5"),
+        ({"ratio": 0, "subset": "rs2"}, r"ratio must be in \(0, 1\], got 0"),
+        ({"ratio": 1.5, "subset": "rs2"}, r"ratio must be in \(0, 1\], got 1.5"),
         ({"lr": -1}, "lr must be positive and finite, got -1"),
         ({"momentum": 1}, r"momentum must be in \[0, 1\), got 1"),
         ({"batch_size": 0}, "batch_size must be positive and finite, got 0"),
         ({"weight_decay": -0.1}, "weight_decay must be finite and not negative, got -0.1"),
         ({"ratio": 0.01, "subset": "rs2"}, "batch_size .*32.*13|13.*32"),
-        ({"train_size": 5000}, "train_size must be at most 1294 for digits, got 5000"),
+        ({"train_size": 5000}, "train_size must be at most 1294, got 5000"),
         ({"test_size": 5000}, "test_size must be at most 360, got 5000"),
         ({"validation_size": 5000}, "validation_size must be below the 1437 training examples, got 5000"),
         ({"data": "mnits"}, "mnist"),
         ({"rescale": 4}, "rescale must be 1 with model mlp, got 4"),
-        ({"tract_lam": 0.2}, "tract_lam must be left out with first_layer plain, got 0.2"),
+        ({"tract_lam": 0.2}, "tract_lam cannot be used with first_layer plain, got 0.2"),
         ({"tract_lam": 0}, "tract_lam must be positive and finite, got 0"),
         ({"first_layer_lr_ratio": 0}, "first_layer_lr_ratio must be positive and finite, got 0"),
         (

@@ -399,7 +399,7 @@ def test_a_run_resumed_after_its_last_level_trains_once_more_for_the_test(mirror
         ({"decide_at": 45.0}, r"decide_at must be in \(0, 1\), got 45.0"),
         ({"lookahead": -1}, "lookahead must not be negative, got -1"),
         ({"stop_tau": 0.0}, "stop_tau must be positive and finite, got 0.0"),
-        ({"stop_tau": 0.1, "against": "hmm"}, "stop_tau must be left out with against, which needs the whole curve"),
+        ({"stop_tau": 0.1, "against": "hmm"}, "stop_tau cannot be used with against, which needs the whole curve"),
         ({"against": "suffix"}, "against must be another tagger than suffix, got suffix"),
         ({"train_size": 10**6}, "train_size must be at most 13783 for ud-galician-treegal, got 1000000"),
         ({"step": 5000}, r"step must leave 3 levels in the first 45 % of 13783 words \(forecast_at\), got 5000"),

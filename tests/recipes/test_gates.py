@@ -15,19 +15,23 @@ from aleator.experiment.tracking import read_metrics
 from aleator.random import Streams
 from aleator.recipes.gates import Gates
 from aleator.recipes.gates.models import bound_norms
+<<<<<<< HEAD
+=======
+from aleator.recipes.parts.task import SupervisedTask
+>>>>>>> main
 
 QUIET = RunOptions(trackers=(), log_every=1)
 RANDOM = ("st", "st-identity", "relaxed", "reinmax", "sts", "sbn", "noisy-relu")
 GATED = (*RANDOM, "relu")
 
 
-def task(seed: int = 0, **options) -> GatingTask:
+def task(seed: int = 0, **options) -> SupervisedTask:
     streams = Streams(seed)
     with streams.scope("init"):
         return Gates(**options).task(streams, make_accelerator())
 
 
-def trained(steps: int, **options) -> GatingTask:
+def trained(steps: int, **options) -> SupervisedTask:
     built = task(**options)
     batches = built.train_batches()
     for _ in range(steps):
@@ -35,7 +39,7 @@ def trained(steps: int, **options) -> GatingTask:
     return built
 
 
-def parameters(of: GatingTask) -> dict[str, torch.Tensor]:
+def parameters(of: SupervisedTask) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in of.model.named_parameters()}
 
 
@@ -152,8 +156,8 @@ def test_figures_are_those_of_the_network_by_hand():
     built = trained(40, gate="st", precision="float64")
     measured = built.evaluate("test")
     layer, head = built.model.layer, built.model.head
-    x = built.images.normalise(built.held_out["test"].inputs, torch.float64).flatten(1)
-    validation = built.images.normalise(built.held_out["validation"].inputs, torch.float64).flatten(1)
+    x = built.options.images.normalise(built.held_out["test"].inputs, torch.float64).flatten(1)
+    validation = built.options.images.normalise(built.held_out["validation"].inputs, torch.float64).flatten(1)
     threshold = torch.quantile(layer.gater(validation).flatten(), 0.9)
     logits = layer.gater(x)
     gates = (logits > threshold).double()
@@ -216,7 +220,7 @@ def test_interrupted_and_resumed_run_is_bit_identical(gate, tmp_path, monkeypatc
         return ["run", "gates", "--gate", gate, "--rounds", "1", "--trackers", "--out", str(tmp_path / out)]
 
     assert main(command("whole")) == 0
-    step = GatingTask.train_step
+    step = SupervisedTask.train_step
 
     def interrupted(self, batch):
         if self.schedule.last_epoch == 17:
@@ -224,7 +228,7 @@ def test_interrupted_and_resumed_run_is_bit_identical(gate, tmp_path, monkeypatc
         return step(self, batch)
 
     with monkeypatch.context() as patched:
-        patched.setattr(GatingTask, "train_step", interrupted)
+        patched.setattr(SupervisedTask, "train_step", interrupted)
         assert main(command("cut")) == 130
     assert main([*command("cut"), "--resume"]) == 0
     results = [read_json(tmp_path / name / "result.json") for name in ("whole", "cut")]

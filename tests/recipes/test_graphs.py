@@ -155,6 +155,13 @@ def test_floor_is_that_of_training_graphs(convention):
         assert metrics["floor"] == pytest.approx((0.0055 + 0.0170 + 0.0010) / 3, abs=1e-4)
 
 
+def test_coupling_is_what_agreement_is_above_shuffled_features():
+    metrics = task(model="random", samples=20).evaluate("test")
+    assert metrics["degree_agreement"] > 0.97  # features of random graphs are their degrees, as far as they go
+    assert 0.1 < metrics["shuffled_agreement"] < 0.5
+    assert metrics["degree_coupling"] == metrics["degree_agreement"] - metrics["shuffled_agreement"] > 0.5
+
+
 def test_averaged_weights_are_what_graphs_are_made_with():
     built = task(**FEW, average_weights=True)
     losses(built, 3)

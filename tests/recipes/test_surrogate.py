@@ -283,12 +283,12 @@ def test_classes_that_training_never_sees_have_a_score():
         (("--batch-size", "1000"), "batch_size must be at most 455, got 1000"),
         (("--loss-after", "5", "101"), "loss_after must be between 1 and calls, 100, got (5, 101)"),
         (("--model", "mlp", "--inner", "exact"), "model must be linear with inner exact, got mlp"),
-        (("--inner", "exact", "--inner-steps", "3"), "inner_steps must be left out with inner exact, got 3"),
-        (("--lr", "0.1"), "lr must be left out with inner armijo, got 0.1"),
-        (("--method", "gd", "--inner", "adam"), "inner must be left out with method gd, got adam"),
-        (("--method", "gd", "--armijo-c", "0.1"), "armijo_c must be left out with method gd, got 0.1"),
-        (("--problem", "linear-imitation", "--features", "raw"), "features must be left out with problem linear-imit"),
-        (("--problem", "linear-imitation", "--loss-after", "2"), "loss_after must be left out with problem linear-imi"),
+        (("--inner", "exact", "--inner-steps", "3"), "inner_steps cannot be used with inner exact, got 3"),
+        (("--lr", "0.1"), "lr cannot be used with inner armijo, got 0.1"),
+        (("--method", "gd", "--inner", "adam"), "inner cannot be used with method gd, got adam"),
+        (("--method", "gd", "--armijo-c", "0.1"), "armijo_c cannot be used with method gd, got 0.1"),
+        (("--problem", "linear-imitation", "--features", "raw"), "features cannot be used with problem linear-imit"),
+        (("--problem", "linear-imitation", "--loss-after", "2"), "loss_after cannot be used with problem linear-imi"),
     ],
 )
 def test_bad_options_are_named(words, message, tmp_path, capsys):

@@ -210,3 +210,56 @@ def test_too_few_steps_for_the_chain_are_refused_before_any_work(solver):
 
     with pytest.raises(ValueError, match="steps must be at least beta_max = 20 for b_k <= 1, got 10"):
         run(solver, (VPSDE(0.1, 20),), (ONE,), score)
+
+
+def test_in_the_official_order_all_steps_of_a_state_see_the_others_as_they_were():
+    # Scores that depend on the other state, so that the order matters.
+    def score(states, t):
+        return -states[0] - 0.5 * states[1], -states[1] + 0.3 * states[0]
+
+    init, t = (torch.tensor([[1.0, 2.0]]), torch.tensor([[-1.0, 0.5]])), torch.ones(1)
+    drawn = [torch.tensor([[value, 1.0]]) for value in (0.4, -0.7, 1.3, 0.2, 0.9, -0.1)]
+    asked = []
+
+    def noise(like, state, generator):
+        asked.append(state)
+        return drawn[len(asked) - 1]
+
+    corrector = LangevinCorrector(0.2, 0.7, n_steps=3, order="official")
+    system = System(score, VP, torch.Generator(), noise, None)
+    found = corrector.correct(system, init, t, 100)
+    assert asked == [0, 0, 0, 1, 1, 1]
+    assert system.nfe == 1 + 2 * 2
+    damping = float(VP[0].step_damping(t, 100))
+    for state in (0, 1):
+        now = list(init)
+        for z in drawn[3 * state : 3 * state + 3]:
+            s = score(now, t)[state]
+            a = 2 * damping * (0.2 * z.norm() / s.norm()) ** 2
+            now[state] = now[state] + a * s + (2 * a).sqrt() * 0.7 * z
+        torch.testing.assert_close(found[state], now[state])
+    drawn = [torch.ones(1, 2)] * 6
+    asked.clear()
+    together = LangevinCorrector(0.2, 0.7, n_steps=3).correct(system, init, t, 100)
+    assert asked == [0, 1] * 3
+    assert not torch.allclose(together[1], found[1])
+
+
+def test_one_step_is_the_same_in_both_orders():
+    found = [
+        run(PredictorCorrector(6, order=order), MIXED, (ONE, ONE), score=lambda x, t: (-x[1], -x[0])).states
+        for order in ("simultaneous", "official")
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.plain
+def test_an_unknown_order_is_refused():
+    with pytest.raises(ValueError, match='order must be "simultaneous" or "official", got \'jacobi\''):
+        PredictorCorrector(4, order="jacobi")
+
+
+def test_an_item_whose_score_is_no_number_does_not_stay_where_it_was():
+    system = System(lambda states, t: (states[0] * torch.nan,), VP[:1], torch.Generator(), gaussian_noise, None)
+    (moved,) = LangevinCorrector().correct(system, (ONE,), torch.ones(1), 100)
+    assert moved.isnan().all()

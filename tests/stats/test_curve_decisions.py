@@ -85,3 +85,12 @@ def test_bad_input_is_explained():
         compare_curves(trace(curve(0.9)), trace(curve(0.9), higher_is_better=False), at=1e5)
     with pytest.raises(ValueError, match="a trend needs at least 3 observations, got 2"):
         compare_curves(trace(curve(0.9)), trace(curve(0.9), levels=2), at=1e5)
+
+
+def test_a_trend_beyond_one_decides_nothing():
+    """The first trace leads to 1.19 at the horizon: its band, cut at 1, would be apart from the other's."""
+    steep, calm = (trace((c - 0.3 * (X / 1000) ** -0.05).tolist(), levels=7) for c in (1.2, 0.9))
+    found = compare_curves(steep, calm, at=1e80)
+    assert found.predictions == (1.0, pytest.approx(0.9, abs=1e-3))
+    assert found.bands[0] == (1.0, 1.0)
+    assert (found.winner, found.reason) == (None, "the trend of a is beyond what a score can be")

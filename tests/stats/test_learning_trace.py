@@ -192,7 +192,7 @@ def test_losses_are_followed_with_the_sign_turned():
         (0.9, 1000 * 6**2.5, "where the trend reaches it"),
         (0.7, 1000 * 1.2**2.5, "the trend is there within the data"),
         (0.95, math.inf, "the trend's asymptote 0.95 is not beyond 0.95"),
-        (1.2, math.inf, "the trend's asymptote 0.95 is not beyond 1.2"),
+        (0.97, math.inf, "the trend's asymptote 0.95 is not beyond 0.97"),
     ],
 )
 def test_size_for_a_target_and_why(target, size, reason):
@@ -247,7 +247,6 @@ def test_many_observations_at_once_are_those_one_by_one():
         ({"lookahead": -1}, "lookahead must be at least 0, got -1"),
         ({"anchor_weight": -1.0}, "anchor_weight must not be negative, got -1.0"),
         ({"horizon": 0.0}, "horizon must be positive, got 0.0"),
-        ({"level": 1.0}, r"level must be in \(0, 1\), got 1.0"),
     ],
 )
 def test_bad_options_are_explained(options, message):
@@ -292,3 +291,59 @@ def test_scores_may_be_any_kind_of_number(kind):
         trace.update(kind(x), kind(0.75))
     assert trace.state().score == 0.75
     assert trace.trend.flags == ("flat",)
+
+
+NEAR_ONE = ([100, 200, 400, 800, 1600, 3200], [0.70, 0.80, 0.87, 0.93, 0.97, 0.985])  # ../shared/trials
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["accuracy", "error rate"])
+def test_forecasts_and_bands_end_where_scores_do(turned):
+    x, y = NEAR_ONE
+    options = {"horizon": 1e6, "generator": np.random.default_rng(0), "higher_is_better": not turned}
+    trace = LearningTrace(**options)
+    state = trace.extend(x, [1 - score for score in y] if turned else y)
+    ideal = 0.0 if turned else 1.0
+    assert trace.ideal == ideal
+    assert state.prediction == trace.predict(np.inf) == ideal
+    assert "impossible" in state.warnings
+    assert trace.is_impossible(1e6)
+    assert not trace.is_impossible(3200)
+    assert ideal in state.band
+    assert 0 <= state.band[0] <= state.band[1] <= 1
+    reached = trace.size_for(0.002 if turned else 0.998)
+    assert 3200 < reached.x < np.inf
+    assert reached.reason == f"where the trend, which leads beyond {ideal:g}, reaches it"
+
+
+def test_scores_without_an_ideal_are_not_cut():
+    x, y = NEAR_ONE
+    trace = LearningTrace(horizon=1e6, bounded=False)
+    assert trace.extend(x, y).prediction > 1
+    assert trace.ideal is None
+    assert trace.state().warnings == ()
+
+
+def test_scores_that_fall_are_not_forecast_below_zero():
+    trace = LearningTrace(horizon=1e4)
+    state = trace.extend([100, 200, 400, 800], [0.5, 0.4, 0.2, 0.05])
+    assert state.prediction == 0
+    assert set(state.warnings) == {"not_increasing", "impossible"}
+
+
+def test_nothing_is_promised_beyond_the_ideal():
+    x, _ = NEAR_ONE
+    trace = LearningTrace(nu=1.0, lookahead=0, horizon=1e6)
+    trace.extend(x[:3], [0.4, 0.5, 0.56])
+    trace.extend(x[3:], [0.60, 0.97, 0.985])
+    state = trace.state()
+    assert state.alpha > 1
+    assert state.layer == pytest.approx(1 - trace.trend.predict(3200.0), abs=1e-12)
+
+
+@pytest.mark.parametrize(("better", "target"), [(True, 95), (True, -1), (False, -0.1), (True, float("nan"))])
+def test_a_target_that_no_score_can_be_is_refused(better, target):
+    trace = LearningTrace(higher_is_better=better, generator=np.random.default_rng(0))
+    trace.extend([1, 2, 3, 4], [0.5, 0.6, 0.65, 0.68] if better else [0.5, 0.4, 0.35, 0.32])
+    for ask in (trace.size_for, trace.size_band):
+        with pytest.raises(ValueError, match=r"target must be (in \[0, 1\]|at least 0), got"):
+            ask(target)

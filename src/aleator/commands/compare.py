@@ -104,7 +104,14 @@ def _begin(args: Sequence[str], command: list[str]) -> int:
     if (found := recipes.recipe_word("compare", args)) is None:
         return 0
     name, words = found
+<<<<<<< HEAD
     base, grid, where, each = _parsed(name, words)
+=======
+    kind = registry.resolve(name)
+    base, grid, where, each = flags.parse(
+        parts(kind), words, prog=f"aleator compare {name}", apart=parts(flags.unchecked(kind))
+    )
+>>>>>>> main
     plan = {
         "name": name,
         "seeds": range(grid.seeds),
@@ -197,7 +204,15 @@ def _tell(compared: list[Any], plan: dict[str, Any], where: Where) -> int:
 def _show(out: Path) -> None:
     from aleator.experiment.report import write_report
     from aleator.experiment.report.read import read_comparison
-    from aleator.experiment.report.words import difference, difference_interval, interval, measured, verdict
+    from aleator.experiment.report.words import (
+        difference,
+        difference_interval,
+        interval,
+        measured,
+        multiplicity,
+        p_value,
+        verdict,
+    )
 
     report = write_report(out)
     comparison = read_comparison(out)
@@ -216,12 +231,23 @@ def _show(out: Path) -> None:
                     interval(metric, mean.interval if mean else None),
                     difference(metric, pair.mean if pair else None),
                     difference_interval(metric, pair.interval if pair else None),
+                    p_value(pair.p_holm if pair else None),
                 )
             )
         title = f"{comparison.recipe}, test {metric}" + (f", {size} training examples" if size is not None else "")
-        headings = ("variant", "seeds", "mean", "95 % interval", f"minus {baseline}", "95 % interval, paired")
+        headings = (
+            "variant",
+            "seeds",
+            "mean",
+            "95 % interval",
+            f"minus {baseline}",
+            "95 % interval, paired",
+            "p, Holm",
+        )
         write_table(title, headings, rows)
         write_lines(verdict(comparison, size), "")
+    if said := multiplicity(comparison.pairs):
+        write_lines(said, "")
     if comparison.forecasts:
         _show_forecasts(comparison, metric)
     write_lines(f"report: {report}")

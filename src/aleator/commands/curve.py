@@ -20,6 +20,7 @@ _WARNINGS = {
     "not_increasing": "the scores do not get better with more data: there is no forecast to believe",
     "no_asymptote": "the curve looks logarithmic: its asymptote means nothing, and forecasts far ahead little",
     "flat": "all scores are equal",
+    "impossible": "the trend leads beyond what a score can be: there is no forecast that far",
     "backbone_not_monotone": "the asymptote became more hopeful again after the prediction level, by up to",
 }
 
@@ -29,7 +30,7 @@ class Fit:
     """Forecast scores at a larger size."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A CSV file with columns size and score (or x and y, or the first two), and system if there are several."""
+    """A table of sizes and scores: CSV or the like, with a line for each score, or a column for each system."""
     horizon: float
     """The size to forecast for."""
     tau: float
@@ -54,6 +55,8 @@ class Fit:
             raise ValueError(f"plot must end in .html (the picture is a page that opens from disk), got {self.plot}")
         if self.target is not None and not self.lower_is_better and not 0 <= self.target <= 1:
             raise ValueError(f"target must be in [0, 1], got {self.target}; divide percentages by 100")
+        if self.target is not None and not 0 <= self.target < float("inf"):
+            raise ValueError(f"target must be at least 0 and finite, got {self.target}")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
 
@@ -87,7 +90,8 @@ def fit(asked: Fit) -> int:
     """
     from aleator.commands.score_table import read_scores
 
-    curves = read_scores(asked.file, higher_is_better=not asked.lower_is_better)
+    read = read_scores(asked.file, higher_is_better=not asked.lower_is_better)
+    curves = read.curves
     largest = max(curve.sizes[-1] for curve in curves.values())
     if not largest <= asked.horizon < float("inf"):
         raise ValueError(f"--horizon must be at least the largest size {largest:g}, got {asked.horizon:g}")
@@ -106,6 +110,7 @@ def fit(asked: Fit) -> int:
             generator=np.random.default_rng([asked.seed, number]),
         )
         trace.extend(curve.sizes, curve.scores)
+    write_lines(f"read {read.understood}")
     columns = [_facts(trace, asked) for trace in traces.values()]
     facts = [(name, *(column[name] for column in columns)) for name in columns[0]]
     pairs = [_comparison(*pair, asked.horizon) for pair in itertools.combinations(traces.items(), 2)]
@@ -144,9 +149,9 @@ def _facts(trace: LearningTrace, asked: Fit) -> dict[str, str]:
         "observations": f"{state.level}, from {x[0]:,.0f} to {x[-1]:,.0f}",
         "last score": f"{state.score:.4f}",
         "trend": law,
-        "asymptote": "none" if state.alpha is None else f"{state.alpha:.4f}",
-        f"forecast at {horizon}": f"{trace.predict(asked.horizon):.4f}",
-        "95 % band": f"{state.band[0]:.4f} to {state.band[1]:.4f}" if state.band else "needs 4 observations",
+        "asymptote": "none" if state.alpha is None else _forecast(trace, float("inf")),
+        f"forecast at {horizon}": _forecast(trace, asked.horizon),
+        "95 % band": _band(trace, asked.horizon),
         "working level": level(state.working_level),
         "prediction level": level(state.prediction_level),
         "decided at level": level(state.decision_level),
@@ -159,6 +164,18 @@ def _facts(trace: LearningTrace, asked: Fit) -> dict[str, str]:
     if state.level >= 5:
         facts["error on held-out tail"] = _families(trace)
     return facts
+
+
+def _band(trace: LearningTrace, size: float) -> str:
+    if not trace.has_bands:
+        return "needs 4 observations"
+    return "none" if trace.is_impossible(size) else "{:.4f} to {:.4f}".format(*trace.band(size))
+
+
+def _forecast(trace: LearningTrace, size: float) -> str:
+    """Return the trend's value at a size, or that it is none a score can have."""
+    value = trace.predict(size)
+    return f"impossible: beyond {value:g}" if trace.is_impossible(size) else f"{value:.4f}"
 
 
 def _enough(trace: LearningTrace, level: int | None, asked: Fit) -> str:

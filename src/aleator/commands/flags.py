@@ -30,7 +30,11 @@ _COLLECTIONS = (list, tuple, set, frozenset, Sequence, Collection)
 
 
 def parse(
+<<<<<<< HEAD
     parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str, defaults: Sequence[Any] | None = None
+=======
+    parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str, apart: Mapping[str, type[Any]] | None = None
+>>>>>>> main
 ) -> list[Any]:
     """Read the flags of several dataclasses from one command line.
 
@@ -39,7 +43,11 @@ def parse(
             dataclasses nested in the first keep their prefix (``--data.files``).
         args: the words after the command's name. ``--help`` prints the help and leaves with `SystemExit` 0.
         prog: the command's name in the help.
+<<<<<<< HEAD
         defaults: one instance for each part, whose values hold where a flag is not given.
+=======
+        apart: the dataclasses to make instances of, where they are others than those that the help is of.
+>>>>>>> main
 
     Returns:
         One instance for each part, in their order.
@@ -50,6 +58,8 @@ def parse(
     kind = together(parts)
     if any(word in _HELP for word in args):
         tyro.cli(kind, args=["--help"], prog=prog)
+    if apart is not None:
+        kind = together(apart)
     try:
         parsed = _quietly(kind, args) if defaults is None else _quietly(kind, args, default=kind(*defaults))
     except _Refused as refusal:
@@ -70,6 +80,32 @@ def override(base: T, args: Sequence[str]) -> T:
         return _quietly(type(base), args, default=base, config=_SWITCHES_TAKE_VALUES)  # type: ignore[no-any-return]
     except _Refused as refusal:
         raise ValueError(_diagnosis(list(_flags(type(base))), args, refusal, _SWITCHES_TAKE_VALUES)) from None
+
+
+def unchecked(kind: type[Any]) -> type[Any]:
+    """Return a dataclass with the same fields that accepts every combination of them; see `checked`.
+
+    In a comparison, options that all variants share come before those of each variant, and only together they have to
+    fit.
+    """
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields: list[Any] = []
+    for field in dataclasses.fields(kind):
+        if field.init:
+            default = {"default": field.default, "default_factory": field.default_factory}
+            given = {name: value for name, value in default.items() if value is not dataclasses.MISSING}
+            fields.append((field.name, hints[field.name], dataclasses.field(**given, kw_only=True)))
+    return dataclasses.make_dataclass(kind.__name__, fields, frozen=True, namespace={"checked_by": kind})
+
+
+def checked(options: Any) -> Any:
+    """Return the instance of the dataclass itself, from one of its `unchecked` twin.
+
+    Raises:
+        ValueError: if its options do not fit together.
+    """
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    return options.checked_by(**values) if hasattr(options, "checked_by") else options
 
 
 def read(kind: type[Any], name: str, words: Sequence[str]) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 EVIDENCE = Path(__file__).parents[3] / "evidence"
 
@@ -118,10 +119,21 @@ METHODS = (
 )
 
 
+VERDICTS = ("reproduced", "partly", "not", "not run")
+
+
+def is_identical(claim: dict[str, Any]) -> bool:
+    """Whether what a claim compares is the same in every seed: so by construction, and its agreement no evidence."""
+    return bool(claim["constant"]) and next(iter(claim["figures"].values())) == 0
+
+
 def verdicts(method: Method) -> str:
-    """Return how many claims have which verdict, or ``"see docs"`` where the repository is not there."""
+    """Return how many claims have which verdict, or ``"see docs"`` where there is no evidence file.
+
+    README and ``aleator list`` both say this. Claims that are so by construction do not count, see `is_identical`.
+    """
     if not method.evidence_file.is_file():
         return "see docs"
     claims = json.loads(method.evidence_file.read_text(encoding="utf-8"))["claims"]
-    found = [claim["verdict"] for claim in claims]
-    return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in dict.fromkeys(found)) or "no claim"
+    found = [claim["verdict"] for claim in claims if not is_identical(claim)]
+    return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in found) or "no claim"

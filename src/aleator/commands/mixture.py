@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from aleator.commands import flags
-from aleator.commands.score_table import is_number, read_text
+from aleator.commands.size_table import read_sizes
 from aleator.commands.table import write_lines, write_table
 
 if TYPE_CHECKING:
@@ -22,16 +19,13 @@ if TYPE_CHECKING:
 # Repeating text up to four times is almost as good as new text (Muennighoff et al. 2023, arXiv 2305.16264).
 _HARMLESS_EPOCHS = 4
 
-# The words of a heading; any other first line is data, so that a misspelt size does not pass for one.
-_NAME, _SIZE = ("name", "domain", "language"), ("size", "sizes", "n")
-
 
 @dataclass(frozen=True)
 class Plan:
     """Print probabilities, loss weights and expected epochs of every domain, before and after the switch."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Sizes of the domains: JSON as {"en": 1000, "ro": 20}, or CSV with a name and a size in each line."""
+    """Sizes of the domains: JSON as {"en": 1000, "ro": 20}, or a table with a name and a size in each line."""
     steps: int
     """Steps of the training."""
     batch: int
@@ -76,7 +70,8 @@ def plan(chosen: Plan) -> int:
         ValueError: if there is no such file, it holds no sizes, or an option is out of range.
     """
     from aleator.data import Cooldown, DomainMixture
-    from aleator.data.mixtures.schedules import checked_fraction, floor_share
+    from aleator.data.mixtures.schedules import checked_fraction
+    from aleator.data.shares import floor_share
 
     if chosen.steps < 1:
         raise ValueError(f"steps must be at least 1, got {chosen.steps}")
@@ -85,7 +80,9 @@ def plan(chosen: Plan) -> int:
     if chosen.cooldown is not None:
         checked_fraction("cooldown", chosen.cooldown)
     schedule = chosen.temperature if chosen.cooldown is None else Cooldown(high=chosen.temperature, at=chosen.cooldown)
-    mixture = DomainMixture(read_sizes(chosen.file), schedule, chosen.steps)
+    read = read_sizes(chosen.file)
+    mixture = DomainMixture(read.sizes, schedule, chosen.steps)
+    write_lines(f"read {read.understood}")
     switch = chosen.steps if chosen.cooldown is None else floor_share(chosen.cooldown, chosen.steps)
     phases = [
         (f"steps {start} to {stop - 1}, temperature {temperature:g}", start, stop)
@@ -100,40 +97,6 @@ def plan(chosen: Plan) -> int:
         _draw(mixture, phases, chosen.batch, chosen.plot)
         write_lines(f"picture: {chosen.plot}")
     return 0
-
-
-def read_sizes(file: Path) -> dict[str, float]:
-    """Read the sizes of domains from a JSON or CSV file. A CSV's first line may be a heading: "domain,size".
-
-    Raises:
-        ValueError: if there is no such file, or it holds something else.
-    """
-    text = read_text(file, "a JSON or CSV file")
-    if file.suffix == ".csv":
-        lines = [(number, row) for number, row in enumerate(csv.reader(text.splitlines()), 1) if any(row)]
-        heading = [cell.strip().lower() for cell in lines[0][1]] if lines else []
-        if len(heading) == 2 and heading[0] in _NAME and heading[1] in _SIZE:
-            lines = lines[1:]
-        pairs: list[tuple[str, Any]] = []
-        for number, row in lines:
-            if len(row) != 2 or not is_number(row[1]):
-                raise ValueError(f"line {number} of {file} must be a name and a size, got {','.join(row)!r}")
-            pairs.append((row[0].strip(), float(row[1])))
-        _check_names(file, pairs)
-    else:
-        try:
-            content = json.loads(text, object_pairs_hook=lambda found: _check_names(file, found))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{file} must be JSON: {error}") from None
-        if not isinstance(content, dict):
-            raise ValueError(f'{file} must hold sizes by name, {{"en": 1000, …}}, got {type(content).__name__}')
-        pairs = list(content.items())
-    for name, size in pairs:
-        if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 <= size < math.inf:
-            raise ValueError(f"size of {name!r} must be a finite number, not negative, got {size!r}")
-    if not any(size for _, size in pairs):
-        raise ValueError(f"{file} must hold at least one domain with a positive size, got {len(pairs)} without")
-    return dict(pairs)
 
 
 def warnings(mixture: DomainMixture, batch: int, switch: int) -> list[str]:
@@ -194,12 +157,6 @@ def _draw(mixture: DomainMixture, phases: Sequence[tuple[str, int, int]], batch:
             figure.add_trace(bars, row=row, col=1)
     figure.update_layout(barmode="group", legend={"orientation": "h"}, template="plotly_white")
     write_text(file, figure.to_html(include_plotlyjs=True))
-
-
-def _check_names(file: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError(f"names in {file} must differ, got {', '.join(name for name, _ in pairs)}")
-    return dict(pairs)
 
 
 def _summaries() -> dict[str, str]:

@@ -67,7 +67,9 @@ class MyTask:
         if not 0 < size <= len(train):
             raise ValueError(f"train_size must be between 1 and {len(train)}, got {size}")
         train = train[:size]
-        x = (x - x[train].mean(0)) / x[train].std(0).clamp_min(1e-6)
+        # A column that is the same in all training examples says nothing; divided by infinity it is 0 everywhere.
+        least, most = x[train].aminmax(dim=0)
+        x = (x - x[train].mean(0)) / torch.where(most > least, x[train].std(0), torch.inf)
         self.data = {
             "train": (x[train], y[train]),
             "validation": (x[validation], y[validation]),

@@ -38,7 +38,8 @@ def variants(base: Any, texts: Sequence[str]) -> list[Variant]:
             raise ValueError(f"--variant {text!r} has no name before its first field, write NAME:{text}")
         try:
             fields = _fields(type(base), changes)
-            recipe = flags.override(base, [word for field, values in fields.items() for word in _words(field, values)])
+            words = [word for field, values in fields.items() for word in _words(field, values)]
+            recipe = flags.checked(flags.override(base, words))
             found.append(Variant(name, recipe, {field.replace("-", "_"): _value(recipe, field) for field in fields}))
         except ValueError as error:
             raise ValueError(f"variant {name!r}: {error}") from None

@@ -30,8 +30,9 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from aleator.data.budget import subset_size
+from aleator.data.distinct_rounds import DistinctRounds
 from aleator.data.permutation import FeistelPermutation, shuffled
-from aleator.data.rounds import Rounds, StratifiedRounds, Tail, class_sizes, class_sizes_rounded
+from aleator.data.rounds import Rounds, StratifiedRounds, Tail, class_sizes, class_sizes_rounded, smallest_round
 from aleator.random import derive_key
 
 Order = Literal["auto", "shuffle", "feistel"]
@@ -56,8 +57,9 @@ class RepeatedRandomSampler(Sampler[int]):
     that was broken off is started again, unless a loader's worker processes had asked for all of it ahead.
     ``set_epoch`` selects a round.
 
-    "With replacement" is meant *between* rounds. An example never occurs twice in a round, except in a round of
-    ``tail="carry"`` that straddles two permutations (one in N/m rounds, when m does not divide N).
+    "With replacement" is meant *between* rounds. An example never occurs twice in a round, except, without
+    ``stratified``, in a round of ``tail="carry"`` that straddles two permutations (one in N/m rounds, when m does not
+    divide N). A stratified round never holds one twice, see `aleator.data.distinct_rounds`.
 
     Several processes: every rank is told ``num_replicas`` and its ``rank`` (the sampler does not look at
     ``torch.distributed``) and takes every ``num_replicas``-th index of the same round. Accelerate's ``prepare`` and the
@@ -76,13 +78,13 @@ class RepeatedRandomSampler(Sampler[int]):
         replacement_between_rounds: whether rounds are independent of each other.
         stratified: True divides m among the classes by largest remainders, see `class_sizes`; ``"per_class_round"``
             takes round(r·n_c) of each class as the authors do, which may be none. Each class has permutations of its
-            own, and the ``tail`` applies to each.
+            own, and the ``tail`` applies to each; with ``"carry"`` the examples of a class are used equally often.
         min_per_class: least number of examples of each class in a round, with ``stratified``.
         tail: what happens when the permutation's length is no multiple of m, see `round_pieces`. Without effect when
             rounds are independent.
         seed: any non-negative integer, 0 by default.
         generator: instead of a seed; one integer is drawn from it, here and never again.
-        num_replicas: number of processes that share each round.
+        num_replicas: number of processes that share each round; at most the examples of the smallest round.
         rank: this process, in [0, num_replicas).
         drop_last: whether ranks get equally many examples by leaving out the last ones of the round. Otherwise they may
             differ by one. Examples are never repeated to fill up.
@@ -163,6 +165,11 @@ class RepeatedRandomSampler(Sampler[int]):
             "order": order,
             "classes": "" if self._members is None else _digest(self._members),
         }
+        smallest = sum(smallest_round(n, size, replacement_between_rounds, tail) for n, size in self._populations())
+        if num_replicas > smallest:
+            raise ValueError(
+                f"num_replicas must be at most {smallest}, the examples of the smallest round, got {num_replicas}"
+            )
         if generator is None:
             key = derive_key(0 if seed is None else seed, "rs2")
         else:
@@ -282,13 +289,18 @@ class RepeatedRandomSampler(Sampler[int]):
         """Continue where `state_dict` was called, with its key, on any number of ranks.
 
         Raises:
-            ValueError: if the state is that of a sampler made with other values.
+            ValueError: if the state is that of a sampler made with other values, or its round or position is none of
+                this sampler's.
         """
         for name, own in self._identity.items():
             if state.get(name) != own:
                 raise ValueError(f"the saved sampler has {name}={state.get(name)!r}, this one has {name}={own!r}")
+        round, position = _checked_round(operator.index(state["round"])), operator.index(state["position"])
+        size = self._rounds.size(round)
+        if not 0 <= position < size:
+            raise ValueError(f"position must be in [0, {size}), the examples of round {round}, got {position}")
         self._set_key(state["key"])
-        self._go_to(state["round"], state["position"])
+        self._go_to(round, position)
 
     def _set_key(self, key: int) -> None:
         self.key = key
@@ -297,11 +309,23 @@ class RepeatedRandomSampler(Sampler[int]):
             return
         classes = [c for c, size in enumerate(self._sizes) if size]
         members = [self._members[c] for c in classes]
-        rounds = [self._population(len(self._members[c]), self._sizes[c], derive_key(key, "class", c)) for c in classes]
+        rounds = [
+            self._class_rounds(len(self._members[c]), self._sizes[c], derive_key(key, "class", c)) for c in classes
+        ]
         self._rounds = StratifiedRounds(members, rounds, derive_key(key, "union"))
 
     def _population(self, n: int, size: int, key: int) -> Rounds:
         return Rounds(n, size, self._replacement, self._tail, functools.partial(self._order, n, key))
+
+    def _class_rounds(self, n: int, size: int, key: int) -> Rounds | DistinctRounds:
+        if self._tail == "carry" and not self._replacement:
+            return DistinctRounds(n, size, functools.partial(self._order, n, key))
+        return self._population(n, size, key)
+
+    def _populations(self) -> Iterator[tuple[int, int]]:
+        """Yield the examples of each population and those of them in a round, of populations that have any there."""
+        lengths = [self.n] if self._members is None else map(len, self._members)
+        yield from ((n, size) for n, size in zip(lengths, self._sizes, strict=True) if size)
 
     def _order(self, n: int, key: int, cycle: int) -> Tensor | FeistelPermutation:
         if self._permutation is not None:

@@ -5,12 +5,14 @@ A population of n examples has a sequence of permutations, its *cycles*. A round
     S_j = draws j·m … (j+1)·m − 1 of the cycles joined end to end
 
 or, with another treatment of the tail, of the pieces that `round_pieces` lists. A stratified round is the union of the
-rounds of its classes, shuffled. Nothing here has a position: every round can be asked for at any time.
+rounds of its classes, shuffled, and holds no example twice, see `aleator.data.distinct_rounds`. Nothing here has a
+position: every round can be asked for at any time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Literal
 
 import torch
@@ -18,7 +20,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from aleator.data.budget import subset_size
+from aleator.data.distinct_rounds import DistinctRounds
 from aleator.data.permutation import FeistelPermutation, shuffled
+from aleator.data.shares import meant
 
 Tail = Literal["carry", "drop", "wrap"]
 
@@ -69,14 +73,14 @@ def class_sizes(class_counts: Sequence[int], ratio: float, min_per_class: int = 
             f"min_per_class must be at most {total // len(class_counts)}, a round having {total} examples for "
             f"{len(class_counts)} classes, got {min_per_class}"
         )
-    sizes = _largest_remainders([ratio * count for count in class_counts], total)
+    sizes = _largest_remainders([meant(ratio) * count for count in class_counts], total)
     raised: set[int] = set()
     while short := {c for c, size in enumerate(sizes) if size < min_per_class}:
         raised |= short
         rest = total - min_per_class * len(raised)
         others = [c for c in range(len(sizes)) if c not in raised]
         population = sum(class_counts[c] for c in others)
-        shares = _largest_remainders([rest * class_counts[c] / population for c in others], rest)
+        shares = _largest_remainders([Fraction(rest * class_counts[c], population) for c in others], rest)
         sizes = [min_per_class] * len(sizes)
         for c, share in zip(others, shares, strict=True):
             sizes[c] = share
@@ -99,7 +103,7 @@ def class_sizes_rounded(class_counts: Sequence[int], ratio: float, min_per_class
     return sizes
 
 
-def _largest_remainders(quotas: list[float], total: int) -> list[int]:
+def _largest_remainders(quotas: list[Fraction], total: int) -> list[int]:
     sizes = [int(quota) for quota in quotas]
     by_remainder = sorted(range(len(quotas)), key=lambda c: (sizes[c] - quotas[c], c))
     for c in by_remainder[: total - sum(sizes)]:
@@ -111,6 +115,11 @@ def _check_min_per_class(class_counts: Sequence[int], min_per_class: int) -> Non
     smallest = min(class_counts)
     if not 0 <= min_per_class <= smallest:
         raise ValueError(f"min_per_class must be in [0, {smallest}], the smallest class's size, got {min_per_class}")
+
+
+def smallest_round(n: int, size: int, replacement_between_rounds: bool, tail: Tail) -> int:
+    """Return the number of examples of the smallest of the rounds, see `round_pieces`."""
+    return size - 1 if tail == "wrap" and not replacement_between_rounds and n % size else size
 
 
 class Rounds:
@@ -126,6 +135,10 @@ class Rounds:
     def size(self, round: int) -> int:
         """Return the number of examples of a round."""
         return sum(stop - start for _, start, stop in self._pieces(round))
+
+    def whole(self, round: int) -> Int64[Tensor, " indices"]:
+        """Return a fresh tensor of all indices of the round."""
+        return self.slice(round, 0, self.size(round))
 
     def slice(self, round: int, start: int, stop: int, step: int = 1) -> Int64[Tensor, " indices"]:
         """Return a fresh tensor of the indices at positions range(start, stop, step) of the round."""
@@ -155,7 +168,7 @@ class Rounds:
 class StratifiedRounds:
     """The rounds of a population of classes: the union of the classes' rounds, shuffled."""
 
-    def __init__(self, members: Sequence[Tensor], rounds: Sequence[Rounds], key: int) -> None:
+    def __init__(self, members: Sequence[Tensor], rounds: Sequence[Rounds | DistinctRounds], key: int) -> None:
         self._members, self._rounds, self._key = members, rounds, key
         self._latest = (-1, torch.empty(0, dtype=torch.int64))
 
@@ -167,6 +180,6 @@ class StratifiedRounds:
         """Return a fresh tensor of the indices at positions range(start, stop, step) of the round."""
         if self._latest[0] != round:
             classes = zip(self._members, self._rounds, strict=True)
-            union = torch.cat([members[rounds.slice(round, 0, rounds.size(round))] for members, rounds in classes])
+            union = torch.cat([members[rounds.whole(round)] for members, rounds in classes])
             self._latest = (round, union[shuffled(len(union), self._key, round)])
         return self._latest[1][start:stop:step].clone()

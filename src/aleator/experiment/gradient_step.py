@@ -168,7 +168,7 @@ class GradientStep:
             transform()
         return self._apply(mean_loss, statistics, total, unscaled)
 
-    def _divide(self, mean_loss: Tensor, parts: Sequence[Tensor], total: int) -> Tensor:
+    def _divide(self, mean_loss: Tensor, parts: list[Tensor], total: int) -> Tensor:
         """Turn a mean over examples into one over their parts, in the gradients too."""
         counted: Tensor = self._accelerator.reduce(torch.stack(parts).sum().double(), reduction="sum")
         factor = total / counted

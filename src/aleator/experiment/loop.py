@@ -38,6 +38,7 @@ from aleator.experiment.files import UnusableFolder, clear_left_overs, described
 from aleator.experiment.identity import environment, options_of
 from aleator.experiment.locks import FolderLock
 from aleator.experiment.model_state import are_numbers, model_state
+from aleator.experiment.next_batch import NextBatch
 from aleator.experiment.options import RunOptions
 from aleator.experiment.progress import PlainProgress, ProgressDisplay, progress_display
 from aleator.experiment.protocol import Split, StepResult, Task
@@ -138,7 +139,12 @@ class _Run:
         self.streams = Streams(options.seed, self.accelerator.device)
         with self.streams.scope("init"):
             self.task: Task = recipe.task(self.streams, self.accelerator)
+<<<<<<< HEAD
         self.store = CheckpointStore(self.out / "checkpoints", options.keep_checkpoints)
+=======
+        self.store = CheckpointStore(out / "checkpoints", options.keep_checkpoints)
+        self.next_batch = NextBatch(out / "checkpoints", self.accelerator.num_processes, self.main)
+>>>>>>> main
         self.every = options.evaluate_every or getattr(self.task, "evaluate_every", None) or _twentieth(self.task)
         self.config = {
             "recipe": name,
@@ -219,7 +225,7 @@ class _Run:
         while self.stopped is None and (total is None or self.progress < total):
             step, before = self.step, self.progress
             with self.clock.during("train"):
-                ended = self._step(next(batches, _NO_BATCH))
+                ended = self._step(self.next_batch.seen(next(batches, _NO_BATCH)))
             display.advance(self.progress)
             if self.step > step and self.step % self.options.log_every == 0:
                 self._log_training(log)
@@ -236,6 +242,8 @@ class _Run:
                 self._save(log)
                 saved_at = time.perf_counter()
             if agreed == _LEAVE and not done:
+                with contextlib.suppress(Exception):  # the state is saved; a batch that breaks will say so in its turn
+                    self.next_batch.seen(next(batches, _NO_BATCH))
                 raise Interrupted(f"interrupted at {self.progress} {self.task.budget.unit}; the state is saved")
 
     def _step(self, batch: Any) -> bool:
@@ -375,9 +383,15 @@ class _Run:
             self.clock.read()
             state = {name: getattr(self, name) for name in self._COUNTERS}
             state |= {"identity": self.identity, "task": task, "ranks": ranks, "seconds": dict(self.clock.seconds)}
+<<<<<<< HEAD
             if log is not None:
                 position = log.sync(self.step)  # first: what a checkpoint counts on is on the disk
                 self.store.save(self.step, state | {"log": vars(position)})
+=======
+            if self.main:
+                self.store.save(self.step, state)
+            self.next_batch.after_saving(self.step)
+>>>>>>> main
 
     def _restore(self) -> bool:
         state = self.store.load((*self._COUNTERS, "identity", "task", "ranks", "seconds", "log"))
@@ -398,7 +412,11 @@ class _Run:
         for name in self._COUNTERS:
             setattr(self, name, state[name])
         self.clock.seconds = state["seconds"]
+<<<<<<< HEAD
         self.logged = LogPosition(**state["log"])
+=======
+        self.next_batch.after_restoring(self.step)
+>>>>>>> main
         _log.info("resumed at %d %s", self.progress, self.task.budget.unit)
         return True
 

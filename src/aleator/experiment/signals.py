@@ -17,6 +17,8 @@ class StopRequests:
     """Counts requests to stop while its ``with`` block lasts. Outside the main thread it hears nothing.
 
     Only Ctrl-C counts more than once: a scheduler may send SIGTERM to a process and to its parent, which passes it on.
+    A SIGINT that the process was started to ignore, as a shell's script does for what it starts in the background,
+    stays ignored: it is meant for the foreground.
 
     Args:
         first: called at the first request.
@@ -36,6 +38,8 @@ class StopRequests:
         """Begin to listen."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
+                if number == signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._before[number] = signal.signal(number, self._note)
         return self
 

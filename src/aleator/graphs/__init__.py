@@ -10,6 +10,7 @@ from aleator.graphs.dense_batch import (
     mask_x,
     node_flags,
     quantize,
+    shuffled_agreement,
 )
 from aleator.graphs.gdss import GDSS, Fit, GraphLoss, GraphSamples
 from aleator.graphs.graph_metrics import graph_mmd
@@ -56,5 +57,6 @@ __all__ = [
     "orbit_counts",
     "quantize",
     "quantize_molecules",
+    "shuffled_agreement",
     "symmetric_noise",
 ]

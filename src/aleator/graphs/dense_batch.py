@@ -61,7 +61,7 @@ def dense_batch(
 
     Args:
         graphs: networkx graphs, pairs (number of nodes, edges) such as those of `aleator.data`, or square adjacency
-            matrices as tensors or arrays. Weights of networkx edges are not read.
+            matrices as tensors or arrays. A networkx graph counts as its adjacency matrix, with directions and weights.
         features: the width F of one-hot degrees.
         max_nodes: N, by default the size of the largest graph.
         keep_isolated: whether nodes without an edge are nodes; otherwise they are padding, see `node_flags`.
@@ -122,7 +122,8 @@ def degree_features(
 def quantize(adj: Float[Tensor, "batch nodes nodes"], mask: Bool[Tensor, "batch nodes"]) -> list[Tensor]:
     """Return the graphs that generated matrices stand for, as matrices of zeros and ones of their own sizes.
 
-    An entry of 0.5 or more is an edge. Loops go, then nodes without an edge; of a graph without edges one node stays.
+    An entry of 0.5 or more is an edge; what is not a number is none. Loops go, then nodes without an edge; of a graph
+    without edges one node stays.
     """
     graphs = []
     for matrix in _edges(adj, mask).cpu():
@@ -136,9 +137,33 @@ def degree_agreement(
     adj: Float[Tensor, "batch nodes nodes"],
     mask: Bool[Tensor, "batch nodes"],
 ) -> float:
-    """Return the share of nodes whose largest feature names their degree: how well generated x and adj fit together."""
+    """Return the share of nodes whose largest feature names their degree.
+
+    By itself it says little: features and degrees that were drawn apart from each other agree as often as two degrees
+    of the data do. What x and adj have to do with each other is this less `shuffled_agreement`.
+    """
     agree = x.argmax(-1) == _edges(adj, mask).sum(-1)
-    return float(agree[mask].float().mean())
+    return float(agree[mask].double().mean())
+
+
+def shuffled_agreement(
+    x: Float[Tensor, "batch nodes features"],
+    adj: Float[Tensor, "batch nodes nodes"],
+    mask: Bool[Tensor, "batch nodes"],
+) -> float:
+    """Return what `degree_agreement` is on the average after shuffling the features among a graph's own nodes.
+
+    With a graph's n nodes, of which f_k have the feature k and d_k the degree k, Σ_k f_k d_k / n of them agree on the
+    average over all orders; that is exact, so nothing is drawn. As a baseline it keeps all that features and degrees
+    share by being of the same graph, such as its size, and leaves out which node has which.
+    """
+    width = max(x.shape[-1], adj.shape[-1])
+    named, found = (
+        (F.one_hot(number, width) * mask.unsqueeze(-1)).sum(1).double()
+        for number in (x.argmax(-1), _edges(adj, mask).sum(-1))
+    )
+    nodes = mask.sum(-1)
+    return float(((named * found).sum(-1) / nodes.clamp(min=1)).sum() / nodes.sum())
 
 
 def _edges(adj: Tensor, mask: Tensor) -> Tensor:
@@ -150,7 +175,7 @@ def as_matrix(graph: Any, name: str) -> Tensor:
     """Return the adjacency matrix of a graph in any form that `dense_batch` takes.
 
     Raises:
-        ValueError: if a matrix is not square, or an edge is a loop or has an end that is no node.
+        ValueError: if a matrix is not square, an edge is a loop or has an end that is no node, or a weight no number.
         TypeError: if it is none of the forms.
     """
     if isinstance(graph, (Tensor, np.ndarray)):
@@ -162,14 +187,31 @@ def as_matrix(graph: Any, name: str) -> Tensor:
         nodes, edges = int(graph[0]), np.asarray(graph[1], np.int64).reshape(-1, 2)
     elif not (hasattr(graph, "nodes") and hasattr(graph, "edges")):
         raise TypeError(f"{name} must be a networkx graph, (nodes, edges) or a matrix, got {type(graph).__name__}")
-    else:  # networkx
-        number = {node: index for index, node in enumerate(graph.nodes)}
-        nodes = len(number)
-        edges = np.array([(number[u], number[v]) for u, v in graph.edges()], np.int64).reshape(-1, 2)
+    else:
+        return _of_networkx(graph, name)
     for u, v in edges.tolist():
         if u == v or not (0 <= u < nodes and 0 <= v < nodes):
             raise ValueError(f"{name}: an edge must join two different nodes of 0 to {nodes - 1}, got ({u}, {v})")
     matrix = torch.zeros(nodes, nodes)
     u, v = torch.from_numpy(edges).T
     matrix[u, v] = matrix[v, u] = 1
+    return matrix
+
+
+def _of_networkx(graph: Any, name: str) -> Tensor:
+    """Return the adjacency matrix with what the graph says: direction, weights, and how often two nodes are joined.
+
+    So what a matrix is refused for, a graph is.
+    """
+    number = {node: index for index, node in enumerate(graph.nodes)}
+    matrix = torch.zeros(len(number), len(number))
+    for u, v, weight in graph.edges(data="weight", default=1):
+        i, j = number[u], number[v]
+        if i == j:
+            raise ValueError(f"{name}: an edge must join two different nodes, got a loop at {u!r}")
+        if not isinstance(weight, (int, float, np.number)) or weight == 0:
+            raise ValueError(f"{name}: a weight must be a number other than 0, got {weight!r} at ({u!r}, {v!r})")
+        matrix[i, j] += float(weight)
+        if not graph.is_directed():
+            matrix[j, i] += float(weight)
     return matrix

@@ -18,6 +18,7 @@ Equations", ICML 2022, arXiv 2202.02514.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -148,10 +149,13 @@ class GDSS(nn.Module):
             x: node features.
             adj: adjacency matrices.
             mask: which nodes exist, by default those with an edge.
-            t: times, one for each graph; drawn from U(1e-5, 1) if None.
+            t: times in (0, 1], one for each graph; drawn from U(1e-5, 1) if None.
             noise: of node features and, symmetric, of the adjacency; drawn if None.
             generator: for what is drawn, on the device of the graphs.
             reduce_mean: means over all entries instead of half their sums.
+
+        Raises:
+            ValueError: on a CPU, if a time is not in (0, 1]; elsewhere the losses are NaN then.
         """
         mask = node_flags(adj) if mask is None else mask
         made = denoising_score_matching(
@@ -209,6 +213,7 @@ class GDSS(nn.Module):
 
         Raises:
             ValueError: if a number is out of range, a feature is not finite or the adjacency matrices are malformed.
+            RuntimeError: if a loss is not finite; the weights are no numbers then.
         """
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value < 1:
@@ -248,6 +253,8 @@ class GDSS(nn.Module):
             for each in schedules:
                 each.step()
             losses.append(dict(zip(("x", "adj"), sums.tolist(), strict=True)))
+            if not all(map(math.isfinite, losses[-1].values())):
+                raise RuntimeError(f"training must keep its losses finite, got {losses[-1]} in epoch {epoch}: lower lr")
             if progress is not None:
                 progress(epoch, losses[-1])
         self.eval()
@@ -279,9 +286,13 @@ class GDSS(nn.Module):
             rank: which of them this is: it generates every ``num_replicas``-th graph, see `GraphSamples.gathered`.
 
         Raises:
-            ValueError: if a number is out of range, or the model has not observed what it needs.
+            ValueError: if a number is out of range, the model has not observed what it needs, or its weights are not
+                finite.
             TypeError: if a mask is not of booleans.
         """
+        for name in ("net_x", "net_a"):
+            if not all(bool(weight.isfinite().all()) for weight in getattr(self, name).parameters()):
+                raise ValueError(f"weights must be finite, got others in {name}")
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank must be in [0, {num_replicas}), got {rank}")
         if num_replicas > 1 and not per_graph:
@@ -317,7 +328,9 @@ class GDSS(nn.Module):
         Of modules and processes that are not of this library only the weights are written, with a warning: `load` has
         to be given them.
         """
-        gdss_file.save(self, path)
+        parts = {"net_x": self.net_x, "net_a": self.net_a, "sde_x": self.sdes[0], "sde_a": self.sdes[1]}
+        settings = {"ve_scale": self.ve_scale, "features": self.features}
+        gdss_file.save(path, parts, settings, self.node_counts)
 
     @staticmethod
     def load(
@@ -343,7 +356,9 @@ class GDSS(nn.Module):
         given = {"net_x": net_x, "net_a": net_a, "sde_x": sde_x, "sde_a": sde_a}
         parts, about, tensors = gdss_file.read(path, given)
         model = GDSS(**parts, ve_scale=about["ve_scale"])
-        gdss_file.fill(model, about, tensors)
+        model.features, model.node_counts = about["features"], tensors.get(gdss_file.NODE_COUNTS)
+        for name in ("net_x", "net_a"):
+            gdss_file.load_weights(getattr(model, name), name, tensors)
         return model.eval()
 
     def _solve(self, mask: Tensor, solver: Solver, generator: Generator) -> tuple[States, int]:

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,12 +20,9 @@ from aleator.graphs.score_network_a import ScoreNetworkA
 from aleator.graphs.score_network_x import ScoreNetworkX, ScoreNetworkX_GMH
 from aleator.sde import VESDE, VPSDE, SubVPSDE
 
-if TYPE_CHECKING:
-    from aleator.graphs.gdss import GDSS
-
 _NETWORKS = {kind.__name__: kind for kind in (ScoreNetworkX, ScoreNetworkX_GMH, ScoreNetworkA)}
 _PROCESSES = {kind.__name__: kind for kind in (VPSDE, SubVPSDE, VESDE)}
-_COUNTS = "node_counts"
+NODE_COUNTS = "node_counts"
 
 
 def unwrapped(net: nn.Module) -> nn.Module:
@@ -34,32 +31,34 @@ def unwrapped(net: nn.Module) -> nn.Module:
     return inner if isinstance(inner, nn.Module) else net
 
 
-def save(model: GDSS, path: str | Path) -> None:
-    """Write a model. See `GDSS.save`."""
-    parts: dict[str, Any] = {
-        "net_x": unwrapped(model.net_x),
-        "net_a": unwrapped(model.net_a),
-        "sde_x": model.sdes[0],
-        "sde_a": model.sdes[1],
-    }
+def save(path: str | Path, parts: dict[str, Any], settings: dict[str, Any], node_counts: Tensor | None) -> None:
+    """Write a model.
+
+    Args:
+        path: of the file.
+        parts: ``net_x`` and ``net_a``, ``sde_x`` and ``sde_a``.
+        settings: its other arguments and what it has observed, that JSON can hold.
+        node_counts: what it has observed as a tensor.
+    """
+    parts = {name: unwrapped(part) if isinstance(part, nn.Module) else part for name, part in parts.items()}
     described = {name: _description(part) for name, part in parts.items()}
     foreign = [f"{name} ({type(parts[name]).__name__})" for name, found in described.items() if found is None]
     if foreign:
         what = ", ".join(foreign)
         warnings.warn(f"{path} holds no description of {what}, only weights: give it to GDSS.load", stacklevel=3)
-    about = {**described, "ve_scale": model.ve_scale, "features": model.features}
+    about = {**described, **settings}
     tensors = {
         f"{name}.{key}": tensor.contiguous()
         for name in ("net_x", "net_a")
         for key, tensor in parts[name].state_dict().items()
     }
-    if model.node_counts is not None:
-        tensors[_COUNTS] = model.node_counts
+    if node_counts is not None:
+        tensors[NODE_COUNTS] = node_counts
     save_file(tensors, path, {"gdss": json.dumps(about)})
 
 
 def read(path: str | Path, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
-    """Return the parts, given or made from their descriptions, the other arguments, and the tensors.
+    """Return the parts, given or made from their descriptions, the settings, and the tensors, weights included.
 
     Raises:
         ValueError: if the file is not of a GDSS, or does not describe a part that is not given.
@@ -78,16 +77,14 @@ def read(path: str | Path, given: dict[str, Any]) -> tuple[dict[str, Any], dict[
     return parts, about, tensors
 
 
-def fill(model: GDSS, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Give a model its weights and what it had observed.
+def load_weights(net: nn.Module, name: str, tensors: dict[str, Tensor]) -> None:
+    """Give a network its weights.
 
     Raises:
-        RuntimeError: if the weights are not those of its networks, as of ``load_state_dict``.
+        RuntimeError: if they are not those of the network, as of ``load_state_dict``.
     """
-    model.features, model.node_counts = about["features"], tensors.pop(_COUNTS, None)
-    for name in ("net_x", "net_a"):
-        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        unwrapped(getattr(model, name)).load_state_dict(own)
+    own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+    unwrapped(net).load_state_dict(own)
 
 
 def _description(part: Any) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from aleator.graphs.graph_statistics import CLUSTERING_BINS, GraphLike, Statistic, as_graphs, graph_statistics
+from aleator.graphs.graph_statistics import CLUSTERING_BINS, GraphLike, Spectrum, Statistic, as_graphs, graph_statistics
 
 Convention = Literal["emd", "tv"]
 
@@ -39,6 +39,7 @@ def graph_mmd(
     generated: Sequence[GraphLike],
     stats: Sequence[Statistic] = ("degree", "clustering", "orbit"),
     convention: Convention = "emd",
+    spectrum: Spectrum = "whole",
 ) -> dict[str, float]:
     """Return MMD² of each statistic, and their mean as ``"average"``.
 
@@ -48,22 +49,27 @@ def graph_mmd(
             graphs that had them removed.
         stats: of ``"degree"``, ``"clustering"``, ``"orbit"`` and ``"spectral"``.
         convention: which kernels, see above.
+        spectrum: which eigenvalues ``"spectral"`` counts: all, ``"whole"``; or ``"official"``, as in the code that
+            published figures come from, all but those that rounding puts above 2. That concerns bipartite graphs, and
+            is a graph's own property only up to rounding.
 
     Returns:
         The figure of each statistic under its name, and ``"average"``. About 0, which rounding may make slightly
         negative, for equal sets; at most 2. O((R + G)²) kernels for R and G graphs.
 
     Raises:
-        ValueError: if a statistic or the convention is not known, or a graph is not one, see `as_graphs`.
+        ValueError: if a statistic, the convention or the spectrum is not known, or a graph is not one, see `as_graphs`.
     """
     known = get_args(Statistic)
     if not stats or any(stat not in known for stat in stats):
         raise ValueError(f"stats must be of {', '.join(known)}, got {', '.join(map(str, stats)) or 'none'}")
     if convention not in get_args(Convention):
         raise ValueError(f"convention must be 'emd' or 'tv', got {convention!r}")
+    if spectrum not in get_args(Spectrum):
+        raise ValueError(f"spectrum must be 'whole' or 'official', got {spectrum!r}")
     graphs = as_graphs(reference, "reference") + as_graphs(generated, "generated")
     figures: dict[str, float] = {}
-    for stat, rows in graph_statistics(graphs, stats).items():
+    for stat, rows in graph_statistics(graphs, stats, spectrum).items():
         rows = _embedded(rows, stat, convention)
         norm = 2.0 if stat == "orbit" and convention == "emd" else 1.0
         figures[stat] = squared_mmd(rows[: len(reference)], rows[len(reference) :], _SIGMA[stat], norm)

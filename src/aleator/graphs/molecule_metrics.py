@@ -18,20 +18,21 @@ from functools import cache, lru_cache
 
 from aleator.graphs.molecules import DecodedMolecules
 from aleator.graphs.nspdk import nspdk_mmd
-from aleator.graphs.rdkit_door import chem, silence
+from aleator.graphs.rdkit_door import chem, read_molecules, silence
 
 _LOG = logging.getLogger("aleator.graphs")
 
 
 def molecule_metrics(
-    generated: DecodedMolecules | Sequence[str], train: Sequence[str], test: Sequence[str]
+    generated: DecodedMolecules | Sequence[str | None], train: Sequence[str | None], test: Sequence[str | None]
 ) -> dict[str, float]:
     """Return what is usually reported of generated molecules.
 
     Args:
-        generated: what `decode_molecules` returns; or SMILES, of which those that RDKit can read are the valid ones.
-        train: SMILES of the training molecules, for the novelty.
-        test: SMILES of the test molecules, for the distances.
+        generated: what `decode_molecules` returns; or SMILES, of which those that RDKit can read are the valid ones,
+            and None, where no molecule was made, is not.
+        train: SMILES of the training molecules, for the novelty. What is no molecule is left out.
+        test: SMILES of the test molecules, for the distances, likewise.
 
     Returns:
         ``"validity"``, ``"uniqueness"`` and ``"novelty"``, shares between 0 and 1; ``"nspdk"``, see `nspdk_mmd`; and
@@ -63,7 +64,7 @@ def molecule_metrics(
         return metrics
     from fcd_torch import FCD
 
-    return metrics | {"fcd": float(FCD(device="cpu", n_jobs=1)(list(test), canonical))}
+    return metrics | {"fcd": float(FCD(device="cpu", n_jobs=1)(_canonical(test), canonical))}
 
 
 @cache
@@ -72,12 +73,11 @@ def _say_what_is_missing() -> None:  # once, however often something is measured
 
 
 @lru_cache(maxsize=1)  # a large training set takes most of a minute, and is asked for at every validation
-def _distinct(smiles: tuple[str, ...]) -> frozenset[str]:
+def _distinct(smiles: tuple[str | None, ...]) -> frozenset[str]:
     return frozenset(_canonical(smiles))
 
 
-def _canonical(smiles: Iterable[str]) -> list[str]:
+def _canonical(smiles: Iterable[str | None]) -> list[str]:
     """Return canonical SMILES without stereo marks, of the molecules that RDKit can read and that have atoms."""
     with silence():
-        read = [chem().MolFromSmiles(text) for text in smiles]
-        return [chem().MolToSmiles(mol, isomericSmiles=False) for mol in read if mol is not None and mol.GetNumAtoms()]
+        return [chem().MolToSmiles(mol, isomericSmiles=False) for mol in read_molecules(smiles)]

@@ -78,8 +78,9 @@ def encode_smiles(
 
     Returns:
         The arrays of the molecules that are in order, and, for every other line, its position and the reason: it is
-        not text, RDKit cannot read it, it has another element, more atoms, none, or bonds of another kind. It never
-        ends the run.
+        not text, RDKit cannot read it, it has another element, more atoms, none, bonds of another kind, or charges
+        without which it breaks the valences: `decode_molecules` would give another molecule back. It never ends the
+        run.
 
     Raises:
         ValueError: if a symbol is not that of an element.
@@ -106,10 +107,15 @@ def encode_smiles(
             rdkit.Kekulize(mol, clearAromaticFlags=True)
             numbers = [atom.GetAtomicNum() for atom in mol.GetAtoms()]
             bonds = rdkit.GetAdjacencyMatrix(mol, useBO=True)
-            if reason := _reason(numbers, bonds, column, max_atoms):
+            if reason := _reason(mol, numbers, column, max_atoms):
                 refused.append(RefusedSmiles(index, text, reason))
                 continue
-            kinds.append([column[number] for number in numbers])
+            kind = [column[number] for number in numbers]
+            charged = any(atom.GetFormalCharge() for atom in mol.GetAtoms())
+            if charged and correct_valences(build_molecule(np.array(kind), bonds.astype(np.int64), elements)):
+                refused.append(RefusedSmiles(index, text, "without its charges it breaks the rules of valence"))
+                continue
+            kinds.append(kind)
             orders.append(bonds)
     x = torch.zeros(len(kinds), max_atoms, len(elements))
     adj = np.zeros((len(kinds), max_atoms, max_atoms), np.float32)
@@ -121,14 +127,16 @@ def encode_smiles(
     return MoleculeArrays(x, torch.from_numpy(adj), mask), refused
 
 
-def _reason(numbers: list[int], bonds: NDArray[Any], column: dict[int, int], max_atoms: int) -> str:
+def _reason(mol: Any, numbers: list[int], column: dict[int, int], max_atoms: int) -> str:
     if not numbers:
         return "it has no atoms"
     if len(numbers) > max_atoms:
         return f"it has {len(numbers)} heavy atoms, more than {max_atoms}"
     if other := [number for number in numbers if number not in column]:
         return f"it has the element {chem().GetPeriodicTable().GetElementSymbol(other[0])}"
-    if not np.isin(bonds, range(_MAX_ORDER + 1)).all():
+    # Not by their orders: that of a bond of any kind, "~", is 0.
+    orders = chem().BondType.values
+    if not all(bond.GetBondType() in (orders[1], orders[2], orders[_MAX_ORDER]) for bond in mol.GetBonds()):
         return "it has a bond that is not single, double or triple"
     return ""
 

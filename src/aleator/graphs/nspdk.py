@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
-from aleator.graphs.rdkit_door import chem, silence
+from aleator.graphs.rdkit_door import chem, read_molecules
 
 _REACH = 4  # the largest radius and the largest distance
 _BATCH = 500  # molecules whose pairs are held at a time: some hundred MB for forty atoms each
@@ -32,12 +32,12 @@ _CODES = 2**28  # more than there can be codes; the code below it stands for "no
 _NONE = _CODES - 1
 
 
-def nspdk_mmd(reference: Sequence[str], generated: Sequence[str]) -> float:
+def nspdk_mmd(reference: Sequence[str | None], generated: Sequence[str | None]) -> float:
     """Return MMD² of two sets of molecules under the NSPDK kernel.
 
     Args:
         reference: SMILES of real molecules.
-        generated: SMILES of the molecules to be judged.
+        generated: SMILES of the molecules to be judged; None is no molecule.
 
     Returns:
         Between 0 and 2. Time is linear in the number of molecules.
@@ -56,19 +56,16 @@ def nspdk_mmd(reference: Sequence[str], generated: Sequence[str]) -> float:
 
 
 def _mean_features(
-    smiles: Sequence[str], codes: dict[tuple[int, bytes], int], name: str
+    smiles: Sequence[str | None], codes: dict[tuple[int, bytes], int], name: str
 ) -> tuple[Int64[np.ndarray, " features"], Float64[np.ndarray, " features"]]:
     """Return the keys and the values of the mean feature vector."""
     keys, values, count = [], [], 0
-    with silence():
-        for start in range(0, len(smiles), _BATCH):
-            read = map(chem().MolFromSmiles, smiles[start : start + _BATCH])
-            mols = [mol for mol in read if mol is not None and mol.GetNumAtoms()]
-            if mols:
-                found, weights = _features(mols, codes)
-                keys.append(found)
-                values.append(weights)
-                count += len(mols)
+    for start in range(0, len(smiles), _BATCH):
+        if mols := read_molecules(smiles[start : start + _BATCH]):
+            found, weights = _features(mols, codes)
+            keys.append(found)
+            values.append(weights)
+            count += len(mols)
     if count == 0:
         raise ValueError(f"{name} must hold at least one molecule that RDKit can read, got none")
     distinct, place = np.unique(np.concatenate(keys), return_inverse=True)

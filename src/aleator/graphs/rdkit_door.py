@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,6 +20,16 @@ def chem() -> Any:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("molecules need RDKit: pip install 'aleator[graphs]'", name=error.name) from None
     return Chem
+
+
+def read_molecules(texts: Iterable[object]) -> list[Any]:
+    """Return the RDKit molecules of SMILES, in order: those that it can read and that have atoms.
+
+    What is no text, such as the None of a molecule that was not made or the NaN of an empty cell, is no molecule.
+    """
+    with silence():
+        read = [chem().MolFromSmiles(text) for text in texts if isinstance(text, str)]
+    return [mol for mol in read if mol is not None and mol.GetNumAtoms()]
 
 
 def silence() -> AbstractContextManager[Any]:

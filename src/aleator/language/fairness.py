@@ -22,7 +22,7 @@ from torch import Tensor
 
 from aleator.language.bytes_vocabulary import PADDING, BytesVocabulary
 from aleator.language.language_model import LanguageModel
-from aleator.language.rates import check_parallel
+from aleator.language.rates import complete_lines
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,16 @@ class FairnessReport:
         languages: the cost of each.
         spread: most segments of a language divided by fewest; infinite where a language has none.
         variation: the coefficient of variation of segments.
+        lines: that were counted in every language.
+        left_out: lines that were not, in none of them, because one has nothing but white space there.
     """
 
     anchor: str
     languages: dict[str, LanguageCost]
     spread: float
     variation: float
+    lines: int
+    left_out: int
 
     HEADINGS = ("language", "bytes", "segments", "ratio", "bytes/segment", "bits/byte", "bytes/s")
 
@@ -79,7 +83,10 @@ class FairnessReport:
 
     def summary(self) -> str:
         """Return one line about all languages."""
-        return f"most / fewest segments {self.spread:.3f}, coefficient of variation {self.variation:.3f}"
+        text = f"most / fewest segments {self.spread:.3f}, coefficient of variation {self.variation:.3f}"
+        if not self.left_out:
+            return text
+        return f"{text}; {self.left_out} of {self.lines + self.left_out} lines left out, empty in some language"
 
 
 def fairness_report(
@@ -97,7 +104,8 @@ def fairness_report(
 
     Args:
         model: any model of the room.
-        parallel_texts: for each language the same lines in the same order.
+        parallel_texts: for each language the same lines in the same order. A line that is empty or of white space in
+            one language is left out in all, and the report says how many are.
         anchor: the language that ratios are relative to.
         scripts: by which name the model knows a language's script; by default by the language's own.
         window: lines are cut after so many bytes.
@@ -109,7 +117,7 @@ def fairness_report(
         ValueError: if a size is below 1, the texts are not parallel or empty, the anchor is not among them, or the
             model does not know a script.
     """
-    check_parallel(parallel_texts, anchor)
+    complete, left_out = complete_lines(parallel_texts, anchor)
     for name, value in (("window", window), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
@@ -117,14 +125,11 @@ def fairness_report(
     model.eval()
     try:
         costs = {}
-        for language, lines in parallel_texts.items():
+        for language, lines in complete.items():
             name = language if scripts is None else scripts.get(language, language)
-            texts = [line for line in lines if line]
-            if not texts:
-                raise ValueError(f"the text of {language} must not be empty")
-            found = _cost(model, name, texts, window, batch_size, generator)
+            found = _cost(model, name, lines, window, batch_size, generator)
             if speed:
-                found = _cost(model, name, texts, window, batch_size, generator)
+                found = _cost(model, name, lines, window, batch_size, generator)
             costs[language] = found
     finally:
         model.train(was_training)
@@ -139,7 +144,8 @@ def fairness_report(
         )
         for language, (size, segments, bits, seconds) in costs.items()
     }
-    return FairnessReport(anchor, languages, *spread_and_variation([cost.segments for cost in languages.values()]))
+    spread, variation = spread_and_variation([cost.segments for cost in languages.values()])
+    return FairnessReport(anchor, languages, spread, variation, len(complete[anchor]), left_out)
 
 
 def spread_and_variation(segments: Sequence[float]) -> tuple[float, float]:

@@ -24,8 +24,9 @@ Cache = list[tuple[Tensor, Tensor]]
 
 def sinusoid(length: int, channels: int, like: Tensor) -> Float[Tensor, "length channels"]:
     """Return [sin | cos] of the distances length − 1, …, 0, with wavelengths from 2π to 10000·2π."""
-    distance = torch.arange(length - 1, -1, -1, dtype=torch.float32, device=like.device)
-    frequency = 10000.0 ** -(torch.arange(0, channels, 2, dtype=torch.float32, device=like.device) / channels)
+    exact = torch.promote_types(like.dtype, torch.float32)
+    distance = torch.arange(length - 1, -1, -1, dtype=exact, device=like.device)
+    frequency = 10000.0 ** -(torch.arange(0, channels, 2, dtype=exact, device=like.device) / channels)
     angle = distance.unsqueeze(1) * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=1).to(like.dtype)
 

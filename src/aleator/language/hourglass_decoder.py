@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aleator.language.bytes_vocabulary import ends_character
 from aleator.language.hourglass import Cache, Stack
 from aleator.nn import BoundaryPredictor
-from aleator.nn.segments import EPS
+from aleator.nn.segments import EPS, most_segments
 
 _LONGEST_CHARACTER = 4  # bytes
 
@@ -30,6 +30,7 @@ class Hourglass(Protocol):
     short: Stack
     down_norm: nn.LayerNorm
     utf8_safe: bool
+    capacity: float | None
 
     def read(self, ids: Tensor, cache: Any = None) -> Tensor:
         """Return the hidden states before the shortening."""
@@ -87,7 +88,8 @@ class HourglassDecoder:
         self._sum = self._sum + hidden
         self._size += 1
         found = self.predictor(hidden, noise=noise, generator=self.generator, allowed=allowed)
-        if bool(found.boundaries > 0.5):
+        capacity = 1.0 if self.model.capacity is None else self.model.capacity
+        if bool(found.boundaries > 0.5) and self.segments < most_segments(capacity, len(self._ids)):
             self._last = self._shorten(self._sum / (self._size + EPS))
             self.segments += 1
             self._sum, self._size = torch.zeros_like(self._sum), 0

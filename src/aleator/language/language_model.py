@@ -96,7 +96,8 @@ class LanguageModel(nn.Module):
             generator: on the model's device; for bytes and, where boundaries are sampled, for those too.
 
         Raises:
-            ValueError: if the prompt is empty, ``length`` or the temperature is negative, or the script unknown.
+            ValueError: if the prompt is empty, ``length`` or the temperature is negative, the script unknown, or a
+                logit not finite.
         """
         vocabulary = BytesVocabulary()
         ids = vocabulary.encode(prompt)
@@ -114,10 +115,12 @@ class LanguageModel(nn.Module):
                 decoder.step(number)
             for _ in range(length):
                 logits = decoder.step(ids[-1])[:BYTE_IDS]  # ids of scripts are never learnt
+                if not bool(logits.isfinite().all()):
+                    raise ValueError("the model's logits must be finite, got others: its weights may not be numbers")
                 if temperature == 0:
                     number = int(logits.argmax())
                 else:
-                    odds = (logits.float() / temperature).softmax(-1)
+                    odds = (logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature).softmax(-1)
                     number = int(torch.multinomial(odds, 1, generator=generator))
                 if number == END:
                     break
@@ -128,7 +131,7 @@ class LanguageModel(nn.Module):
 
 
 def load_model(folder: str | Path) -> LanguageModel:
-    """Return the model that ``save`` wrote, in evaluation mode.
+    """Return the model that ``save`` wrote, in evaluation mode and in the precision that it was saved in.
 
     Raises:
         FileNotFoundError: if the folder has no such files.
@@ -145,7 +148,7 @@ def load_model(folder: str | Path) -> LanguageModel:
     # The numbers drawn here are overwritten; whoever asked for a saved model has no use for them in the global stream.
     with torch.random.fork_rng(devices=[]):
         model = kind(**config)
-    model.load_state_dict(load_file(Path(folder) / WEIGHTS))
+    model.load_state_dict(load_file(Path(folder) / WEIGHTS), assign=True)
     return model.eval()
 
 
@@ -178,7 +181,8 @@ def next_byte_nats(
         ids: the ids that were read.
         mask: False where an id is padding and not predicted.
     """
-    nats = nn.functional.cross_entropy(logits[:, :-1].mT.float(), ids[:, 1:], reduction="none")
+    full = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    nats = nn.functional.cross_entropy(full[:, :-1].mT, ids[:, 1:], reduction="none")
     counted = torch.ones_like(ids[:, 1:], dtype=torch.bool) if mask is None else mask[:, 1:]
     return (nats * counted).sum(1), counted.sum(1).to(nats.dtype)
 

@@ -34,7 +34,9 @@ from aleator.nn import (
     EvalBoundaries,
     segment_broadcast,
     segment_mean,
+    within_capacity,
 )
+from aleator.nn.segments import most_segments
 
 
 class MagnetLM(LanguageModel):
@@ -61,9 +63,10 @@ class MagnetLM(LanguageModel):
         boundary_loss: ``"binomial"``, or ``"hinge"`` between α − 3√(α(1 − α)/n) and α.
         utf8_safe: whether segments end only where a character does.
         eval_boundaries: what happens in evaluation, see `aleator.nn.BoundaryPredictor`.
-        capacity: slots for segments as a share of the length, in (0, 1]. It makes shapes independent of what was drawn,
-            and no step waits for the device; boundaries beyond are ignored, which for 1 are none. By default there are
-            as many slots as the batch needs.
+        capacity: segments as a share of the length, in (0, 1]. It makes shapes independent of what was drawn, and no
+            step waits for the device. A boundary is ignored where that share of the positions up to there is closed
+            already, see `aleator.nn.within_capacity`; for 1 none is. By default there are as many slots as the batch
+            needs.
 
     Raises:
         ValueError: if an argument is out of its range, or a language has a script without α.
@@ -160,7 +163,8 @@ class MagnetLM(LanguageModel):
         hidden = self.read(ids)
         if noise is None and self._samples():
             # For the whole batch at once: what a row gets does not depend on the scripts of the others.
-            noise = torch.rand(ids.shape, generator=generator, device=ids.device)
+            precision = torch.promote_types(hidden.dtype, torch.float32)
+            noise = torch.rand(ids.shape, generator=generator, dtype=precision, device=ids.device)
         allowed = self._allowed(ids, mask)
         found, order = [], []
         for key, rows in routes.items():
@@ -179,9 +183,10 @@ class MagnetLM(LanguageModel):
         if self.training:
             for key in self.predictors.keys() - routes.keys():
                 null = null + 0 * sum(parameter.sum() for parameter in self.predictor(key).parameters())
-        pooled = segment_mean(hidden, boundaries, null, num_segments=self._slots(boundaries))
+        closing = self._closing(boundaries)
+        pooled = segment_mean(hidden, closing, null, num_segments=self._slots(closing))
         shortened = self.short(self.down_norm(pooled), self.u, self.v)
-        logits = self.write(hidden + segment_broadcast(shortened, boundaries))
+        logits = self.write(hidden + segment_broadcast(shortened, closing))
         return MagnetOutput(logits, boundaries, soft)
 
     def read(self, ids: Tensor, cache: Any = None) -> Float[Tensor, "rows length d_model"]:
@@ -234,11 +239,12 @@ class MagnetLM(LanguageModel):
     ) -> Measure:
         """Return segments and code length of every row.
 
-        Where boundaries are sampled, the segments are the expected number of them, the sum of the probabilities.
+        Where boundaries are sampled, the segments are the expected number of boundaries, the sum of the probabilities.
         """
         output = self(ids, scripts, mask, generator=generator)
         nats, predicted = next_byte_nats(output.logits, ids, mask)
-        return Measure((output.soft if self._samples() else output.boundaries).sum(1), nats, predicted)
+        segments = output.soft if self._samples() else self._closing(output.boundaries)
+        return Measure(segments.sum(1), nats, predicted)
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[tuple[Any, ...]]) -> None:
@@ -307,10 +313,14 @@ class MagnetLM(LanguageModel):
     def _samples(self) -> bool:
         return self.training or self.config["eval_boundaries"] == "sample"
 
-    def _slots(self, boundaries: Tensor) -> int:
+    def _closing(self, boundaries: Tensor) -> Tensor:
+        """Return the boundaries that close a segment: those within the capacity."""
+        return boundaries if self.capacity in (None, 1) else within_capacity(boundaries, self.capacity)
+
+    def _slots(self, closing: Tensor) -> int:
         if self.capacity is not None:
-            return math.ceil(self.capacity * boundaries.shape[1])
-        return int(boundaries.detach().sum(1).max())
+            return most_segments(self.capacity, closing.shape[1])
+        return int(closing.detach().sum(1).max())
 
 
 class DynamicPoolingLM(MagnetLM):

@@ -12,8 +12,11 @@ arXiv 2507.12720.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 def rates_from_words(documents: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -38,20 +41,21 @@ def rates_from_parallel(texts: Mapping[str, Sequence[str]], *, anchor: str, anch
     """Return α by the rule of parallel sentences.
 
     Args:
-        texts: for each language, or script, the same sentences in the same order.
+        texts: for each language, or script, the same sentences in the same order. A sentence that is missing in one
+            language, where its line is empty or of white space, is left out in all; the log says how many are.
         anchor: the language whose α is known.
         anchor_rate: that α, in (0, 1).
 
     Raises:
-        ValueError: if the anchor is not among the texts, they are not parallel, or an α would not be in (0, 1).
+        ValueError: if the anchor is not among the texts, they are not parallel, no sentence is in all languages, or an
+            α would not be in (0, 1).
     """
-    check_parallel(texts, anchor)
+    complete, missing = complete_lines(texts, anchor)
     _checked(anchor, anchor_rate)
+    if missing:
+        logger.warning("%d of %d lines are left out: they are empty in some language", missing, len(texts[anchor]))
     # The number of sentences is the same in all languages, so sums do for means.
-    sizes = {name: sum(len(line.encode()) for line in lines) for name, lines in texts.items()}
-    for name, size in sizes.items():
-        if size == 0:
-            raise ValueError(f"the text of {name} must not be empty")
+    sizes = {name: sum(len(line.encode()) for line in lines) for name, lines in complete.items()}
     return {name: _checked(name, anchor_rate * sizes[anchor] / size) for name, size in sizes.items()}
 
 
@@ -78,7 +82,7 @@ def rates_from_corpus(
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Return the lines of a text file in UTF-8.
+    """Return the lines of a text file in UTF-8, without the byte-order mark that some programs begin it with.
 
     Raises:
         FileNotFoundError: if it does not exist.
@@ -86,13 +90,17 @@ def read_lines(path: str | Path) -> list[str]:
     """
     try:
         # Not splitlines, which also parts at separators that are characters of a sentence.
-        return Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        return Path(path).read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be text in UTF-8: {error}") from None
 
 
-def check_parallel(texts: Mapping[str, Sequence[str]], anchor: str) -> None:
-    """Raise ValueError unless all languages have equally many lines, at least one, and the anchor is among them."""
+def complete_lines(texts: Mapping[str, Sequence[str]], anchor: str) -> tuple[dict[str, list[str]], int]:
+    """Return the lines that no language lacks, and how many are left out because one has nothing but white space there.
+
+    Raises:
+        ValueError: if languages do not have equally many lines, none is left, or the anchor is not among them.
+    """
     if anchor not in texts:
         raise ValueError(
             f"anchor must be one of {', '.join(texts) or 'the languages, of which there are none'}, got {anchor!r}"
@@ -101,6 +109,12 @@ def check_parallel(texts: Mapping[str, Sequence[str]], anchor: str) -> None:
     if len(set(counts.values())) != 1 or not counts[anchor]:
         found = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise ValueError(f"parallel texts must have the same number of lines, at least one, got {found}")
+    # Python's readers hand the mark on as a character of the first line.
+    lines = {name: [text[0].removeprefix("\ufeff"), *text[1:]] for name, text in texts.items()}
+    kept = [index for index in range(counts[anchor]) if all(text[index].strip() for text in lines.values())]
+    if not kept:
+        raise ValueError(f"parallel texts must have a line that no language lacks, got none in {counts[anchor]}")
+    return {name: [text[index] for index in kept] for name, text in lines.items()}, counts[anchor] - len(kept)
 
 
 def _checked(name: str, rate: float) -> float:

@@ -33,7 +33,8 @@ def scalarized_loss(
         per_example_loss: ℓ_b, unreduced.
         domain_ids: f(b), the domain of each example, in [0, number of domains). On an accelerator the range is left
             to the device to check, because asking would make the host wait.
-        weights: w_i, such as ``torch.tensor(mixture.scalarization_weights(step))``; brought to the losses' precision.
+        weights: w_i, such as ``torch.tensor(mixture.scalarization_weights(step))``; brought to the precision of the
+            sum, which is that of the losses and at least float32.
         normalize: ``"batch"`` divides by B, ``"weights"`` by the sum of the batch's weights. The latter is not a number
             in a batch whose weights are all zero.
 
@@ -52,6 +53,7 @@ def scalarized_loss(
     if domain_ids.device.type == "cpu" and not torch.compiler.is_compiling():
         for unknown in domain_ids[(domain_ids < 0) | (domain_ids >= len(weights))].tolist():
             raise ValueError(f"domain_ids must be in [0, {len(weights)}), got {unknown}")
-    chosen = weights.to(per_example_loss).index_select(0, domain_ids)
-    total = (per_example_loss * chosen).sum()  # autocast would round the operands of a matrix product
-    return total / len(per_example_loss) if normalize == "batch" else total / chosen.sum()
+    losses = per_example_loss.to(torch.promote_types(per_example_loss.dtype, torch.float32))
+    chosen = weights.to(losses).index_select(0, domain_ids)
+    total = (losses * chosen).sum()  # autocast would round the operands of a matrix product
+    return total / len(losses) if normalize == "batch" else total / chosen.sum()

@@ -51,8 +51,9 @@ def denoising_score_matching(
         eps: ε, in [0, 1).
 
     Raises:
-        ValueError: if ``eps`` is out of range, if states, processes, times, noise or scores do not fit each other, or
-            if something has to be drawn and there is no generator.
+        ValueError: if ``eps`` is out of range, if states, processes, times, noise or scores do not fit each other, if
+            something has to be drawn and there is no generator, or, on a CPU, if a time is not in (0, 1]. Elsewhere,
+            where to look would mean to wait for the device, the loss is NaN then.
     """
     if not 0 <= eps < 1:
         raise ValueError(f"eps must be in [0, 1), got {eps}")
@@ -66,6 +67,8 @@ def denoising_score_matching(
         )
     elif t.shape != (batch,):
         raise ValueError(f"t must have shape ({batch},), one time for each item, got {tuple(t.shape)}")
+    else:
+        t = _within_the_process(t)
     project = constrain if constrain is not None else _as_it_is
     z = tuple(noise(x, i, _given(generator, "noise")) for i, x in enumerate(clean)) if callable(noise) else tuple(noise)
     _check_shapes("noise", z, clean)
@@ -83,6 +86,13 @@ def denoising_score_matching(
         per_item = squares.mean(1) if reduce_mean else 0.5 * squares.sum(1)
         losses.append((per_item * sde.diffusion(t).square() if likelihood_weighting else per_item).mean())
     return tuple(losses)
+
+
+def _within_the_process(t: Tensor) -> Tensor:
+    inside = (t > 0) & (t <= 1)
+    if t.device.type == "cpu" and not torch.compiler.is_compiling() and not bool(inside.all()):
+        raise ValueError(f"t must be in (0, 1], got {float(t[~inside][0]):g}")
+    return torch.where(inside, t, torch.nan)
 
 
 def _as_it_is(states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

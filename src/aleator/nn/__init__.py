@@ -19,7 +19,7 @@ from aleator.nn.score_function import (
     score_loss,
     surrogate,
 )
-from aleator.nn.segments import segment_broadcast, segment_mean
+from aleator.nn.segments import segment_broadcast, segment_mean, within_capacity
 from aleator.nn.sparsity import SparsityController, sparsity_penalty
 from aleator.nn.stochastic_binary import (
     STS,
@@ -78,4 +78,5 @@ __all__ = [
     "sts",
     "surrogate",
     "tract_weight_grad",
+    "within_capacity",
 ]

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from aleator.nn.boundary_losses import check_rate
+from aleator.nn.full_precision import FullPrecisionBuffers, at_least_float32
 from aleator.nn.gate_estimator import GateEstimator
 from aleator.nn.stochastic_binary import RelaxedBernoulliST
 
@@ -44,7 +45,7 @@ class Boundaries(NamedTuple):
     score: Float[Tensor, "batch length"] | None = None
 
 
-class BoundaryPredictor(nn.Module):
+class BoundaryPredictor(FullPrecisionBuffers):
     """A two-layer network on hidden states whose output is sampled.
 
     It computes in float32 under any autocast, so that boundaries do not depend on the precision of the rest.
@@ -150,12 +151,14 @@ class BoundaryPredictor(nn.Module):
             rate: α in (0, 1).
 
         Raises:
-            ValueError: if there are no logits or α is not in (0, 1).
+            ValueError: if there are no logits, one is not a number or +∞, or α is not in (0, 1).
         """
         check_rate("rate", rate)
         if logits.numel() == 0:
             raise ValueError("calibration needs at least one position, got none")
-        ordered = logits.flatten().float().sort(descending=True).values
+        ordered = logits.flatten().to(at_least_float32(logits.dtype)).sort(descending=True).values
+        if not bool(ordered[0] < math.inf):  # what is not a number comes first
+            raise ValueError(f"logits must be numbers below infinity, got {float(ordered[0])}")
         count = min(round(rate * len(ordered)), len(ordered) - 1)
         last, next_ = ordered[max(count - 1, 0)], ordered[count]
         # Half-way between the last that is a boundary and the next; below the last where no other may be one.

@@ -24,7 +24,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from aleator.nn.gate_estimator import GateEstimator, StochasticUnits
+from aleator.nn.full_precision import FullPrecisionBuffers, at_least_float32
+from aleator.nn.gate_estimator import GateEstimator, StochasticUnits, in_full_precision
 from aleator.nn.gated_linear import gated_linear
 from aleator.nn.global_mean import global_mean
 from aleator.nn.noisy_relu import NoisyReLU
@@ -55,7 +56,7 @@ class _Batch(NamedTuple):
     weight: Tensor
 
 
-class ConditionalLinear(nn.Module):
+class ConditionalLinear(FullPrecisionBuffers):
     """A linear layer whose blocks of units are open or shut, input by input, and are not computed when shut.
 
     The training loss has three parts, the last two of which belong to this layer; the middle one is 0 except with
@@ -140,13 +141,14 @@ class ConditionalLinear(nn.Module):
             nn.Tanh(),
             _undrawn(gater_hidden, blocks, made),
         )
-        self.gate = StochasticUnits(estimator)
+        self.gate = StochasticUnits(estimator, dtype=dtype)
         self.controller = SparsityController(sparsity) if rectified else None
-        self.baseline = MinVarianceBaseline(blocks) if isinstance(estimator, BernoulliReinforce) else None
+        self.baseline = MinVarianceBaseline(blocks, dtype=dtype) if isinstance(estimator, BernoulliReinforce) else None
         if penalty_weight is None:
             penalty_weight = 1e-5 if rectified else 0.01
-        self.register_buffer("penalty_weight", torch.tensor(penalty_weight))
-        self.register_buffer("active_fraction", torch.zeros(()), persistent=False)
+        statistics = at_least_float32(dtype)
+        self.register_buffer("penalty_weight", torch.tensor(penalty_weight, dtype=statistics))
+        self.register_buffer("active_fraction", torch.zeros((), dtype=statistics), persistent=False)
         self._batch: _Batch | None = None
         self.to(made["device"])
         self.reset_parameters(generator)
@@ -188,7 +190,7 @@ class ConditionalLinear(nn.Module):
             raise ValueError(f"x must be a batch of rows of {self.in_features} features, got shape {tuple(x.shape)}")
         logits = self.gater(x)
         gates = self.gate(logits, generator=generator, noise=noise)
-        share = (gates.detach() != 0).float()
+        share = (gates.detach() != 0).to(self.active_fraction.dtype)
         if self.training:
             share = global_mean(share.flatten()[:, None])[0]
             self._batch = _Batch(logits, gates, self.penalty_weight.clone())
@@ -212,7 +214,7 @@ class ConditionalLinear(nn.Module):
         """
         logits, gates, weight = self._trained()
         if self.controller is not None:
-            return weight * gates.abs().sum()
+            return weight * gates.abs().sum(dtype=at_least_float32(gates.dtype))
         full = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(end_dim=-2)
         return weight * sparsity_penalty(self.gate.estimator.probability(full), self.sparsity)
 
@@ -235,8 +237,8 @@ class ConditionalLinear(nn.Module):
     def calibrate_threshold(self, inputs: Iterable[Any], fraction: float | None = None) -> Tensor:
         """Set the threshold of evaluation so that a share of all gates is open, over examples and units together.
 
-        It is the (1 − fraction)-quantile of the logits, which all are kept in memory meanwhile: four bytes per example
-        and gate. Take training or validation data.
+        It is the (1 − fraction)-quantile of the logits, which all are kept in memory meanwhile, in float32 at least.
+        Take training or validation data.
 
         Args:
             inputs: batches of what this layer gets, or of tuples and lists that begin with it, as from a loader.
@@ -246,14 +248,14 @@ class ConditionalLinear(nn.Module):
             The threshold, a 0-d tensor.
 
         Raises:
-            ValueError: if there is no example or the fraction is out of range.
+            ValueError: if there is no example, the fraction is out of range, or a logit is not finite.
         """
         fraction = self.sparsity if fraction is None else fraction
         check_sparsity("fraction", fraction)
         found = []
         for batch in inputs:
             x = batch if isinstance(batch, Tensor) else batch[0]
-            found.append(self.gater(x.to(self.weight.device)).float().flatten().cpu())
+            found.append(in_full_precision(self.gater(x.to(self.weight.device)).flatten().cpu()))
         if not sum(map(len, found)):
             raise ValueError("inputs must have at least one example, got none")
         quantile = np.quantile(torch.cat(found).numpy(), 1 - fraction)

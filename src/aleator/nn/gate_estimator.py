@@ -18,7 +18,9 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
+
+from aleator.nn.full_precision import FullPrecisionBuffers, at_least_float32
 
 
 class GateEstimator(ABC):
@@ -65,19 +67,24 @@ class GateEstimator(ABC):
     def deterministic(
         self, logits: Float[Tensor, "*units"], threshold: float | Tensor = 0.0
     ) -> Float[Tensor, "*units"]:
-        """Return gates without noise, for evaluation: on where a > threshold."""
-        return torch.where(logits > threshold, self.magnitude(logits), 0)
+        """Return gates without noise, for evaluation: on where a > threshold.
+
+        Raises:
+            ValueError: on a CPU, if a logit is not finite, which no threshold is below.
+        """
+        return torch.where(in_full_precision(logits) > threshold, self.magnitude(logits), 0)
 
     def score(self, logits: Float[Tensor, "*units"], gates: Float[Tensor, "*units"]) -> Float[Tensor, "*units"] | None:
         """Return what `score_loss` needs besides the losses; None where the gradient comes back through the gates."""
         return None
 
 
-class StochasticUnits(nn.Module):
+class StochasticUnits(FullPrecisionBuffers):
     """A layer of stochastic units: samples while training, deterministic in evaluation.
 
     Args:
         estimator: how gates are sampled and their gradient is estimated.
+        dtype: of the threshold, float32 at least.
 
     Attributes:
         estimator: the same; it may be exchanged at any time.
@@ -90,13 +97,13 @@ class StochasticUnits(nn.Module):
 
     threshold: Tensor
 
-    def __init__(self, estimator: GateEstimator) -> None:
+    def __init__(self, estimator: GateEstimator, *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         if not isinstance(estimator, GateEstimator):
             raise TypeError(f"estimator must be a GateEstimator, got {estimator!r}")
         self.estimator = estimator
         self.score: Tensor | None = None
-        self.register_buffer("threshold", torch.zeros(()))
+        self.register_buffer("threshold", torch.zeros((), dtype=at_least_float32(dtype)))
 
     def forward(
         self,

@@ -17,8 +17,11 @@ from torch import Tensor
 
 
 def global_mean(values: Float[Tensor, " batch *features"]) -> Float[Tensor, "*features"]:
-    """Return the mean over the batch, and over the default process group where there is one, in one all-reduce."""
-    total = values.sum(0)
+    """Return the mean over the batch, and over the default process group where there is one, in one all-reduce.
+
+    It is in float32 at least: in half precision sums overflow, and the number of examples has too many digits.
+    """
+    total = values.sum(0, dtype=torch.promote_types(values.dtype, torch.float32))
     distributed = torch.distributed
     if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
         return total / len(values)

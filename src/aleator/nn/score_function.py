@@ -24,9 +24,10 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from aleator.nn.full_precision import FullPrecisionBuffers, at_least_float32
 from aleator.nn.gate_estimator import GateEstimator, in_full_precision, uniforms
 from aleator.nn.global_mean import global_mean
 
@@ -34,7 +35,7 @@ from aleator.nn.global_mean import global_mean
 Losses = Callable[[Tensor], Tensor]
 
 
-class MinVarianceBaseline(nn.Module):
+class MinVarianceBaseline(FullPrecisionBuffers):
     """The baseline of least variance, unit by unit, as the quotient of two running means.
 
     What was seen up to the batch before is subtracted: a baseline that knows the sample makes the gradient biased.
@@ -43,6 +44,7 @@ class MinVarianceBaseline(nn.Module):
     Args:
         n_units: number of units.
         momentum: of the running means, in [0, 1).
+        dtype: of the running means, float32 at least.
 
     Raises:
         ValueError: if there is no unit or the momentum is out of range.
@@ -51,7 +53,7 @@ class MinVarianceBaseline(nn.Module):
     numerator: Tensor
     denominator: Tensor
 
-    def __init__(self, n_units: int, momentum: float = 0.9) -> None:
+    def __init__(self, n_units: int, momentum: float = 0.9, *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         if n_units < 1:
             raise ValueError(f"n_units must be at least 1, got {n_units}")
@@ -59,8 +61,8 @@ class MinVarianceBaseline(nn.Module):
             raise ValueError(f"momentum must be in [0, 1), got {momentum}")
         self.momentum = momentum
         # As in the authors' program: the first baseline is 1, and is forgotten with the first batch.
-        self.register_buffer("numerator", torch.full((n_units,), 1e-6))
-        self.register_buffer("denominator", torch.full((n_units,), 1e-6))
+        for name in ("numerator", "denominator"):
+            self.register_buffer(name, torch.full((n_units,), 1e-6, dtype=at_least_float32(dtype)))
 
     @property
     def value(self) -> Float[Tensor, " units"]:
@@ -71,10 +73,10 @@ class MinVarianceBaseline(nn.Module):
     @torch.no_grad()
     def update(self, loss_per_example: Float[Tensor, "*batch"], score: Float[Tensor, "*batch units"]) -> None:
         """Take the losses of a batch and the scores of its samples into the running means."""
-        square = torch.expm1(score).square().to(self.numerator.dtype)
+        square = torch.expm1(score).square()
         weighted = square * loss_per_example[..., None]
         batch = torch.stack([weighted, square], dim=-2).flatten(end_dim=-3)
-        numerator, denominator = global_mean(batch).unbind()
+        numerator, denominator = global_mean(batch).to(self.numerator.dtype).unbind()
         self.numerator.lerp_(numerator, 1 - self.momentum)
         self.denominator.lerp_(denominator, 1 - self.momentum)
 

@@ -20,6 +20,7 @@ arXiv 2407.08818.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 EPS = 1e-9  # of the published code: what a segment's size is increased by
+_ROUNDING = 1e-9  # 0.1 · 30 is above 3
 
 
 def segment_mean(
@@ -78,6 +80,29 @@ def segment_broadcast(
     _checked_slots((shortened.shape[0], boundaries.shape[-1]), boundaries, shortened.shape[1] - 1)
     spread: Tensor = _SegmentBroadcast.apply(shortened, boundaries)  # type: ignore[no-untyped-call]
     return spread
+
+
+def within_capacity(boundaries: Float[Tensor, "batch length"], capacity: float) -> Float[Tensor, "batch length"]:
+    """Return the boundaries without those that would close more segments than a share of the positions up to there.
+
+    One after the other, a boundary at t (from 0) is ignored if ⌈capacity · (t + 1)⌉ segments are closed already.
+    Whether it is depends on nothing after t, so neither on padding nor on how long the text will be. With B_t the
+    boundaries up to t, the ignored ones up to t are max_{s ≤ t} max(0, B_s − ⌈capacity · (s + 1)⌉).
+
+    Args:
+        boundaries: b, exactly 0 or 1. Those that are kept keep their gradient.
+        capacity: in (0, 1]; with 1 none is ignored.
+    """
+    hard = (boundaries.detach() > 0.5).long()
+    positions = torch.arange(1, boundaries.shape[1] + 1, device=boundaries.device)
+    beyond = hard.cumsum(1) - (capacity * positions.double() - _ROUNDING).ceil().long()
+    ignored = beyond.clamp(min=0).cummax(1).values.diff(dim=1, prepend=hard.new_zeros(len(hard), 1))
+    return boundaries * (1 - ignored)
+
+
+def most_segments(capacity: float, positions: int) -> int:
+    """Return ⌈capacity · positions⌉, how many segments `within_capacity` lets so many positions close."""
+    return math.ceil(capacity * positions - _ROUNDING)
 
 
 class _SegmentMean(torch.autograd.Function):

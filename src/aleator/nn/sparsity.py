@@ -2,7 +2,7 @@
 
 For gates that are open with probability p, with their mean p̄_i over the batch and the target s (equation 14):
 
-    − Σ_i [ s log(ε + p̄_i) + (1 − s) log(ε + 1 − p̄_i) ]
+    − Σ_i [ s log(p̄_i + ε) + (1 − s) log((1 − p̄_i) + ε) ]
 
 It is a sum over the gates, so its weight λ depends on how many there are, and it draws every gate towards s, not only
 their number: look at how decided gates are as well. Rectifiers take λ Σ |g| instead, and λ is moved after every batch
@@ -27,6 +27,8 @@ def sparsity_penalty(
 ) -> Float[Tensor, ""]:
     """Return the cross-entropy between the target and each gate's mean probability, summed over the gates.
 
+    It is computed in float32 at least.
+
     Args:
         probabilities: p, that a gate is open, for every example; the mean is over the batches of all processes.
         target: s in (0, 1).
@@ -39,7 +41,8 @@ def sparsity_penalty(
     if len(probabilities) == 0:
         raise ValueError("probabilities must be of at least one example, got an empty batch")
     mean = global_mean(probabilities)
-    return -(target * (eps + mean).log() + (1 - target) * (eps + 1 - mean).log()).sum()
+    # Not ε + 1 − p̄, of which a p̄ near 1 leaves nothing but the rounding of ε + 1.
+    return -(target * (mean + eps).log() + (1 - target) * ((1 - mean) + eps).log()).sum()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ the smallest change of the weight that moves the pre-activations along their own
 (`aleator.nn.tract_weight_grad`). The optimizer, the deeper layers, the bias and inference stay as they are.
 
 The weight passes through an identity whose backward pass is the change above. So whatever else a layer does (groups,
-dilation, padding modes, autocast, its own hooks) is done by the layer itself.
+dilation, padding modes, autocast, its own hooks) is done by the layer itself. Where there are fewer rows than inputs of
+a row, the output passes through another identity, which keeps D for the first.
 
 F. Petersen, C. Borgelt, S. Ermon, "TrAct: Making First-layer Pre-Activations Trainable", NeurIPS 2024, arXiv
 2410.23970.
@@ -63,7 +64,7 @@ class TrAct(nn.Module):
         lam: λ, relative to inputs of mean 0 and standard deviation 1; smaller is bolder. The paper tries 0.05, 0.1
             and 0.2.
         compute_dtype: in which xᵀx is summed and the equations are solved; by default float32, or float64 for weights
-            in float64.
+            in float64. The error grows as the largest eigenvalue of xᵀx/N over λ.
         reduce: whether to solve in the backward pass or before the step.
         solver: how many equations: ``"primal"`` as many as inputs of a row, ``"dual"`` as many as rows, ``"auto"`` the
             fewer. ``"global"`` has the primal only.
@@ -73,7 +74,9 @@ class TrAct(nn.Module):
             treat; in the forward pass, if the input has not as many channels as the layer.
         TypeError: if the module is of another kind, computes something of its own, or is lazy and without weights yet;
             in the forward pass, if the input is not of floating point.
-        RuntimeError: in the backward pass, on a CPU, if the input was not finite; elsewhere the gradient is NaN then.
+        RuntimeError: in the backward pass, on a CPU, if the input was not finite, or is so large beside λ that float32
+            does not do; elsewhere the gradient is NaN then. Standardised inputs are far from that; for others there
+            is ``compute_dtype``.
 
     Warns:
         UserWarning: at the first input, if the layer is not the first or the input seems not to be standardised.
@@ -124,12 +127,14 @@ class TrAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layer returns."""
-        weight = self.weight
+        weight, kept = self.weight, None
         if torch.is_grad_enabled() and weight.requires_grad:
-            weight = _weight_for(weight, x, self)
+            weight, kept = _weight_for(weight, x, self)
         if isinstance(self.module, nn.Linear):
-            return F.linear(x, weight, self.module.bias)
-        return cast("Tensor", self.module._conv_forward(x, weight, self.module.bias))
+            z = F.linear(x, weight, self.module.bias)
+        else:
+            z = cast("Tensor", self.module._conv_forward(x, weight, self.module.bias))
+        return z if kept is None else _kept_for(z, kept)
 
     def removed(self) -> nn.Module:
         """Return the layer, as it is by now.
@@ -143,12 +148,13 @@ class TrAct(nn.Module):
         vars(self.module).update({name: vars(self)[name] for name in self._of_every_module})
         return self.module
 
-    def weight_grad(self, grad: Tensor, x: Tensor) -> Tensor:
+    def weight_grad(self, grad: Tensor, x: Tensor, grad_z: Tensor | None = None) -> Tensor:
         """Return what the backward pass gives for the weight.
 
         Args:
             grad: the ordinary gradient Dᵀx, shaped as the weight.
             x: the layer's input.
+            grad_z: D, shaped as the layer's output, where the dual form is to be solved.
         """
         layer = self.module
         dtype = self.compute_dtype or solving_dtype(grad.dtype)
@@ -157,12 +163,18 @@ class TrAct(nn.Module):
                 self._sum_up(*gram(layer, x, dtype))
                 return grad
             groups = getattr(layer, "groups", 1)
-            by_group = grad.to(dtype).reshape(groups, grad.shape[0] // groups, -1)
-            if use_dual(self.solver, count_rows(layer, x), by_group.shape[-1]):
+            if grad_z is not None:
+                last = grad_z if isinstance(layer, nn.Linear) else grad_z.movedim(-len(layer.kernel_size) - 1, -1)
+                by_group = last.to(dtype).reshape(-1, groups, grad.shape[0] // groups).movedim(1, 0)
                 solved = right_solve_dual(by_group, rows(layer, x, dtype), self.lam, self.name)
             else:
+                by_group = grad.to(dtype).reshape(groups, grad.shape[0] // groups, -1)
                 solved = right_solve(by_group, mean_gram(*gram(layer, x, dtype)), self.lam, self.name)
             return solved.reshape(grad.shape).to(grad.dtype)
+
+    def is_dual(self, x: Tensor, n: int) -> bool:
+        """Whether there are as many equations to solve as rows, for this input, and not n, the inputs of a row."""
+        return self.reduce == "local" and use_dual(self.solver, count_rows(self.module, x), n)
 
     def __getattr__(self, name: str) -> Any:
         # Settings are the layer's, methods and computed weights belong to its class.
@@ -224,34 +236,65 @@ class TrAct(nn.Module):
         deviation, mean = (float(value) for value in torch.std_mean(x.float(), correction=0))
         if not (abs(mean) <= 1 and 0.2 <= deviation <= 5):
             _warn(
-                f"{self.name}: inputs should have mean 0 and standard deviation 1, to which lam is relative, "
-                f"got mean {mean:.3g} and standard deviation {deviation:.3g}"
+                f"{self.name}: inputs should have mean 0 and standard deviation 1, to which lam is relative and which "
+                f"float32 is enough for, got mean {mean:.3g} and standard deviation {deviation:.3g}"
             )
+
+
+class _Kept:
+    """D, on its way from the layer's output to its weight within a backward pass."""
+
+    grad: Tensor | None = None
 
 
 class _Weight(torch.autograd.Function):
     """The identity on a weight, with TrAct's backward pass."""
 
     @staticmethod
-    def forward(weight: Tensor, x: Tensor, layer: TrAct) -> Tensor:
+    def forward(weight: Tensor, x: Tensor, layer: TrAct, kept: _Kept | None) -> Tensor:
         return weight.view_as(weight)
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, TrAct], output: Tensor) -> None:
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, TrAct, _Kept | None], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
-        ctx.layer = inputs[2]  # type: ignore[attr-defined]
+        ctx.layer, ctx.kept = inputs[2:]  # type: ignore[attr-defined]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors
-        return ctx.layer.weight_grad(grad, x), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (x,), grad_z = ctx.saved_tensors, None
+        if ctx.kept is not None:
+            grad_z, ctx.kept.grad = ctx.kept.grad, None
+        return ctx.layer.weight_grad(grad, x, grad_z), None, None, None
+
+
+class _Output(torch.autograd.Function):
+    """The identity on the layer's output, which keeps the gradient that it passes on."""
+
+    @staticmethod
+    def forward(z: Tensor, kept: _Kept) -> Tensor:
+        return z.view_as(z)
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, _Kept], output: Tensor) -> None:
+        ctx.kept = inputs[1]  # type: ignore[attr-defined]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        ctx.kept.grad = grad.detach()
+        return grad, None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _weight_for(weight: Tensor, x: Tensor, layer: TrAct) -> Tensor:
+def _weight_for(weight: Tensor, x: Tensor, layer: TrAct) -> tuple[Tensor, _Kept | None]:
     layer.check_input(x)
-    return cast("Tensor", _Weight.apply(weight, x, layer))  # type: ignore[no-untyped-call]
+    kept = _Kept() if layer.is_dual(x, weight[0].numel()) else None
+    return cast("Tensor", _Weight.apply(weight, x, layer, kept)), kept  # type: ignore[no-untyped-call]
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _kept_for(z: Tensor, kept: _Kept) -> Tensor:
+    return cast("Tensor", _Output.apply(z, kept))  # type: ignore[no-untyped-call]
 
 
 def apply_tract(

@@ -55,7 +55,8 @@ class TrActPreconditioner:
         """Bring the gradients up to date and forget the sums. A second call before a backward pass changes nothing.
 
         Raises:
-            RuntimeError: on a CPU, if the inputs were not finite.
+            RuntimeError: on a CPU, if the inputs were not finite, or so large beside λ that the precision of the sums
+                does not do: see `TrAct`.
         """
         for layer in self._layers:
             total, count = layer.gram_sum, layer.row_count

@@ -15,7 +15,7 @@ Bounds = tuple[float, float]
 
 
 def check_not_negative(options: Mapping[str, Any], *names: str) -> None:
-    """Check finite numbers that may be zero; a learning rate may also be a tensor of one element.
+    """Check finite numbers that may be zero; a learning rate may also be a tensor without dimensions.
 
     Raises:
         ValueError: naming the option and the value.
@@ -23,24 +23,33 @@ def check_not_negative(options: Mapping[str, Any], *names: str) -> None:
     for name in names:
         value = options[name]
         if isinstance(value, Tensor):
-            if value.numel() != 1:
-                raise ValueError(f"{name} must be a number or a tensor of one element, got shape {tuple(value.shape)}")
+            if value.ndim:
+                raise ValueError(f"{name} must be a number or a tensor of shape (), got shape {tuple(value.shape)}")
             value = float(value)  # once, where the group is made, and not in a step
         if not (value >= 0 and math.isfinite(value)):
             raise ValueError(f"{name} must not be negative, got {value}")
 
 
 def check_fraction(options: Mapping[str, Any], *names: str) -> None:
-    """Check decay rates of running means, numbers or pairs of them, in [0, 1).
+    """Check decay rates of running means, in [0, 1).
 
     Raises:
         ValueError: naming the option and the value.
     """
     for name in names:
-        value = options[name]
-        rates = value if isinstance(value, (tuple, list)) else (value,)
-        if not all(0 <= rate < 1 for rate in rates):
-            raise ValueError(f"{name} must be in [0, 1), got {value}")
+        if not 0 <= options[name] < 1:
+            raise ValueError(f"{name} must be in [0, 1), got {options[name]}")
+
+
+def check_betas(options: Mapping[str, Any], number: int) -> None:
+    """Check that ``betas`` are so many decay rates of running means, in [0, 1).
+
+    Raises:
+        ValueError: naming the value.
+    """
+    betas = options["betas"]
+    if not (isinstance(betas, (tuple, list)) and len(betas) == number and all(0 <= beta < 1 for beta in betas)):
+        raise ValueError(f"betas must be {number} numbers in [0, 1), got {betas}")
 
 
 def check_bounds(options: Mapping[str, Any], name: str) -> None:

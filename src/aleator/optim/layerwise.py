@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from aleator.optim.loading import by_name
 from aleator.optim.sharded_norms import state_dtype
 
 
@@ -23,10 +24,12 @@ class LayerwiseOptimizer(Optimizer):
     """Base of LAMB, LARS and the SPECTRA optimizers; not an optimizer by itself.
 
     A subclass says what a group's options may be, `_check`, and what a step is, `_take_step`. Options that are no
-    group's are attributes named in ``_kept``.
+    group's are attributes named in ``_kept``; those of a group that hold something for each of its tensors are named in
+    ``_by_place``.
     """
 
     _kept: ClassVar[tuple[str, ...]] = ()
+    _by_place: ClassVar[tuple[str, ...]] = ()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; what was not given is as for the other groups.
@@ -70,18 +73,49 @@ class LayerwiseOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where ``state_dict`` was called. Running means of half-precision weights stay in float32.
 
-        An option that an older version did not save stays as it is, group by group.
+        Where this optimizer and the saved one were made from named parameters, each tensor takes the state of its name,
+        in whatever order the model registers its layers. Others are matched by their places, as torch does. Hooks for
+        loading see the state as it was saved before, and the optimizer as it goes on after. An option that an older
+        version did not save stays as it is, group by group.
+
+        Raises:
+            ValueError: if the names of a group are those of no group that was saved, or a running mean has another
+                shape than its tensor.
         """
-        saved = state_dict["param_groups"]
-        if len(saved) == len(self.param_groups):  # otherwise torch refuses it
-            groups = [{**own, **group} for own, group in zip(self.param_groups, saved, strict=True)]
-            state_dict = {**state_dict, "param_groups": groups}
-        super().load_state_dict(state_dict)
-        # torch has cast them to the weights' own precision on the way, and shares step counts with the saved state.
-        numbers = itertools.chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+        loaded: dict[str, Any] = {}
+        # torch runs hooks in a row: the saved state is matched after the user's have changed it, and precision is
+        # restored before they look.
+        handles = (
+            self.register_load_state_dict_pre_hook(lambda _, saved: loaded.update(self._matched(saved)) or loaded),
+            self.register_load_state_dict_post_hook(lambda _: self._restore(loaded), prepend=True),
+        )
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _matched(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """Return a saved state in the order of this optimizer's tensors, with the options that it lacks."""
+        groups = saved["param_groups"]
+        if len(groups) == len(self.param_groups):  # otherwise torch refuses it
+            ordered = by_name(self.param_groups, groups, self._by_place)
+            groups = [self._with_own(own, group) for own, group in zip(self.param_groups, ordered, strict=True)]
+            for index, group in enumerate(groups):
+                for number, (name, parameter) in zip(group["params"], self._named(index), strict=False):
+                    self._check_loaded(name, parameter, saved["state"].get(number, {}))
+        return {**saved, "param_groups": groups}
+
+    def _with_own(self, own: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+        """Return a saved group with the options that it lacks as this optimizer has them."""
+        return {**own, **saved}
+
+    def _restore(self, loaded: dict[str, Any]) -> None:
+        """Undo what torch does to a state that it loads: it casts to the weights' precision and shares step counts."""
+        numbers = itertools.chain.from_iterable(group["params"] for group in loaded["param_groups"])
         own = itertools.chain.from_iterable(group["params"] for group in self.param_groups)
         for number, parameter in zip(numbers, own, strict=True):
-            for name, value in state_dict["state"].get(number, {}).items():
+            for name, value in loaded["state"].get(number, {}).items():
                 if not isinstance(value, Tensor):
                     continue
                 if name == "step":
@@ -89,6 +123,15 @@ class LayerwiseOptimizer(Optimizer):
                 elif state_dtype(parameter) != parameter.dtype:
                     dtype = self._loaded_dtype(parameter, value)
                     self.state[parameter][name] = value.to(parameter.device, dtype, copy=True)
+
+    def _check_loaded(self, name: str, parameter: Tensor, state: dict[str, Any]) -> None:
+        """Refuse running means of another tensor."""
+        for part, value in state.items():
+            if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(
+                    f"{part} of parameter {name} must have its shape {tuple(parameter.shape)}, "
+                    f"got {tuple(value.shape)} in the saved state"
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()

@@ -7,8 +7,10 @@ decay and layer adaptation, biases and the gains of normalisation layers, is `is
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -23,8 +25,7 @@ def is_vector(name: str, parameter: Tensor) -> bool:
 
 def name_matches(*patterns: str) -> Rule:
     """Return the rule that holds where one of the regular expressions is found in the name."""
-    compiled = [re.compile(pattern) for pattern in patterns]
-    return lambda name, parameter: any(pattern.search(name) for pattern in compiled)
+    return _NameMatches(tuple(re.compile(pattern) for pattern in patterns))
 
 
 def without_decay(named_parameters: Iterable[tuple[str, Tensor]], rule: Rule = is_vector) -> list[dict[str, Any]]:
@@ -45,3 +46,46 @@ def without_decay(named_parameters: Iterable[tuple[str, Tensor]], rule: Rule = i
     others = [pair for pair in trained if not rule(*pair)]
     groups: list[dict[str, Any]] = [{"params": others}, {"params": excluded, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+@dataclass(frozen=True)
+class _NameMatches:
+    patterns: tuple[re.Pattern[str], ...]
+
+    def __call__(self, name: str, parameter: Tensor) -> bool:
+        return any(pattern.search(name) for pattern in self.patterns)
+
+
+@dataclass(frozen=True)
+class KeptRule:
+    """A rule that an optimizer keeps for groups that join later: pickled by its name, as pickle does with functions.
+
+    Attributes:
+        rule: what it says.
+    """
+
+    rule: Rule
+
+    def __call__(self, name: str, parameter: Tensor) -> bool:
+        """Return whether the rule holds."""
+        return bool(self.rule(name, parameter))
+
+    def __deepcopy__(self, memo: object) -> KeptRule:
+        """Return itself, as functions do."""
+        return self
+
+    def __reduce__(self) -> tuple[type[KeptRule], tuple[Rule]]:
+        """Pickle the rule.
+
+        Raises:
+            pickle.PicklingError: if it cannot be, as a lambda cannot.
+        """
+        try:
+            pickle.dumps(self.rule)
+        except Exception as error:
+            name = getattr(self.rule, "__qualname__", repr(self.rule))
+            raise pickle.PicklingError(
+                f"adapt must be a function at the top of a module to be pickled with its optimizer, got {name}; "
+                "name_matches(...) and is_vector can be pickled"
+            ) from error
+        return KeptRule, (self.rule,)

@@ -29,7 +29,7 @@ def weight_ema(model: nn.Module, decay: float = 0.999) -> AveragedModel:
         decay: d, in [0, 1).
 
     Raises:
-        ValueError: if ``decay`` is out of range.
+        ValueError: if ``decay`` is out of range, or so near 1 that a mean in the parameters' precision stands still.
 
     Example:
         >>> model = torch.nn.Linear(2, 2)
@@ -39,10 +39,15 @@ def weight_ema(model: nn.Module, decay: float = 0.999) -> AveragedModel:
     """
     if not 0 <= decay < 1:
         raise ValueError(f"decay must be in [0, 1), got {decay}")
+    for dtype in {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}:
+        if 1 - decay < torch.finfo(dtype).eps:
+            highest = 1 - torch.finfo(dtype).eps
+            raise ValueError(f"decay must be at most {highest:.7g} for parameters in {dtype}, got {decay}")
 
     @torch.no_grad()
     def follow(means: ParameterList, weights: ParameterList, n: Tensor | int) -> None:
-        rate = (9 / (10 + torch.as_tensor(n))).clamp(min=1 - decay).to(means[0])  # 1 − (1 + n)/(10 + n) = 9/(10 + n)
+        count = torch.as_tensor(n).to(torch.promote_types(means[0].dtype, torch.float32))
+        rate = (9 / (10 + count)).clamp(min=1 - decay).to(means[0])  # 1 − (1 + n)/(10 + n) = 9/(10 + n)
         steps = torch._foreach_sub(weights, means)
         torch._foreach_mul_(steps, rate)
         torch._foreach_add_(means, steps)

@@ -199,7 +199,9 @@ class Streams:
         try:
             yield
         finally:
-            after = {kind: [e for e in self.state_dict()[kind] if _begins(e, except_for)] for kind in ("torch", "numpy")}
+            after = {
+                kind: [e for e in self.state_dict()[kind] if _begins(e, except_for)] for kind in ("torch", "numpy")
+            }
             for kind, own in after.items():
                 before[kind] = [entry for entry in before[kind] if not _begins(entry, except_for)] + own
             self.load_state_dict(before)

@@ -1,6 +1,7 @@
 """Predictor-corrector: at every time Langevin steps first, then a step of the reversed equation.
 
-Both move all coupled states at once from where all of them were. One step costs 1 + n_steps evaluations of the score.
+Both move all coupled states at once from where all of them were, unless the corrector is asked for the authors' order.
+One step costs 1 + n_steps evaluations of the score.
 Noise is drawn for the corrector, all states in their order, then for the predictor.
 
 Y. Song et al., "Score-Based Generative Modeling through Stochastic Differential Equations", ICLR 2021, algorithm 1, on
@@ -17,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aleator.sde.euler_maruyama import EulerMaruyama
-from aleator.sde.langevin import LangevinCorrector
+from aleator.sde.langevin import LangevinCorrector, Order
 from aleator.sde.processes import SDE
 from aleator.sde.reverse_diffusion import ReverseDiffusion
 from aleator.sde.solve import Solver, States, System
@@ -35,6 +36,8 @@ class PredictorCorrector(Solver):
         scale_eps: the scale of the corrector's noise.
         per_graph: norms of each item instead of means over the batch.
         probability_flow: of the predictor; the corrector's noise stays.
+        order: of the corrector's steps, where there are several: ``"simultaneous"``, or ``"official"`` as in the GDSS
+            authors' code; see `LangevinCorrector`.
     """
 
     predictor: Literal["euler", "ancestral"] = "euler"
@@ -44,6 +47,7 @@ class PredictorCorrector(Solver):
     scale_eps: float = 0.7
     per_graph: bool = False
     probability_flow: bool = False
+    order: Order = "simultaneous"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,7 +74,7 @@ class PredictorCorrector(Solver):
         return self._predictor().step(system, states, t)
 
     def _langevin(self) -> LangevinCorrector:
-        return LangevinCorrector(self.snr, self.scale_eps, self.n_steps, self.per_graph)
+        return LangevinCorrector(self.snr, self.scale_eps, self.n_steps, self.per_graph, self.order)
 
     def _predictor(self) -> Solver:
         kind = EulerMaruyama if self.predictor == "euler" else ReverseDiffusion

@@ -65,6 +65,12 @@ class System:
         """Draw standard noise for every state, in their order, constrained."""
         return self.constrain(tuple(self._noise(x, i, self._generator) for i, x in enumerate(states)))
 
+    def noise(self, states: States, index: int) -> Tensor:
+        """Draw standard noise for one state alone, constrained."""
+        drawn = self._noise(states[index], index, self._generator)
+        others = (torch.zeros_like(x) for x in states)
+        return self.constrain(tuple(drawn if i == index else zero for i, zero in enumerate(others)))[index]
+
 
 @dataclass(frozen=True)
 class Solver(ABC):

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from aleator.later import later
 from aleator.stats.intervals import clopper_pearson, mean_interval
+from aleator.stats.multiplicity import holm
 from aleator.stats.paired import PairedDifference, paired_difference
 
 if TYPE_CHECKING:
     from aleator.stats.curve_decisions import CurveComparison, LearningCurveStopping, compare_curves
     from aleator.stats.curve_families import FamilyFit, choose_family, fit_family
-    from aleator.stats.learning_trace import LearningTrace, SizeForTarget, TraceState
+    from aleator.stats.learning_trace import LearningTrace
     from aleator.stats.power_law import PowerLaw, PowerLaws, fit_power_law, fit_power_laws
+    from aleator.stats.trace_state import SizeForTarget, TraceState
 
 __all__ = [
     "CurveComparison",
@@ -32,6 +34,7 @@ __all__ = [
     "fit_family",
     "fit_power_law",
     "fit_power_laws",
+    "holm",
     "mean_interval",
     "paired_difference",
 ]
@@ -45,8 +48,8 @@ __getattr__ = later(
         "LearningTrace": "learning_trace",
         "PowerLaw": "power_law",
         "PowerLaws": "power_law",
-        "SizeForTarget": "learning_trace",
-        "TraceState": "learning_trace",
+        "SizeForTarget": "trace_state",
+        "TraceState": "trace_state",
         "choose_family": "curve_families",
         "compare_curves": "curve_decisions",
         "fit_family": "curve_families",

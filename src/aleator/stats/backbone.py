@@ -16,6 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+# An asymptote of exactly 1 comes out of the fit with an error of rounding.
+ROUNDING = 1e-9
+
 
 class Levels(NamedTuple):
     """The levels of a backbone, numbered from 1; None where not decided.
@@ -54,8 +57,7 @@ def backbone_levels(
     if not starts:
         return Levels(None, None, None)
     working = starts[0] + 1
-    # An asymptote of exactly 1 comes out of the fit with an error of rounding.
-    possible = alpha[working - 1 :] <= (np.inf if ceiling is None else ceiling + 1e-9)
+    possible = alpha[working - 1 :] <= (np.inf if ceiling is None else ceiling + ROUNDING)
     if not np.any(possible):
         return Levels(working, None, None)
     prediction = working + int(np.argmax(possible))

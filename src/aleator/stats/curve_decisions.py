@@ -1,9 +1,9 @@
 """Two decisions that a learning curve is drawn for: to stop collecting data, and to choose between two systems.
 
 Stop when the trace has converged and the trend promises no more than τ, χ_ℓ(H) ≤ τ. Choose when the bootstrap bands of
-two forecasts at H are apart, or else when both traces have converged. Both rest on the hypotheses of
-`aleator.stats.LearningTrace` and guarantee nothing; the bands and the confidence are our addition to the method of
-Vilares Ferro et al., Computer Speech & Language 41, 2017.
+two forecasts at H are apart, or else when both traces have converged, but never by a trend that is impossible at H.
+Both rest on the hypotheses of `aleator.stats.LearningTrace` and guarantee nothing; the bands and the confidence are our
+addition to the method of Vilares Ferro et al., Computer Speech & Language 41, 2017.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from aleator.stats.intervals import Interval
-from aleator.stats.learning_trace import LearningTrace, TraceState
+from aleator.stats.learning_trace import LearningTrace
+from aleator.stats.trace_state import TraceState
 
 
 class LearningCurveStopping:
@@ -91,11 +92,15 @@ def compare_curves(trace_a: LearningTrace, trace_b: LearningTrace, at: float) ->
     confidence, bands = None, None
     if trace_a.has_bands and trace_b.has_bands:
         bands = (trace_a.band(at), trace_b.band(at))
-        refits = np.subtract.outer(trace_a.bootstrap().predict(at), trace_b.bootstrap().predict(at))
+        refits = sign * np.subtract.outer(trace_a.refitted(at), trace_b.refitted(at))
         ahead = float(np.mean(refits > 0) + np.mean(refits == 0) / 2)
         confidence = max(ahead, 1 - ahead) if lead == 0 else ahead if leader == "a" else 1 - ahead
-        if bands[0][0] > bands[1][1] or bands[1][0] > bands[0][1]:
-            return CurveComparison(leader, confidence, predictions, bands, "the bands are apart")
+    impossible = [name for name, trace in (("a", trace_a), ("b", trace_b)) if trace.is_impossible(at)]
+    if impossible:
+        reason = f"the trend of {' and '.join(impossible)} is beyond what a score can be"
+        return CurveComparison(None, confidence, predictions, bands, reason)
+    if bands is not None and (bands[0][0] > bands[1][1] or bands[1][0] > bands[0][1]):
+        return CurveComparison(leader, confidence, predictions, bands, "the bands are apart")
     if any(trace.levels.prediction is None for trace in (trace_a, trace_b)):
         return CurveComparison(None, confidence, predictions, bands, "a trace has not converged")
     if lead == 0:

@@ -39,6 +39,8 @@ _BASES: dict[str, tuple[Callable[..., Sizes], dict[str, tuple[float, float]]]] =
 }
 FAMILIES = ("pow3", *_BASES, "last1")
 
+_TAIL = 0.25  # of the levels
+
 
 @dataclass(frozen=True)
 class FamilyFit:
@@ -130,31 +132,27 @@ def fit_family(x: ArrayLike, y: ArrayLike, family: str = "pow3") -> FamilyFit:
     return FamilyFit(family, {"a": a, **nonlinear, "c": c}, unit, sse)
 
 
-def choose_family(
-    x: ArrayLike, y: ArrayLike, families: Sequence[str] = FAMILIES, holdout: float = 0.25
-) -> list[FamilyFit]:
-    """Fit several families to all points and sort them by how well they foretell the tail of the curve.
+def choose_family(x: ArrayLike, y: ArrayLike) -> list[FamilyFit]:
+    """Fit every family to all points and sort them by how well they foretell the last quarter of the curve.
+
+    The tail is a quarter of the levels, but at least one, and at least four are left.
 
     Args:
         x: positive sizes, increasing.
         y: the score at each size; higher is better.
-        families: names of families.
-        holdout: the share of the levels, in (0, 1), that is the tail: at least one, and at least four are left.
 
     Returns:
         The fits, least tail error first; `FamilyFit.tail_error` is that of a fit without the tail.
 
     Raises:
-        ValueError: as `fit_family`, or if there are fewer than five levels, or the share is out of range.
+        ValueError: as `fit_family`, or if there are fewer than five levels.
     """
     sizes, scores = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if not 0 < holdout < 1:
-        raise ValueError(f"holdout must be in (0, 1), got {holdout}")
     if len(sizes) < 5:
         raise ValueError(f"x must hold at least 5 sizes to keep a tail, got {len(sizes)}")
-    tail = min(max(1, round(holdout * len(sizes))), len(sizes) - 4)
+    tail = min(max(1, round(_TAIL * len(sizes))), len(sizes) - 4)
     found = []
-    for family in families:
+    for family in FAMILIES:
         fit = fit_family(sizes, scores, family)
         forecast = fit_family(sizes[:-tail], scores[:-tail], family).predict(sizes[-tail:])
         error = float(np.mean(np.abs(forecast - scores[-tail:])))

@@ -77,6 +77,11 @@ def spread(values: Sequence[float], scale: float = 0.0) -> float:
     return deviation if deviation > rounding else 0.0
 
 
+def cut(interval: Interval | None, low: float, high: float) -> Interval | None:
+    """Return the part of an interval that lies in [low, high], where the quantity does: it keeps its coverage."""
+    return interval and (max(interval[0], low), min(interval[1], high))
+
+
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
     """Return Student's confidence interval of a mean.
 

@@ -9,6 +9,9 @@ the *working level* is the first ω with v_i ≤ ν^(1/ς) for all i in [ω, ω+
 with a possible asymptote, α_℘ ≤ 1. From ℘ on the *layer* χ_ℓ = α_ℓ − A_ℓ(x_ℓ) is all that the trend still promises, and
 trends are *anchored*: an earlier asymptote is one more observation, at infinity.
 
+The law knows no best score, so an early trend may lead beyond it. Forecasts and bands are cut at the ideal, and it is
+said that the trend is impossible.
+
 Source: Vilares Ferro, Darriba Bilbao and Ribadas Pena, Modeling of learning curves with applications to POS tagging,
 Computer Speech & Language 41, 2017 (arXiv 2402.02515). The paper's text was not available to us: the levels are
 written down from memory of the family of papers, the formula of the anchor is our reconstruction, and the bound with
@@ -20,68 +23,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, SupportsFloat
+from typing import Any, Literal, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from aleator.stats.backbone import Levels, backbone_levels
-from aleator.stats.intervals import Interval, _checked_level
-from aleator.stats.power_law import PerCurve, PowerLaw, PowerLaws, fit_power_law, fit_power_laws
+from aleator.stats.backbone import ROUNDING, Levels, backbone_levels
+from aleator.stats.curve_bootstrap import percentiles, refits
+from aleator.stats.intervals import Interval
+from aleator.stats.power_law import PowerLaw, PowerLaws, fit_power_law, fit_power_laws
+from aleator.stats.trace_state import SizeForTarget, TraceState
 
 FIRST = 3  # a law has three parameters
 
 Anchor = Literal["none", "canonical", "fixed"]
-
-
-class SizeForTarget(NamedTuple):
-    """How much data a target needs: the size, or infinity, and in words why."""
-
-    x: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class TraceState:
-    """What a trace says after an observation. Scores, asymptotes and predictions are in the unit of the scores.
-
-    Attributes:
-        level: number of observations.
-        x: the last size.
-        score: the last score.
-        alpha: asymptote of the plain trend, None before level 3 and where the scores do not rise.
-        working_level: ω, None while undecided.
-        prediction_level: ℘, None while undecided.
-        decision_level: the level at which ℘ was known.
-        layer: χ, the distance from the trend's value to α, of the plain trend, from ℘ on. Not a statistical guarantee.
-        layer_at_horizon: the same with the trend's value at the horizon instead of α.
-        radius: the largest residual of the last λ+1 observations, plus the largest rise of the backbone since ℘. The
-            error at any larger size is at most layer + radius if the paper's hypotheses hold.
-        prediction: the forecast at the horizon, of the anchored trend from ℘+1 on. Given before ℘ as well, where it is
-            usually too good.
-        band: bootstrap interval of the prediction, if the trace has a generator.
-        status: ``"converged"`` once ℘ is decided.
-        warnings: the flags of the trend (see `PowerLaw`), ``"backbone_not_monotone"`` and ``"horizon_below_data"``.
-        largest_rise: by how much the backbone has gone up since ℘, from its lowest point before.
-    """
-
-    level: int
-    x: float
-    score: float
-    alpha: float | None
-    working_level: int | None
-    prediction_level: int | None
-    decision_level: int | None
-    layer: float | None
-    layer_at_horizon: float | None
-    radius: float | None
-    prediction: float | None
-    band: Interval | None
-    status: Literal["undecided", "converged"]
-    warnings: tuple[str, ...]
-    largest_rise: float
 
 
 class LearningTrace:
@@ -101,8 +57,6 @@ class LearningTrace:
         bounded: whether scores have an ideal: 1 where higher is better, else 0. Then accuracies must be in [0, 1] and
             losses not negative, and an asymptote beyond the ideal is impossible.
         generator: of the bootstrap. One integer is drawn from it, now; without it there are no bands.
-        resamples: bootstrap refits.
-        level: of the bands, in (0, 1).
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -126,16 +80,10 @@ class LearningTrace:
         higher_is_better: bool = True,
         bounded: bool = True,
         generator: np.random.Generator | None = None,
-        resamples: int = 200,
-        level: float = 0.95,
     ) -> None:
         if not 0 < nu < math.inf:
             raise ValueError(f"nu must be positive, got {nu}")
-        for name, number, least in (
-            ("slowdown", slowdown, 1),
-            ("lookahead", lookahead, 0),
-            ("resamples", resamples, 2),
-        ):
+        for name, number, least in (("slowdown", slowdown, 1), ("lookahead", lookahead, 0)):
             if number < least:
                 raise ValueError(f"{name} must be at least {least}, got {number}")
         if anchor not in ("none", "canonical", "fixed"):
@@ -147,7 +95,6 @@ class LearningTrace:
         self.nu, self.slowdown, self.lookahead = nu, slowdown, lookahead
         self.anchor, self.anchor_weight, self.horizon = anchor, anchor_weight, horizon
         self.higher_is_better, self.bounded = higher_is_better, bounded
-        self.resamples, self.level = resamples, _checked_level(level)
         self._key = None if generator is None else int(generator.integers(2**63))
         self._x: list[float] = []
         self._folds: list[list[float]] = []
@@ -177,8 +124,13 @@ class LearningTrace:
     @property
     def levels(self) -> Levels:
         """Working, prediction and decision level so far."""
-        ceiling = None if not self.bounded else 1.0 if self.higher_is_better else 0.0
+        ceiling = None if self.ideal is None else self._sign * self.ideal
         return backbone_levels(self.x, self._alpha, self.nu, self.slowdown, self.lookahead, ceiling)
+
+    @property
+    def ideal(self) -> float | None:
+        """The best score there can be; None if scores are not bounded."""
+        return None if not self.bounded else 1.0 if self.higher_is_better else 0.0
 
     @property
     def trend(self) -> PowerLaw | None:
@@ -237,6 +189,8 @@ class LearningTrace:
             warnings.append("backbone_not_monotone")
         if self.horizon is not None and self.horizon < self._x[-1]:
             warnings.append("horizon_below_data")
+        if trend is not None and self.horizon is not None and self.is_impossible(self.horizon):
+            warnings.append("impossible")
         layer = at_horizon = radius = None
         if plain is not None and levels.prediction is not None and "not_increasing" not in plain.flags:
             layer = self._layer(len(self), math.inf)
@@ -263,12 +217,20 @@ class LearningTrace:
         )
 
     def predict(self, x: float) -> float:
-        """Return the forecast of the score at x; infinity gives the asymptote.
+        """Return the forecast of the score at x, cut to what a score can be; infinity gives the asymptote.
 
         Raises:
             ValueError: if there are fewer than three observations.
         """
-        return self._sign * self._needed_trend().predict(float(x))
+        return float(self._possible(self._sign * self._needed_trend().predict(float(x))))
+
+    def is_impossible(self, x: float) -> bool:
+        """Return whether the trend at x is no value that a score can have, so that `predict` cuts it.
+
+        Raises:
+            ValueError: if there are fewer than three observations.
+        """
+        return abs(self._sign * self._needed_trend().predict(float(x)) - self.predict(x)) > ROUNDING
 
     def convergence_level(self, tau: float, at_horizon: bool = False) -> int | None:
         """Return the first level from ℘ on whose layer is at most τ, or None.
@@ -295,10 +257,10 @@ class LearningTrace:
         """Return the size at which the trend reaches a score, or infinity and why it does not.
 
         Raises:
-            ValueError: if there are fewer than three observations.
+            ValueError: if there are fewer than three observations, or no score can be the target.
         """
         trend = self._needed_trend()
-        goal = self._sign * target
+        goal = self._goal(target)
         needed = trend.size_for(goal)
         end = f"the trend's asymptote {self._sign * trend.c:.4g}"
         if "flat" in trend.flags:
@@ -314,7 +276,9 @@ class LearningTrace:
             return SizeForTarget(math.inf, f"{end} is so slowly approached that the size is not a number")
         if needed <= self._x[-1]:
             return SizeForTarget(needed, "the trend is there within the data")
-        doubtful = ", which looks logarithmic" if "no_asymptote" in trend.flags else ""
+        doubtful = ", which looks logarithmic," if "no_asymptote" in trend.flags else ""
+        if self.is_impossible(math.inf):
+            doubtful = f", which leads beyond {self.ideal:g},"
         return SizeForTarget(needed, f"where the trend{doubtful} reaches it")
 
     @property
@@ -324,16 +288,11 @@ class LearningTrace:
         return self._key is not None and len(self) >= (FIRST if folds > 1 else FIRST + 1)
 
     def bootstrap(self) -> PowerLaws:
-        """Return refits of the plain trend (of minus the score where lower is better).
+        """Return refits of the plain trend (of minus the score where lower is better), see `curve_bootstrap`.
 
-        With k folds, whole folds are drawn with replacement, the same at every level, so that errors shared by the
-        levels stay shared; deviations are scaled by √(k/(k−1)). Otherwise the residuals are drawn, centred and scaled
-        by √(ℓ/(ℓ−3)) for the three fitted parameters; this takes the errors of different levels as independent, which
-        those on one test set are not. The numbers depend on the generator's draw and on the level, not on how often
-        this is called.
-
-        An anchored trend gets the same bands: refits around a fixed anchor vary too little, and their bands held the
-        truth in less than half of our simulated curves.
+        The numbers depend on the generator's draw and on the level, not on how often this is called. An anchored trend
+        gets the same bands: refits around a fixed anchor vary too little, and their bands held the truth in less than
+        half of our simulated curves.
 
         Raises:
             ValueError: if the trace has no generator or too few observations.
@@ -342,36 +301,34 @@ class LearningTrace:
         if plain is None:
             raise ValueError(f"a bootstrap needs a generator and 4 levels, or 3 with folds, got {len(self)} levels")
         if self._refits is None or self._refits[0] != len(self):
-            self._refits = len(self), self._refitted(plain)
+            rng = np.random.default_rng([self._key or 0, len(self)])
+            folds = self._sign * np.array(self._folds)
+            self._refits = len(self), refits(self.x, self._sign * self.scores, folds, plain, rng)
         return self._refits[1]
 
-    def _refitted(self, plain: PowerLaw) -> PowerLaws:
-        rng = np.random.default_rng([self._key or 0, len(self)])
-        count, folds, scores = len(self), len(self._folds[0]), self._sign * self.scores
-        if folds > 1:
-            drawn = rng.integers(folds, size=(self.resamples, folds))
-            means = self._sign * np.array(self._folds)[:, drawn].mean(axis=2).T
-            return fit_power_laws(self.x, scores + (means - scores) * math.sqrt(folds / (folds - 1)))
-        fitted = plain.predict(self.x)
-        residuals = scores - fitted
-        residuals = (residuals - residuals.mean()) * math.sqrt(count / (count - FIRST))
-        return fit_power_laws(self.x, fitted + residuals[rng.integers(count, size=(self.resamples, count))])
+    def refitted(self, at: float) -> Float[np.ndarray, " refits"]:
+        """Return what each refit forecasts for a size, cut to what a score can be.
+
+        Raises:
+            ValueError: as `bootstrap`.
+        """
+        return self._possible(self._sign * self.bootstrap().predict(at))
 
     def band(self, at: float) -> Interval:
-        """Return the bootstrap's percentile interval of the score at a size; infinity gives that of the asymptote.
+        """Return the 95 % percentile interval of what refits forecast for a size; infinity gives the asymptote's.
 
         Raises:
             ValueError: as `bootstrap`.
         """
-        return self._interval(self._sign * self.bootstrap().predict(at))
+        return percentiles(self.refitted(at))
 
     def size_band(self, target: float) -> Interval:
-        """Return the bootstrap's percentile interval of the size that a target needs; an end may be infinite.
+        """Return the 95 % percentile interval of the size that a target needs; an end may be infinite.
 
         Raises:
-            ValueError: as `bootstrap`.
+            ValueError: as `bootstrap`, or if no score can be the target.
         """
-        return self._interval(self.bootstrap().size_for(self._sign * target))
+        return percentiles(self.bootstrap().size_for(self._goal(target)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return options, observations and trends: numbers, strings and lists only, so that JSON can hold them."""
@@ -400,7 +357,7 @@ class LearningTrace:
 
     def _options(self) -> dict[str, Any]:
         names = ("nu", "slowdown", "lookahead", "anchor", "anchor_weight", "horizon", "higher_is_better", "bounded")
-        return {name: getattr(self, name) for name in (*names, "resamples", "level")}
+        return {name: getattr(self, name) for name in names}
 
     @property
     def _sign(self) -> int:
@@ -425,6 +382,17 @@ class LearningTrace:
             if self.bounded and y < 0:
                 raise ValueError(f"y must not be negative, got {y}")
 
+    def _possible(self, scores: Any) -> Any:
+        """Cut scores to what they can be."""
+        if not self.bounded:
+            return scores
+        return np.clip(scores, 0.0, 1.0 if self.higher_is_better else None)
+
+    def _goal(self, target: float) -> float:
+        if math.isnan(target) or self._possible(target) != target:
+            raise ValueError(f"target must be {'in [0, 1]' if self.higher_is_better else 'at least 0'}, got {target}")
+        return self._sign * target
+
     def _needed_trend(self) -> PowerLaw:
         trend = self.trend
         if trend is None:
@@ -446,7 +414,8 @@ class LearningTrace:
         """What the plain trend of a level promises between its last observation and ``end``."""
         law = self._trends[level - 1]
         assert law is not None
-        return max(0.0, law.predict(end) - law.predict(self._x[level - 1]))
+        start, end = (self._sign * law.predict(x) for x in (self._x[level - 1], end))
+        return max(0.0, float(self._sign * (self._possible(end) - self._possible(start))))
 
     def _largest_rise(self, prediction: int | None) -> float:
         if prediction is None:
@@ -455,9 +424,3 @@ class LearningTrace:
         alpha = alpha[~np.isnan(alpha)]
         rise = float(np.max(alpha - np.minimum.accumulate(alpha)))
         return rise if rise > 1e-9 else 0.0  # rounding of the fit
-
-    def _interval(self, values: PerCurve) -> Interval:
-        # A quantile that is one of the values, so that infinite sizes do not turn into NaN.
-        tail = (1 - self.level) / 2
-        low, high = np.quantile(values, [tail, 1 - tail], method="inverted_cdf")
-        return float(low), float(high)

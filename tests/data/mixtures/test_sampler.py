@@ -315,6 +315,11 @@ def test_values_out_of_range_are_refused(change, reason):
         (lambda s: s.seek(STEPS + 1), r"step must be in \[0, 60\], got 61"),
         (lambda s: s.state_dict(step=1), r"step must be in \[0, 0\], the steps handed out, got 1"),
         (lambda s: s.observe({"xx": 1.0}), "domain must be one of en, ga, empty, ug, got 'xx'"),
+        (lambda s: s.load_state_dict(s.state_dict() | {"step": -1}), "step must not be negative, got -1"),
+        (
+            lambda s: s.load_state_dict(s.state_dict() | {"step": 3}),
+            r"draws must be a number for each of 4 domains, 36 in all after 3 steps, got \[0, 0, 0, 0\]",
+        ),
         (
             lambda s: s.load_state_dict(make(batch_size=24).state_dict()),
             "batch_size=24, this one has batch_size=12",

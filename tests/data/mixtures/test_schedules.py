@@ -16,7 +16,6 @@ from aleator.data.mixtures.schedules import (
     OrderMatters,
     TemperatureSteps,
     Unimax,
-    floor_share,
 )
 from aleator.data.mixtures.temperature import temperature_probabilities
 
@@ -32,9 +31,12 @@ def test_cooldown_changes_probabilities_exactly_at_its_switch(percent, total):
         assert mixture.probabilities(step).tolist() == AT[5 if step < switch else 1]
 
 
-def test_the_switch_is_that_of_the_decimal_fraction():
-    assert math.floor(0.29 * 100) == 28
-    assert floor_share(0.29, 100) == 29
+def test_schedules_switch_at_the_step_that_a_third_of_the_training_is():
+    assert math.floor(0.29 * 100) == 28  # why the fraction that is meant counts, and not its float
+    assert Cooldown(at=1 / 3).changes(3000) == (1000,)
+    assert TemperatureSteps([(0, 5), (1 / 3, 2), (2 / 3, 1)]).changes(3000) == (1000, 2000)
+    assert OrderMatters(["sw"], at=1 / 3).changes(3000) == (1000,)
+    assert [Cooldown(at=0.29).temperature(t, 100) for t in (28, 29)] == [5, 1]
 
 
 def test_a_list_of_pairs_holds_each_temperature_from_its_fraction_on():
@@ -110,6 +112,12 @@ def test_auto_cooldown_switches_for_the_first_domain_that_turns():
 def test_improvement_counts_from_the_least_amount_and_not_a_number_is_none():
     auto = AutoCooldown(patience=2, min_improvement=0.5)
     assert told(auto, 3.0, 2.6, float("nan")) == [False, False, True]
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_first_loss_that_is_not_finite_is_no_best(broken):
+    auto = AutoCooldown(patience=2)
+    assert told(auto, broken, broken, 3.0, 2.0, 1.0, 1.5, 1.5) == [False] * 6 + [True]
 
 
 def test_after_its_switch_auto_cooldown_is_cooldown():

@@ -18,7 +18,7 @@ from aleator.experiment.comparison.progress import _Course as Course
 from aleator.experiment.comparison.summary import summarise
 from aleator.experiment.files import read_json, write_json
 from aleator.experiment.registry import resolve
-from aleator.stats import clopper_pearson, mean_interval, paired_difference
+from aleator.stats import clopper_pearson, holm, mean_interval, paired_difference
 from tests.experiment.comparison.grid_recipe import TEST_EXAMPLES
 from tests.experiment.comparison.same_numbers import assert_same_numbers
 
@@ -277,6 +277,34 @@ def test_one_seed_has_no_interval(tmp_path):
     assert content["variants"][0]["summary"]["score"]["interval"] is None
 
 
+def test_intervals_of_accuracies_do_not_leave_what_accuracies_can_be(tmp_path):
+    planned = plan_runs(variants(), (0, 1, 2), name=GRID, options=QUIET)
+    scores = {("a", 0): 1.0, ("a", 1): 0.7, ("a", 2): 1.0, ("b", 0): 0.0, ("b", 1): 0.4, ("b", 2): 0.0}
+    names = [variant.name for variant in variants()]
+    results = made_up(tmp_path, planned, lambda run: 0.5, lambda run: scores["ab"[names.index(run.variant)], run.seed])
+    for result in results.values():
+        result["test"] = {"accuracy": result["test"]["score"]}
+        result["validation"] = {"accuracy": 0.5}
+        result["headline"] = {"name": "accuracy", "direction": "max"}
+    content = told(tmp_path, planned, results)
+    high, low = (variant["summary"]["accuracy"]["interval"] for variant in content["variants"])
+    assert (high[1], low[0]) == (1.0, 0.0)
+    assert content["pairs"][0]["interval"][0] == -1.0
+
+
+def test_p_values_are_adjusted_for_all_pairs(tmp_path):
+    three = [*variants(), Variant("third", dataclasses.replace(resolve(GRID)(), lr=0.03), {"lr": 0.03})]
+    planned = plan_runs(three, (0, 1, 2), name=GRID, options=QUIET)
+    shift = {variant.name: 0.1 * i for i, variant in enumerate(three)}
+    results = made_up(
+        tmp_path, planned, lambda run: 0.5, lambda run: shift[run.variant] + 0.01 * run.seed ** (1 + shift[run.variant])
+    )
+    pairs = summarise(three, planned, results, {}, out=tmp_path, name=GRID, target=None, command=[])["pairs"]
+    assert len(pairs) == 3
+    assert [pair["p_holm"] for pair in pairs] == holm([pair["p_value"] for pair in pairs])
+    assert max(pair["p_value"] for pair in pairs) < min(pair["p_holm"] for pair in pairs)
+
+
 # --- what a person sees -------------------------------------------------------------------------------------------
 
 
@@ -336,4 +364,14 @@ def test_bad_input_of_a_late_variant_is_refused_before_anything_is_trained(tmp_p
     late = [*variants(lr=0.01), Variant("bad", dataclasses.replace(resolve(GRID)(), refuse=True), {"refuse": True})]
     with pytest.raises(ValueError, match="variant 'bad'"):
         carry_out(tmp_path / "out", late)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("target", [95.0, -1.0])
+@pytest.mark.parametrize("compared", [variants()[:1], variants(lr=0.01)], ids=["one variant", "two"])
+def test_a_target_that_no_accuracy_can_be_is_refused_before_anything_is_trained(tmp_path, target, compared):
+    with pytest.raises(
+        ValueError, match=rf"variant '(base|other)': target must be in \[0, 1\] for accuracy, got {target:g}"
+    ):
+        carry_out(tmp_path / "out", compared, target=target)
     assert not (tmp_path / "out").exists()

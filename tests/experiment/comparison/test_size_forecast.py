@@ -89,6 +89,14 @@ def test_a_trend_that_leads_nowhere_is_no_forecast(law, flag):
     assert found["curve"]["trend"] is None
 
 
+def test_bands_end_at_one_and_an_asymptote_beyond_it_is_not_shown():
+    (found,) = forecast_of(entries(lambda n, s: 1.02 - 1.5 * n**-0.5 + 0.004 * (s - 1)), horizon=5000)
+    assert found["flags"] == ["impossible_asymptote"]
+    assert found["asymptote"] is None
+    assert 0.99 < found["forecast"] < 1
+    assert found["band"][1] == max(found["curve"]["high"]) == 1.0
+
+
 def test_a_logarithmic_curve_has_a_forecast_and_no_asymptote():
     (found,) = forecast_of(entries(lambda n, s: 0.2 + 0.1 * math.log10(n)), horizon=10_000)
     assert found["flags"] == ["no_asymptote"]

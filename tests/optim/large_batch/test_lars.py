@@ -1,13 +1,8 @@
-import copy
-import io
-import pickle
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from aleator.optim import LARS
 from aleator.optim.large_batch.lars import local_rate
@@ -186,79 +181,6 @@ def test_half_precision_weights_keep_float32_momentum(form):
     assert (half[0].float() - parameters((32, 32), dtype=torch.bfloat16)[0]).abs().max() > 0.1
 
 
-class Reads(TorchDispatchMode):
-    """Counts the numbers that are read back from the device."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("lr", [0.01, torch.tensor(0.01)], ids=["number", "tensor"])
-@pytest.mark.parametrize("form", FORMS)
-def test_a_step_reads_nothing_back_from_the_device(form, lr):
-    weights = parameters()
-    start = [w.detach().clone() for w in weights]
-    optimizer = LARS(weights, lr=lr, form=form, clip=form == "original", adapt=lambda _, w: w.ndim > 1)
-    grads = gradients(weights, 3)
-    train(optimizer, weights, grads[:1])
-    with Reads() as reads:
-        train(optimizer, weights, grads[1:])
-        optimizer.trust_ratios()
-    assert reads.count == 0
-    assert not any(torch.equal(a, b) for a, b in zip(start, weights, strict=True))
-
-
-@pytest.mark.plain
-@pytest.mark.parametrize("form", FORMS)
-def test_a_compiled_step_equals_a_plain_one(form):
-    both = [parameters(), parameters()]
-    grads = gradients(both[0], 4)
-    for weights, compiled in zip(both, (True, False), strict=True):
-        lr = torch.tensor(0.01, dtype=torch.float64)
-        optimizer = LARS(weights, lr=lr, form=form, adapt=lambda _, w: w.ndim > 1)
-        if compiled:
-            optimizer.step = torch.compile(optimizer.step, backend="aot_eager")
-        train(optimizer, weights, grads)
-    for a, b in zip(*both, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_saved_run_continues_bit_equal(form):
-    weights, twins = parameters(), parameters()
-    grads = gradients(weights, 8)
-    optimizer = LARS(weights, lr=0.05, form=form)
-    train(optimizer, weights, grads[:4])
-    buffer = io.BytesIO()
-    torch.save({"optimizer": optimizer.state_dict(), "weights": weights}, buffer)
-    train(optimizer, weights, grads[4:])
-    buffer.seek(0)
-    saved = torch.load(buffer, weights_only=True)
-    for twin, value in zip(twins, saved["weights"], strict=True):
-        twin.data.copy_(value)
-    resumed = LARS(twins, lr=0.05, form=form)
-    resumed.load_state_dict(saved["optimizer"])
-    train(resumed, twins, grads[4:])
-    assert all(torch.equal(a, b) for a, b in zip(weights, twins, strict=True))
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
-@pytest.mark.parametrize("form", FORMS)
-def test_a_copy_goes_on_in_the_same_form(form, copied):
-    weights = parameters()
-    grads = gradients(weights, 4)
-    optimizer = LARS(weights, lr=0.05, form=form)
-    train(optimizer, weights, grads[:2])
-    twin = copied(optimizer)
-    twins = train(twin, twin.param_groups[0]["params"], grads[2:])
-    assert all(torch.equal(a, b) for a, b in zip(train(optimizer, weights, grads[2:]), twins, strict=True))
-
-
 def test_trust_ratios_are_the_rates_of_the_last_step():
     weights = parameters((3, 2), (2,))
     optimizer = LARS(weights, lr=0.1, adapt=lambda _, w: w.ndim > 1)
@@ -290,11 +212,13 @@ def test_options_out_of_range_are_refused(options, message):
         LARS(parameters(), **({"lr": 0.1} | options))
 
 
-def test_complex_parameters_and_sparse_gradients_are_refused_by_name():
-    with pytest.raises(TypeError, match=r"parameters must be real, got torch.complex64 for parameter 0\.0"):
-        LARS([torch.ones(2, dtype=torch.complex64, requires_grad=True)], lr=0.1)
-    table = nn.Embedding.from_pretrained(torch.ones(4, 2), freeze=False, sparse=True)
-    optimizer = LARS(table.named_parameters(), lr=0.1)
-    table(torch.tensor([1])).sum().backward()
-    with pytest.raises(RuntimeError, match=r"gradients must be dense, .*sparse_coo for parameter weight"):
-        optimizer.step()
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("scale", [1e-21, 1e-25, 1e-30])
+def test_gradients_whose_squares_vanish_are_adapted_as_others_are(form, scale):
+    found = []
+    for size in (1.0, scale):
+        weights = parameters(dtype=torch.float32)
+        optimizer = LARS(weights, lr=0.1, eps=0.0, trust_coefficient=0.1, form=form)
+        found.append(train(optimizer, weights, gradients(weights, 3, scale=size)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

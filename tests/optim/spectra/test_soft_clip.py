@@ -403,3 +403,28 @@ def test_it_compiles_to_the_same_numbers():
     update = gaussian(2, 6, 9, dtype=torch.float32)
     compiled = torch.compile(soft_spectral_clip, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(update, 1.0), soft_spectral_clip(update, 1.0))
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [torch.eye(3, 5), torch.zeros(3, 4), torch.diag(torch.tensor([2.0, 2.0, 0.0, 0.0])), torch.ones(2, 4, 3)],
+    ids=["orthogonal", "zero", "repeated", "rank 1"],
+)
+def test_the_exact_form_can_be_differentiated_where_singular_values_repeat(matrix):
+    matrix = matrix.double().requires_grad_()
+    c = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda u, c: soft_spectral_clip(u, c, method="svd"), (matrix, c))
+    weights = torch.linspace(-1, 1, matrix.numel(), dtype=torch.float64).view(matrix.shape)
+    (exact,) = torch.autograd.grad((weights * soft_spectral_clip(matrix, 1.3, method="svd")).sum(), matrix)
+    (iterated,) = torch.autograd.grad((weights * soft_spectral_clip(matrix, 1.3, ns_steps=20)).sum(), matrix)
+    torch.testing.assert_close(exact, iterated, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", ["svd", "newton_schulz", "scaled_newton_schulz"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_a_number_spreads_over_its_matrix(method, value):
+    matrices = torch.ones(2, 3, 4)
+    matrices[1, 2, 0] = value
+    clipped = soft_spectral_clip(matrices, 1.0, method=method)
+    assert clipped[0].isfinite().all()
+    assert clipped[1].isnan().all()

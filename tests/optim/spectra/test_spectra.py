@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from aleator.optim import (
     LAMB,
+    LARS,
+    ArmijoGD,
     ClipSchedule,
     Spectra,
     SpectraAdamW,
@@ -322,14 +324,27 @@ def test_a_run_resumed_in_the_warmup_is_bit_identical(kind):
 
 def test_a_state_that_lacks_an_option_takes_the_optimizers_own():
     for make in (lambda p: SpectraAdamW(p, clip=0.5), lambda p: Spectra(torch.optim.AdamW(p), 0.5)):
-        saved = make(parameters()).state_dict()
+        saved = copy.deepcopy(make(parameters()).state_dict())
+        group = saved["param_groups"][0]
         for name in ("vectors", "clip", "clip_step", "base_lr"):
-            del saved["param_groups"][0][name]
+            del group.get("spectra", group)[name]
         optimizer = make(p := parameters())
         optimizer.load_state_dict(saved)
         train(optimizer, p, 1)
-        group = optimizer.param_groups[0]
+        group = optimizer.param_groups[0].get("spectra", optimizer.param_groups[0])
         assert [group[name] for name in ("vectors", "clip", "clip_step", "base_lr")] == ["smooth", 0.5, 1, 1e-3]
+
+
+def test_the_wrapper_reads_states_that_held_its_options_among_those_of_the_base():
+    optimizer = Spectra(torch.optim.AdamW(p := parameters()), 0.5)
+    train(optimizer, p, 3)
+    old = optimizer.state_dict()
+    for group in old["param_groups"]:
+        group |= {**group.pop("spectra"), "clip": 0.25}
+    again = Spectra(torch.optim.AdamW(parameters()), 0.5)
+    again.load_state_dict(old)
+    assert again.param_groups[0].keys() == optimizer.param_groups[0].keys()
+    assert (again.param_groups[0]["spectra"]["clip"], again.param_groups[0]["spectra"]["clip_step"]) == (0.25, 3)
 
 
 def test_a_copied_optimizer_keeps_its_schedule():
@@ -373,38 +388,6 @@ def test_a_group_that_joins_shares_the_step_count_and_not_the_bias_correction():
     assert [int(optimizer.state[q]["step"]) for q in p] == [4, 1]
 
 
-@pytest.mark.parametrize("kind", NATIVE)
-def test_a_closure_makes_the_gradients_and_returns_the_loss(kind):
-    with_closure, without = parameters(), parameters()
-    optimizer = kind(with_closure, lr=0.01, clip=0.1)
-
-    def closure():
-        optimizer.zero_grad()
-        loss = sum(p.square().sum() for p in with_closure)
-        loss.backward()
-        return loss
-
-    loss = optimizer.step(closure)
-    assert float(loss.detach()) == pytest.approx(sum(float(p.detach().square().sum()) for p in parameters()))
-    for p in without:
-        p.grad = 2 * p.detach()
-    kind(without, lr=0.01, clip=0.1).step()
-    assert same(with_closure, without)
-
-
-def test_hooks_and_schedulers_see_every_step():
-    p = parameters()
-    optimizer = SpectraAdamW(p, lr=0.1)
-    seen = []
-    optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
-    optimizer.register_step_post_hook(lambda *_: seen.append("after"))
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
-    train(optimizer, p, 1)
-    schedule.step()
-    assert seen == ["before", "after"]
-    assert optimizer.param_groups[0]["lr"] == 0.05
-
-
 @pytest.mark.parametrize("kind", [*NATIVE, lambda p, lr, **options: Spectra(torch.optim.AdamW(p, lr=lr), **options)])
 def test_a_step_that_the_scaler_skips_changes_nothing(kind):
     p = parameters(dtype=torch.float32)
@@ -428,19 +411,9 @@ def test_a_step_that_the_scaler_skips_changes_nothing(kind):
     for index, state in before["optimizer"]["state"].items():
         assert same(state.values(), after["optimizer"]["state"][index].values())
     later = step(3, infinite=False)
-    assert later["optimizer"]["param_groups"][0]["clip_step"] == 3
+    group = later["optimizer"]["param_groups"][0]
+    assert group.get("spectra", group)["clip_step"] == 3
     assert not any(torch.equal(a, b) for a, b in zip(after["weights"], later["weights"], strict=True))
-
-
-def test_parameters_without_a_gradient_are_left_alone():
-    p = parameters()
-    optimizer = SpectraAdamW(p, lr=0.1)
-    give_gradients(p, 0)
-    p[0].grad = None
-    optimizer.step()
-    assert torch.equal(p[0], parameters()[0])
-    assert p[0] not in optimizer.state
-    assert not torch.equal(p[1], parameters()[1])
 
 
 class Synchronisations(TorchDispatchMode):
@@ -467,34 +440,6 @@ def test_a_step_never_waits_for_the_device(kind, tensor_lr):
     with Synchronisations() as mode:
         p[0].sum().item()
     assert mode.count == 1
-
-
-@pytest.mark.parametrize("kind", NATIVE)
-def test_a_tensor_rate_gives_the_same_steps_as_a_number(kind):
-    one, other = parameters(), parameters()
-    options = {"clip": 0.5, "clip_schedule": ClipSchedule(2)}
-    rate = torch.tensor(0.01, dtype=torch.float64)
-    for a, b in zip(
-        train(kind(one, lr=0.01, **options), one, 4), train(kind(other, lr=rate, **options), other, 4), strict=True
-    ):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
-
-
-@pytest.mark.plain
-@pytest.mark.parametrize("kind", NATIVE)
-def test_a_compiled_step_gives_the_same_numbers(kind):
-    one, other = parameters(dtype=torch.float32), parameters(dtype=torch.float32)
-    lr = torch.tensor(0.01)
-    eager = kind(one, lr=lr, clip=0.5)
-    lazy = kind(other, lr=lr, clip=0.5)
-    step = torch.compile(lazy.step, backend="aot_eager")
-    for k in range(3):
-        give_gradients(one, k)
-        give_gradients(other, k)
-        eager.step()
-        step()
-    for a, b in zip(one, other, strict=True):
-        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.plain
@@ -541,7 +486,7 @@ def test_bad_options_are_named(kind, options, message):
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (SpectraAdamW, {"betas": (0.9, 1.0)}, r"betas must be in \[0, 1\), got \(0.9, 1.0\)"),
+        (SpectraAdamW, {"betas": (0.9, 1.0)}, r"betas must be 2 numbers in \[0, 1\), got \(0.9, 1.0\)"),
         (SpectraAdamW, {"eps": -1.0}, "eps must not be negative, got -1.0"),
         (SpectraSignum, {"momentum": 1.5}, r"momentum must be in \[0, 1\), got 1.5"),
         (SpectraAdEMAMix, {"alpha": -1.0}, "alpha must not be negative, got -1.0"),
@@ -781,3 +726,89 @@ def test_the_wrapper_names_bad_options_and_takes_a_word_for_decay():
     with pytest.raises(ValueError, match="base must not clip spectra itself, got SpectraSignum"):
         Spectra(SpectraSignum(parameters()))
     Spectra(torch.optim.SGD(parameters(), weight_decay=0.1), decay_is_decoupled=True)
+
+
+def test_options_of_spectra_and_of_its_base_may_have_one_name():
+    for clip in (True, False):
+        p, q = parameters(), parameters()
+        optimizer = Spectra(LARS(p, lr=2.0, trust_coefficient=1.0, clip=clip, adapt=lambda *_: True), 1e12, scale=None)
+        got = train(optimizer, p, 3)
+        expected = train(LARS(q, lr=2.0, trust_coefficient=1.0, clip=clip, adapt=lambda *_: True), q, 3)
+        for one, other in zip(got, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+        assert (optimizer.param_groups[0]["clip"], optimizer.param_groups[0]["spectra"]["clip"]) == (clip, 1e12)
+
+
+@pytest.mark.plain
+def test_a_base_that_evaluates_the_loss_itself_or_has_no_rate_is_refused():
+    with pytest.raises(ValueError, match="base must make its step without a closure, got LBFGS"):
+        Spectra(torch.optim.LBFGS(parameters()))
+    base = ArmijoGD(parameters())
+    with pytest.raises(ValueError, match="base must have a learning rate in every group, got ArmijoGD without"):
+        Spectra(base)
+
+
+def test_hooks_of_the_base_are_called_once_too_and_its_scheduler_does_not_complain(recwarn):
+    base = torch.optim.AdamW(p := parameters(), lr=0.1)
+    schedule, seen = torch.optim.lr_scheduler.StepLR(base, 1, 0.5), []
+    base.register_step_pre_hook(lambda *_: seen.append("before"))
+    base.register_step_post_hook(lambda *_: seen.append("after"))
+    optimizer = Spectra(base)
+    train(optimizer, p, 1)
+    schedule.step()
+    assert seen == ["before", "after"]
+    assert optimizer.param_groups[0]["lr"] == 0.05
+    assert not [w for w in recwarn if "lr_scheduler.step()" in str(w.message)]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_warmup_of_the_clip_leads_to_the_rate_that_the_scheduler_leads_to(wrapped, late):
+    def scheduled(optimizer):
+        return torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=5)
+
+    p, clip_schedule = parameters(), ClipSchedule(5)
+    base = torch.optim.AdamW(p, lr=0.2, weight_decay=0.1) if wrapped else None
+    if wrapped and not late:
+        scheduled(base)
+    optimizer = Spectra(base, 0.5, clip_schedule=clip_schedule) if wrapped else SpectraAdamW(p, 0.2, clip=0.5)
+    optimizer.clip_schedule = clip_schedule
+    if late or not wrapped:
+        scheduled(optimizer)
+    q = parameters()
+    expected = SpectraAdamW(q, 0.2, clip=5.0)  # 0.5 · 0.2/0.02
+    expected.param_groups[0]["lr"] = 0.02
+    for one, other in zip(train(optimizer, p, 1), train(expected, q, 1), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+def test_one_cycle_leads_the_clip_to_its_highest_rate():
+    optimizer = SpectraAdamW(p := parameters(), 0.2, clip=0.5, clip_schedule=ClipSchedule(5))
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=9, cycle_momentum=False)
+    q = parameters()
+    expected = SpectraAdamW(q, 0.004, clip=12.5)  # 0.1/25, and 0.5 · 25
+    for one, other in zip(train(optimizer, p, 1), train(expected, q, 1), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("rate", [0.0, torch.tensor(0.0)])
+def test_a_group_whose_rate_is_zero_needs_no_threshold(rate):
+    p = parameters(dtype=torch.float32)
+    groups = [{"params": p[:3], "lr": rate}, {"params": p[3:]}]
+    got = train(SpectraAdamW(groups, lr=0.1, clip_schedule=ClipSchedule(5)), p, 3)
+    assert same(got[:3], [q.detach() for q in parameters(dtype=torch.float32)[:3]])
+    assert all(q.isfinite().all() for q in got)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("apply_to", ["all", "none"])
+def test_a_gradient_that_is_no_number_has_no_sign(apply_to, value, nesterov):
+    p = parameters([(4, 6), (5,)])
+    optimizer = SpectraSignum(p, nesterov=nesterov, apply_to=apply_to)
+    give_gradients(p, 0)
+    p[0].grad[1, 2] = value
+    optimizer.step()
+    lost = p[0].isnan()
+    assert lost.all() if apply_to == "all" else lost[1, 2]
+    assert p[1].isfinite().all()

@@ -1,3 +1,5 @@
+import copy
+import pickle
 from types import SimpleNamespace
 
 import pytest
@@ -130,3 +132,79 @@ def test_options_out_of_range_are_named(options, message):
 def test_a_line_search_needs_a_closure():
     with pytest.raises(ValueError, match="closure must be a function"):
         ArmijoGD([nn.Parameter(torch.ones(1))]).step()
+
+
+def trained(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = nn.Linear(5, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 1)
+        return nn.Sequential(*layers).double(), torch.randn(20, 5, dtype=torch.float64)
+
+
+def test_trials_have_the_masks_of_the_first_pass_and_statistics_move_once():
+    model, x = trained()
+    optimizer, masks = ArmijoGD(model.parameters(), model=model), []
+    model[2].register_forward_hook(lambda _, given, output: masks.append(output == 0))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        optimizer.step(closure_of(optimizer, lambda: (model(x) - 1).square().mean()))
+        after = torch.get_rng_state()
+        once, _ = trained()
+        torch.manual_seed(1)
+        once(x)
+        assert torch.equal(torch.get_rng_state(), after)
+    assert optimizer.search.trials > 1
+    assert 0.3 < float(masks[0].double().mean()) < 0.7
+    assert all(torch.equal(mask, masks[0]) for mask in masks[: optimizer.search.trials + 1])
+    assert model[1].num_batches_tracked == 1
+    assert torch.equal(model[1].running_mean, once[1].running_mean)
+
+
+def test_under_autocast_every_trial_sees_its_own_weights():
+    found = []
+    for outer in (True, False):
+        w = nn.Parameter(torch.tensor([[1.0, -2.0, 0.5]]))
+        x = torch.eye(3)
+        optimizer, losses = ArmijoGD([w], first_step=1.0), []
+
+        def loss_of(w=w, x=x, losses=losses, outer=outer):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = 5 * nn.functional.linear(x, w).float().square().sum()
+            losses.append(float(loss.detach()))
+            return loss
+
+        closure = closure_of(optimizer, loss_of)
+        for _ in range(3):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=outer):
+                optimizer.step(closure)
+        found.append(losses)
+    assert found[0] == found[1]
+    assert found[0][-1] < 0.1 * found[0][0]
+
+
+def test_an_interrupt_in_a_trial_leaves_weights_and_statistics_as_they_were():
+    model, x = trained()
+    model[2].p = 0.0
+    optimizer = ArmijoGD(model.parameters(), model=model)
+    before = copy.deepcopy(model.state_dict())
+
+    def closure():
+        loss = (model(x) - 1).square().mean()
+        if not torch.is_grad_enabled():
+            raise KeyboardInterrupt
+        loss.backward()
+        return loss
+
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(closure)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+def test_a_copy_has_the_options(copied):
+    w = nn.Parameter(torch.ones(3))
+    optimizer = ArmijoGD([w], c=0.25, shrink=0.5, expand=3.0, max_tries=7, min_step=1e-3)
+    optimizer.step(closure_of(optimizer, lambda: quadratic(w)))
+    twin = copied(optimizer)
+    names = ("c", "shrink", "expand", "max_tries", "min_step", "search", "model", "process_group")
+    assert [getattr(twin, name) for name in names] == [0.25, 0.5, 3.0, 7, 1e-3, optimizer.search, None, None]

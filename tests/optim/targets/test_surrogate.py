@@ -20,8 +20,8 @@ from aleator.optim import (
     logistic_metric,
     softmax_metric,
     surrogate_loss,
-    target_surrogate,
 )
+from aleator.optim.targets import surrogate as target_surrogate
 from aleator.optim.targets.least_squares import LeastSquares
 
 
@@ -637,3 +637,49 @@ def test_a_metric_of_examples_needs_their_indices():
     x, y = problem()
     with pytest.raises(ValueError, match="ids must be the indices"):
         TargetSurrogate(perceptron(), 0.5, metric=DiagonalAdaGrad(40, 1)).step(x, functools.partial(squared, y))
+
+
+def test_under_autocast_every_inner_step_sees_its_own_weights():
+    x, y = (t.float() for t in problem())
+    found = []
+    for outer in (True, False):
+        model = perceptron().float()
+        seen = []
+        for layer in (model[0], model[2]):
+            cast = layer.forward
+            layer.forward = lambda z, cast=cast: torch.autocast("cpu", dtype=torch.bfloat16)(cast)(z)
+        model.register_forward_hook(lambda _, __, output, seen=seen: seen.append(output.detach().float().clone()))
+        surrogate = TargetSurrogate(model, 0.5, inner=lambda p: torch.optim.SGD(p, lr=0.05), inner_steps=6)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=outer):
+            for _ in range(2):
+                surrogate.step(x, functools.partial(squared, y))
+        found.append(torch.stack(seen))
+    assert torch.equal(*found)
+    assert not torch.equal(found[0][0], found[0][1])
+
+
+def test_a_surrogate_whose_gradient_is_not_finite_is_told_as_such():
+    x, y = problem()
+    for rate, finite in ((1e200, False), (1e-3, True)):
+        inner = functools.partial(torch.optim.SGD, lr=rate)
+        info = TargetSurrogate(perceptron(), 0.5, inner=inner, inner_steps=20).step(x, functools.partial(squared, y))
+        assert info.finite == finite
+
+
+@pytest.mark.parametrize("condition", [1e3, 1e5])
+def test_in_float32_an_exact_solve_is_as_good_as_its_inputs(condition):
+    rows = torch.randn(60, 6, generator=generator(), dtype=torch.float64)
+    rows = (rows * torch.logspace(0, -torch.tensor(condition).log10(), 6, dtype=torch.float64)).float()
+    wanted = torch.randn(60, 2, generator=generator(1), dtype=torch.float64).float()
+    exact = torch.linalg.lstsq(rows.double(), wanted.double(), driver="gelsd").solution
+    found = LeastSquares(rows)(wanted)
+    assert ((found - exact).norm(dim=1) / exact.norm(dim=1)).max() < 1e-9
+
+
+def test_columns_that_depend_on_others_but_for_rounding_count_as_dependent():
+    rows = torch.randn(60, 3, generator=generator())
+    rows = torch.cat([rows, rows[:, :1] / 3 + rows[:, 1:2] / 7], dim=1)
+    wanted = torch.randn(60, 1, generator=generator(1))
+    exact = torch.linalg.lstsq(rows.double(), wanted.double(), rcond=1e-7, driver="gelsd").solution
+    torch.testing.assert_close(LeastSquares(rows)(wanted), exact, rtol=1e-9, atol=1e-12)
+    assert exact.norm() < 10

@@ -23,8 +23,11 @@ STORED = HERE / "golden.json"
 
 def made_with() -> dict[str, str]:
     found = environment()
-    instructions = torch.backends.cpu.get_cpu_capability()
-    return {"processor": found["machine"]["processor"], "instructions": instructions, "torch": found["versions"]["torch"]}
+    return {
+        "processor": found["machine"]["processor"],
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": found["versions"]["torch"],
+    }
 
 
 def computed(folder: Path) -> dict[str, dict]:

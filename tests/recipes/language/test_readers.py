@@ -312,17 +312,17 @@ def test_two_processes_compute_what_one_does_also_where_one_lacks_a_script(files
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("bytes", "--vocabulary", "300"), "vocabulary must be left out with tokenization bytes, got 300"),
-        (("bpe", "--boundary-rate", "0.1"), "boundary_rate must be left out with tokenization bpe, got 0.1"),
+        (("bytes", "--vocabulary", "300"), "vocabulary cannot be used with tokenization bytes, got 300"),
+        (("bpe", "--boundary-rate", "0.1"), "boundary_rate cannot be used with tokenization bpe, got 0.1"),
         (("bpe", "--vocabulary", "10"), "vocabulary must be at least 256, the bytes, got 10"),
         (
             ("dtp", "--boundary-rates", "latin=0.1"),
-            "boundary_rates must be left out with tokenization dtp, got latin=0.1",
+            "boundary_rates cannot be used with tokenization dtp, got latin=0.1",
         ),
         (("dtp", "--boundary-rate", "1"), "boundary_rate must be in (0, 1), got 1.0"),
-        (("dtp", "--scripts", "en=latin"), "scripts must be left out with tokenization dtp, got en=latin"),
-        (("dtp", "--model", "gru"), "model must be left out with tokenization dtp, got gru"),
-        (("magnet", "--layers", "4"), "layers must be left out with tokenization magnet, got 4"),
+        (("dtp", "--scripts", "en=latin"), "scripts cannot be used with tokenization dtp, got en=latin"),
+        (("dtp", "--model", "gru"), "model cannot be used with tokenization dtp, got gru"),
+        (("magnet", "--layers", "4"), "layers cannot be used with tokenization magnet, got 4"),
         (("magnet", "--hourglass-layers", "1", "-1", "1"), "hourglass_layers must not be negative, got 1 -1 1"),
         (("magnet", "--boundary-rates", "latin=0"), "boundary_rates must be in (0, 1), got latin=0"),
         (("magnet", "--boundary-rates", "latin=x"), "boundary_rates must be written SCRIPT=RATE, got 'latin=x'"),

@@ -219,14 +219,23 @@ class MixtureSampler(Sampler[list[int]]):
         Another schedule or other sizes are accepted: they hold from this step on.
 
         Raises:
-            ValueError: if the state is that of a sampler made with other domains, batches or allocation.
+            ValueError: if the state is that of a sampler made with other domains, batches or allocation, or its step or
+                draws are none of this sampler's.
         """
         for name, own in self._identity.items():
             if state.get(name) != own:
                 raise ValueError(f"the saved sampler has {name}={state.get(name)!r}, this one has {name}={own!r}")
+        step, draws = operator.index(state["step"]), state["draws"]
+        if step < 0:
+            raise ValueError(f"step must not be negative, got {step}")
+        if len(draws) != len(self.lengths) or int(draws.min()) < 0 or int(draws.sum()) != step * self.batch_size:
+            raise ValueError(
+                f"draws must be a number for each of {len(self.lengths)} domains, {step * self.batch_size} in all "
+                f"after {step} steps, got {draws.tolist()}"
+            )
         self.mixture.load_state_dict(state["mixture"])
         self._set_key(state["key"])
-        self._go_to(state["step"], state["draws"].numpy().copy())
+        self._go_to(step, draws.numpy().copy())
 
     def _remaining(self) -> Iterator[Int64[Tensor, " batch"]]:
         # All state is the sampler's: several passes at once share the batches among them.

@@ -21,12 +21,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
 
 from aleator.data.mixtures.temperature import Array, Vector, checked_temperature, temperature_probabilities
+from aleator.data.shares import floor_share
 
 Sizes = Mapping[str, float]
 
@@ -257,14 +257,16 @@ class AutoCooldown(TemperatureSchedule):
 
         Args:
             step: the first step that a switch would change: the next one to be drawn.
-            losses: of the domains to watch. One that is not a number is no improvement.
+            losses: of the domains to watch. One that is not finite is no improvement; before a domain's first finite
+                one there is nothing to improve on, and nothing is counted.
         """
         if self.switch_step is not None:
             return False
         for name, loss in losses.items():
-            if name not in self._best or loss < self._best[name] - self.min_improvement:
+            best = self._best.get(name, math.inf)
+            if math.isfinite(loss) and loss < best - self.min_improvement:
                 self._best[name], self._waited[name] = float(loss), 0
-            else:
+            elif name in self._best:
                 self._waited[name] += 1
         if max(self._waited.values(), default=0) >= self.patience:
             self.switch_step = step
@@ -306,11 +308,6 @@ class CustomSchedule(MixtureSchedule):
     def changes(self, total_steps: int) -> None:
         """Return None: it may change at every step."""
         return None
-
-
-def floor_share(fraction: float, total_steps: int) -> int:
-    """Return ⌊fraction·T⌋ of the fraction as it is written: 0.29 of 100 is 29, which its binary neighbour misses."""
-    return int(Decimal(repr(float(fraction))) * total_steps)
 
 
 def checked_fraction(name: str, value: float) -> float:

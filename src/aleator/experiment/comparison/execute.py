@@ -33,6 +33,7 @@ from aleator.experiment.comparison.summary import (
     check_folder,
     finished_result,
     finished_results,
+    headline_of,
     summarise,
 )
 from aleator.experiment.comparison.workers import (
@@ -47,7 +48,11 @@ from aleator.experiment.comparison.workers import (
 from aleator.experiment.files import clear_left_overs, read_json, write_json
 from aleator.experiment.locks import FolderLock
 from aleator.experiment.options import RunOptions
+<<<<<<< HEAD
 from aleator.experiment.record import is_whole, redacted
+=======
+from aleator.experiment.shares import check_target
+>>>>>>> main
 from aleator.experiment.signals import Interrupted, StopRequests
 
 _log = logging.getLogger("aleator.experiment")
@@ -140,6 +145,8 @@ def _compare(
 ) -> dict[str, Any]:
     clear_left_overs(out, ["comparison.json"])
     results = finished_results(planned, out)
+    if (headline := headline_of(results)) is not None:
+        check_target(target, headline.name)
     ended_badly: dict[str, Outcome] = {}
 
     def write() -> None:
@@ -162,8 +169,12 @@ def _compare(
         if waiting:
             crew = _crew(workers, ray, threads, out)
             with contextlib.closing(crew):
+<<<<<<< HEAD
                 _refuse_early(waiting, crew, _Books(name, out, command, results, ended_badly, write))
                 write()  # what is asked for, so that the folder alone is enough to go on
+=======
+                _refuse_early(waiting, crew, _Books(name, out, command, results, ended_badly, write), target)
+>>>>>>> main
                 _carry_out_all(waiting, crew, _Books(name, out, command, results, ended_badly, write))
     finally:
         if results or ended_badly:
@@ -282,6 +293,7 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
         raise Interrupted(f"interrupted with {done} finished; the same command goes on from there")
 
 
+<<<<<<< HEAD
 def _waiting(planned: Sequence[PlannedRun], results: Results, out: Path) -> list[PlannedRun]:
     """Return the runs that are not finished, or of which something is missing beside the result."""
     return [
@@ -290,13 +302,18 @@ def _waiting(planned: Sequence[PlannedRun], results: Results, out: Path) -> list
 
 
 def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) -> None:
+=======
+def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books, target: float | None) -> None:
+>>>>>>> main
     """Build the task of each variant once before anything is trained, so that bad input costs seconds and not hours.
 
+    A single variant is its own check, unless there is a target, which only the task's headline can judge.
+
     Raises:
-        ValueError: if a variant cannot work; the line names it.
+        ValueError: if a variant cannot work, or no headline can be the target; the line names the variant.
     """
     kinds = {(run.variant, run.size, json.dumps(run.tuned, default=str)): run for run in waiting}
-    queue = deque(kinds.values() if len(kinds) > 1 else ())  # a single one is its own check
+    queue = deque(kinds.values() if len(kinds) > 1 or target is not None else ())
     building: dict[str, PlannedRun] = {}
     with StopRequests(crew.kill, crew.kill) as stop:
         while queue or building:
@@ -306,10 +323,16 @@ def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) -
                 crew.start(run.folder, job_of(run, books.name, books.out, books.command), build)
             for folder, outcome in crew.wait(_LOOK_EVERY).items():
                 run = building.pop(folder)
-                if outcome.status == "refused":
+                refused = outcome.error if outcome.status == "refused" else None
+                if outcome.answer is not None:
+                    try:
+                        check_target(target, outcome.answer["headline"])
+                    except ValueError as error:
+                        refused = str(error)
+                if refused is not None:
                     crew.kill()
                     _clear_unstarted(books.out, waiting)
-                    raise ValueError(f"variant {run.variant!r}: {outcome.error}")
+                    raise ValueError(f"variant {run.variant!r}: {refused}")
             if stop.received():
                 raise Interrupted("interrupted before anything was trained; the same command starts it")
 

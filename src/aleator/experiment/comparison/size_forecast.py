@@ -6,7 +6,7 @@ seeds are shared by all sizes, so the band is that of a bootstrap that draws who
 residuals and needs four sizes.
 
 Where the headline does not get better with size, or the trend of an accuracy is above 1 at the horizon, there is no
-forecast, and a flag says why.
+forecast, and a flag says why. Bands are cut at 1, and an asymptote above it is not shown.
 
 A few sizes say little about whether the trend may be trusted. What the trace calls its prediction level needs five:
 three for a first trend, one more for a first movement of its asymptote, one to see that it stays calm. Calm means here
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from aleator.experiment.protocol import Headline
+from aleator.experiment.shares import is_share
 from aleator.random import Streams
 from aleator.stats import LearningTrace
 
@@ -101,7 +102,7 @@ def _trace(sizes: Sequence[int], scores: Sequence[list[float]], headline: Headli
     means = [math.fsum(found) / len(found) for found in scores]
     rise = max(means) - min(means)
     step = max(after - before for before, after in itertools.pairwise(sizes))
-    accuracy = "accuracy" in headline.name.split("_") and all(0 <= y <= 1 for found in scores for y in found)
+    accuracy = is_share(headline.name, [y for found in scores for y in found])
     trace = LearningTrace(
         nu=rise / step or 1 / step,  # without a rise every asymptote is the same
         lookahead=_LOOKAHEAD,
@@ -119,9 +120,10 @@ def _told(trace: LearningTrace, horizon: int, target: float | None) -> dict[str,
     assert law is not None  # there are three sizes
     sign = 1 if trace.higher_is_better else -1
     flags = [flag for flag in law.flags if flag != "flat"]
-    # The law knows no best score. A trend that is beyond it at the horizon is no forecast.
-    if trace.bounded and "not_increasing" not in flags and trace.predict(horizon) > 1:
+    if "not_increasing" not in flags and trace.is_impossible(horizon):
         flags.append("impossible")
+    elif not flags and trace.is_impossible(math.inf):
+        flags.append("impossible_asymptote")
     follows = not {"not_increasing", "impossible"} & set(flags)
     points = np.geomspace(trace.x[0], horizon, _POINTS)
     points[-1] = horizon

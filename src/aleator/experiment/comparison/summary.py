@@ -2,9 +2,10 @@
 
 Everything is computed from the folders of the runs, so it is the same whether they were carried out at once or in ten
 parts. Test metrics have Student's interval over seeds; two variants are compared on the seeds that both have finished
-(paired); the accuracy of one run has the exact interval of a proportion. Seeds share the test set, so counts are never
-pooled. Where a field is tuned, each variant's value is the one with the best mean validation metric; test is only
-reported. Three sizes or more have a forecast, see `size_forecast`.
+(paired), and Holm's adjustment makes up for the number of pairs; the accuracy of one run has the exact interval of a
+proportion. Intervals of accuracies are cut to [0, 1]. Seeds share the test set, so counts are never pooled. Where a
+field is tuned, each variant's value is the one with the best mean validation metric; test is only reported. Three sizes
+or more have a forecast, see `size_forecast`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,16 @@ from aleator.experiment.comparison.workers import Outcome
 from aleator.experiment.files import DamagedFile, UnusableFolder, read_json
 from aleator.experiment.identity import environment, options_of
 from aleator.experiment.protocol import Headline
+<<<<<<< HEAD
 from aleator.experiment.record import read_config, read_result
 from aleator.experiment.tracking import metric_rows
 from aleator.stats import clopper_pearson, mean_interval, paired_difference
+=======
+from aleator.experiment.shares import is_share
+from aleator.experiment.tracking import read_metrics
+from aleator.stats import clopper_pearson, holm, mean_interval, paired_difference
+from aleator.stats.intervals import cut
+>>>>>>> main
 
 _log = logging.getLogger("aleator.experiment")
 
@@ -102,7 +110,7 @@ def summarise(
         command: the command line that makes the comparison again.
         horizon: the training size that the forecasts are for, see `size_forecasts`.
     """
-    headline = _headline(results)
+    headline = headline_of(results)
     sizes = _distinct(run.size for run in planned)
     entries = [
         _entry(variant, size, planned, results, ended_badly, headline)
@@ -243,7 +251,8 @@ def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         values = [run["test"][metric] for run in runs if run["test"].get(metric) is not None]
         if values:
             mean = math.fsum(values) / len(values)
-            summary[metric] = {"mean": mean, "interval": mean_interval(values), "n": len(values)}
+            interval = cut(mean_interval(values), 0.0, 1.0) if is_share(metric, values) else mean_interval(values)
+            summary[metric] = {"mean": mean, "interval": interval, "n": len(values)}
     return summary
 
 
@@ -291,7 +300,11 @@ def _pairs(
             shared = [seed for seed in a if seed in b]
             if not shared:
                 continue
-            difference = paired_difference([a[seed] for seed in shared], [b[seed] for seed in shared])
+            first_values, second_values = [a[seed] for seed in shared], [b[seed] for seed in shared]
+            difference = paired_difference(first_values, second_values)
+            interval = difference.interval
+            if is_share(headline.name, first_values + second_values):
+                interval = cut(interval, -1.0, 1.0)
             pairs.append(
                 {
                     "a": first["name"],
@@ -299,12 +312,14 @@ def _pairs(
                     "size": size,
                     "metric": headline.name,
                     "mean_difference": difference.mean,
-                    "interval": difference.interval,
+                    "interval": interval,
                     "p_value": difference.p_value,
                     "smallest_detectable": difference.smallest_detectable,
                     "n": difference.n,
                 }
             )
+    for pair, adjusted in zip(pairs, holm([pair["p_value"] for pair in pairs]), strict=True):
+        pair["p_holm"] = adjusted
     return pairs
 
 
@@ -315,7 +330,8 @@ def _by_seed(runs: Sequence[Mapping[str, Any]], headline: Headline) -> dict[int,
 # --- what all runs share -------------------------------------------------------------------------------------------
 
 
-def _headline(results: Results) -> Headline | None:
+def headline_of(results: Results) -> Headline | None:
+    """Return the headline of the runs that are finished, None if there is no such run."""
     return next((Headline(**result["headline"]) for result in results.values()), None)
 
 

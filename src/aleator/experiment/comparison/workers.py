@@ -134,7 +134,7 @@ def carry_out(job: Job) -> dict[str, Any]:
 
 
 def build(job: Job) -> dict[str, Any]:
-    """Build the task of a job and nothing more: what is wrong with its options comes to light."""
+    """Build the task of a job, so that what is wrong with its options comes to light, and return its headline."""
     from aleator.experiment.accelerators import make_accelerator
     from aleator.experiment.loop import failures
     from aleator.random import Streams
@@ -144,8 +144,8 @@ def build(job: Job) -> dict[str, Any]:
         accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
         streams = Streams(options.seed, accelerator.device)
         with streams.scope("init"):
-            recipe.task(streams, accelerator)
-    return {}
+            task = recipe.task(streams, accelerator)
+    return {"headline": task.headline.name}
 
 
 def outcome_of(work: Work, job: Job) -> Outcome:

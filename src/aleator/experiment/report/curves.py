@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum
+from math import fsum, inf
 from typing import Literal
 
 from aleator.experiment.report.read import LogLine
+from aleator.experiment.shares import is_share
 from aleator.stats import mean_interval
+from aleator.stats.intervals import cut
 
 Band = Literal["t-interval", "range", "none"]
 
@@ -77,8 +79,9 @@ def learning_curve(
     n = len(series)
     band: Band = "t-interval" if n >= 3 else "range" if n == 2 else "none"
     mean = [fsum(row) / n for row in values]
+    low, high = (0.0, 1.0) if is_share(metric, [value for row in values for value in row]) else (-inf, inf)
     ends = [
-        (mean_interval(row) or (centre, centre)) if band == "t-interval" else (min(row), max(row))
+        (cut(mean_interval(row), low, high) or (centre, centre)) if band == "t-interval" else (min(row), max(row))
         for row, centre in zip(values, mean, strict=True)
     ]
     return Curve(

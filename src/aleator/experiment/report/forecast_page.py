@@ -34,8 +34,7 @@ def forecast_page(
     """
     look = {system: Look(i) for i, system in enumerate(traces)}
     values = [
-        f"{system + ': ' if len(traces) > 1 else ''}{words.number(trace.predict(horizon))}"
-        for system, trace in traces.items()
+        f"{system + ': ' if len(traces) > 1 else ''}{_forecast(trace, horizon)}" for system, trace in traces.items()
     ]
     return {
         "title": name,
@@ -95,6 +94,11 @@ def forecast_figure(traces: Mapping[str, LearningTrace], look: Mapping[str, Look
             "yaxis": {"title": {"text": "Score"}, "automargin": True},
         },
     }
+
+
+def _forecast(trace: LearningTrace, horizon: float) -> str:
+    value = words.number(trace.predict(horizon))
+    return f"none, the trend leads beyond {value}" if trace.is_impossible(horizon) else value
 
 
 def _steps(low: float, high: float) -> list[float]:

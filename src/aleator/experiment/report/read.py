@@ -107,7 +107,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Pair:
-    """The paired difference a − b of one metric at one training size."""
+    """The paired difference a − b of one metric at one training size.
+
+    ``p_holm`` is adjusted for all pairs of the comparison; None where there was no test, or in an older file.
+    """
 
     a: str
     b: str
@@ -115,8 +118,14 @@ class Pair:
     mean: float
     interval: Interval | None
     p_value: float | None
+    p_holm: float | None
     smallest_detectable: float | None
     n: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is significant at 5 % with all pairs of the comparison taken into account."""
+        return self.p_holm is not None and self.p_holm <= 0.05
 
     @property
     def reading(self) -> Literal["excludes zero", "includes zero", "no interval"]:
@@ -346,6 +355,7 @@ def _pair(entry: dict[str, Any]) -> Pair:
         mean=float(entry["mean_difference"]),
         interval=_interval(entry.get("interval")),
         p_value=entry.get("p_value"),
+        p_holm=entry.get("p_holm"),
         smallest_detectable=entry.get("smallest_detectable"),
         n=int(entry["n"]),
     )

@@ -12,7 +12,8 @@ from datetime import datetime
 from math import isclose
 
 from aleator.experiment.protocol import Headline
-from aleator.experiment.report.read import Comparison, Interval, SizeForecast, Variant
+from aleator.experiment.report.read import Comparison, Interval, Pair, SizeForecast, Variant
+from aleator.experiment.shares import is_accuracy
 
 THIN = "\u202f"  # narrow no-break space: between a number and its unit, and between groups of three digits
 NONE = "–"
@@ -24,11 +25,6 @@ SIZES_FOR_TRUST = 5
 def title(metric: str) -> str:
     """A metric's name as prose: ``"top5_accuracy"`` → ``"top5 accuracy"``."""
     return metric.replace("_", " ")
-
-
-def is_accuracy(metric: str) -> bool:
-    """Whether a metric is a fraction of correct answers, shown as a percentage."""
-    return "accuracy" in metric.split("_")
 
 
 def scale(metric: str) -> float:
@@ -119,6 +115,28 @@ def p_value(value: float | None) -> str:
     return f"<{THIN}0.001" if value < 0.001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
+def detectable(metric: str, value: float | None) -> str:
+    """The smallest detectable difference of a metric; accuracies cannot differ by more than 100 points."""
+    return "over 100" if value is not None and is_accuracy(metric) and value > 1 else difference(metric, value, False)
+
+
+def multiplicity(pairs: Sequence[Pair]) -> str:
+    """What to make of several p-values, in a sentence, or nothing where there are none or one."""
+    tested = [pair for pair in pairs if pair.p_value is not None]
+    if len(tested) < 2 or any(pair.p_holm is None for pair in tested):
+        return ""
+    lost = sum(pair.reading == "excludes zero" and not pair.holds for pair in tested)
+    kept = sum(pair.holds for pair in tested)
+    said = (
+        f"{len(tested)} pairs are tested, so that some interval excludes zero by chance more often than one time in "
+        f"twenty; with Holm’s adjustment for all of them {kept or 'no'} "
+        f"{'difference is' if kept < 2 else 'differences are'} significant at 5{THIN}%"
+    )
+    if lost:
+        said += f", and {lost} whose interval excludes zero {'is' if lost == 1 else 'are'} not"
+    return said + "."
+
+
 def memory(size: float | None) -> str:
     """Bytes as MiB or GiB."""
     if size is None:
@@ -168,6 +186,8 @@ def trend_note(found: SizeForecast) -> str:
     if "impossible" in found.flags:
         return f"leads beyond 100{THIN}%: no forecast"
     said = ["rises like a logarithm: no asymptote"] if "no_asymptote" in found.flags else []
+    if "impossible_asymptote" in found.flags:
+        said.append(f"further on leads beyond 100{THIN}%: no asymptote")
     if found.decision is not None:
         said.append(f"asymptote calm from {number(found.prediction, 12)} examples on")
     elif len(found.sizes) < SIZES_FOR_TRUST:

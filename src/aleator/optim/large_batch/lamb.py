@@ -15,6 +15,7 @@ Optimization for Deep Learning: Training BERT in 76 minutes", ICLR 2020, arXiv 1
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.adam import adam_updates
-from aleator.optim.arguments import Bounds, check_bounds, check_fraction, check_not_negative
+from aleator.optim.arguments import Bounds, check_betas, check_bounds, check_not_negative
 from aleator.optim.large_batch.trust_ratio import (
     Adapt,
     Layers,
@@ -50,7 +51,8 @@ class LAMB(TrustRatioOptimizer):
         weight_decay: λ, inside the normalised update; per group, for instance by `without_decay`.
         bias_correction: False leaves m and v as they are, as the paper's first versions do.
         grad_averaging: False takes m ← β₁ m + g, which weighs λw less.
-        max_grad_norm: scale the gradient over all groups down to this 2-norm first. Not in the paper.
+        max_grad_norm: scale the gradient over all groups down to this 2-norm first. Not in the paper. Refused inside
+            torch's ``ZeroRedundancyOptimizer``.
         adapt: the tensors with a trust ratio: ``"all"``, ``"decayed"`` for those with weight decay, or a rule, a
             function of a parameter's name and the parameter. Others take Adam's step of size ``lr``.
         phi: bounds (low, high) between which φ keeps ‖w‖; None is the identity.
@@ -91,6 +93,11 @@ class LAMB(TrustRatioOptimizer):
     ) -> None:
         if max_grad_norm is not None and not max_grad_norm > 0:
             raise ValueError(f"max_grad_norm must be positive, got {max_grad_norm}")
+        if max_grad_norm is not None and _made_by_zero():
+            raise ValueError(
+                f"max_grad_norm must be None inside ZeroRedundancyOptimizer, which gives each process some tensors and "
+                f"no norm of all, got {max_grad_norm}: call torch.nn.utils.clip_grad_norm_ before its step"
+            )
         self.max_grad_norm = max_grad_norm
         self.foreach = foreach
         defaults = {
@@ -108,7 +115,10 @@ class LAMB(TrustRatioOptimizer):
 
     @classmethod
     def nvlamb(cls, params: ParamsT, lr: float | Tensor = 1e-3, **options: Any) -> LAMB:
-        """NVIDIA's variant: the gradient clipped to norm 1, and layers adapted only where they decay."""
+        """NVIDIA's variant: the gradient clipped to norm 1, and layers adapted only where they decay.
+
+        ``max_grad_norm=None`` leaves the clipping to you.
+        """
         return cls(params, lr, **{"max_grad_norm": 1.0, "adapt": "decayed", **options})
 
     @classmethod
@@ -127,7 +137,7 @@ class LAMB(TrustRatioOptimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         check_not_negative(group, "lr", "eps", "weight_decay")
-        check_fraction(group, "betas")
+        check_betas(group, 2)
         check_bounds(group, "phi")
 
     def _updates(self, part: Layers) -> list[Tensor]:
@@ -149,6 +159,20 @@ class LAMB(TrustRatioOptimizer):
             bias_correction=group["bias_correction"],
             fused=self.foreach,
         )
+
+
+def _made_by_zero() -> bool:
+    """Whether torch's ZeroRedundancyOptimizer is making this optimizer, for the tensors of one process.
+
+    It makes optimizers of any class as a user does; who calls is all there is to know it by.
+    """
+    zero = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
+    frame = sys._getframe() if zero is not None else None
+    while frame is not None:
+        if isinstance(frame.f_locals.get("self"), zero.ZeroRedundancyOptimizer):  # type: ignore[union-attr]
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _clipped(layers: list[Layers], max_norm: float) -> list[Layers]:

@@ -33,6 +33,7 @@ from aleator.optim.large_batch.trust_ratio import (
     step_tensors,
     trust_ratios,
 )
+from aleator.optim.sharded_norms import norms_of_any_size
 
 Form = Literal["original", "algorithm1"]
 
@@ -56,7 +57,7 @@ def local_rate(
         eps: ε.
         clip_at: a learning rate, for min(q/lr, 1) instead of q.
     """
-    adapted = (weight_norm > 0) & (grad_norm > 0)
+    adapted = (weight_norm != 0) & (grad_norm != 0)
     denominator = torch.where(adapted, grad_norm + weight_decay * weight_norm + eps, 1)
     rate = trust_coefficient * weight_norm / denominator
     if clip_at is not None:
@@ -171,7 +172,7 @@ def algorithm1_step(layers: list[Layers]) -> None:
         torch._foreach_add_(part.steps, 1)
         torch._foreach_lerp_(part.averages[0], _decayed(part), 1 - part.group["momentum"])
     momenta = [part.averages[0] for part in layers]
-    for part, of_part, ratios in zip(layers, momenta, trust_ratios(layers, momenta), strict=True):
+    for part, of_part, ratios in zip(layers, momenta, trust_ratios(layers, momenta, norms_of_any_size), strict=True):
         step_tensors(part.weights, [momentum.clone() for momentum in of_part], part.group["lr"], ratios)
 
 
@@ -191,7 +192,7 @@ def _local_rates(layers: list[Layers]) -> list[Tensor]:
     pairs = [pair for part in adapted for pair in zip(part.weights, part.grads, strict=True)]
     groups = [part.group for part in adapted for _ in part.params]
     rates: list[Tensor] = [None] * len(pairs)  # type: ignore[list-item]  # all are filled below
-    for indices, *both in norm_pairs(adapted, pairs):
+    for indices, *both in norm_pairs(adapted, pairs, norms_of_any_size):
         for i, *of_tensor in zip(indices, *(norms.unbind() for norms in both), strict=True):
             options = {name: groups[i][name] for name in ("weight_decay", "trust_coefficient", "eps")}
             clip_at = groups[i]["lr"] if groups[i]["clip"] else None

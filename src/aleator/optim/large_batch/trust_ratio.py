@@ -17,13 +17,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+from torch.optim.optimizer import ParamsT
 
 from aleator.optim.arguments import Bounds
 from aleator.optim.layerwise import LayerwiseOptimizer
-from aleator.optim.rules import Rule
-from aleator.optim.sharded_norms import by_placement, local, local_gradient, norms, state_dtype
+from aleator.optim.rules import KeptRule, Rule
+from aleator.optim.sharded_norms import Placement, by_placement, local, local_gradient, norms, state_dtype
 
 Adapt = Literal["all", "decayed"] | Rule
+
+Measure = Callable[[Sequence[Tensor], Placement], Tensor]
 
 # Elements that are stepped together on a CPU: weights, gradients, m, v and u in float32 are 5 MB of its cache.
 CPU_PORTION = 1 << 18
@@ -63,13 +66,15 @@ def trust_ratio(
         update_norm: ‖u‖.
         phi: bounds of φ(z) = min(max(z, low), high); None is the identity.
     """
-    adapted = (weight_norm > 0) & (update_norm > 0)
+    adapted = (weight_norm != 0) & (update_norm != 0)
     scaled = weight_norm if phi is None else weight_norm.clamp(*phi)
-    # The inner where keeps 0/0 from being computed at all. What is no number remains so in u, which this multiplies.
+    # The inner where keeps 0/0 from being computed at all. A norm that is no number makes the ratio none.
     return torch.where(adapted, scaled / torch.where(adapted, update_norm, 1), 1)
 
 
-def trust_ratios(layers: Sequence[Layers], updates: Sequence[list[Tensor]]) -> list[list[Tensor] | None]:
+def trust_ratios(
+    layers: Sequence[Layers], updates: Sequence[list[Tensor]], measure: Measure = norms
+) -> list[list[Tensor] | None]:
     """Return the trust ratios, 0-d, of all adapted tensors, and keep them; None for layers that are not adapted.
 
     The norms of all of them are reduced together, see `aleator.optim.sharded_norms`.
@@ -77,12 +82,13 @@ def trust_ratios(layers: Sequence[Layers], updates: Sequence[list[Tensor]]) -> l
     Args:
         layers: the tensors.
         updates: this process's part of the update of each.
+        measure: of the updates' norms; `norms_of_any_size` where they may be as small as gradients are.
     """
     adapted = [(part, us) for part, us in zip(layers, updates, strict=True) if part.adapted]
     pairs = [pair for part, us in adapted for pair in zip(part.weights, us, strict=True)]
     phis = [part.group["phi"] for part, _ in adapted for _ in part.params]
     ratios: list[Tensor] = [None] * len(pairs)  # type: ignore[list-item]  # all are filled below
-    for indices, weight_norms, update_norms in norm_pairs([part for part, _ in adapted], pairs):
+    for indices, weight_norms, update_norms in norm_pairs([part for part, _ in adapted], pairs, measure):
         for phi in {phis[i] for i in indices}:
             for i, ratio in zip(indices, trust_ratio(weight_norms, update_norms, phi).unbind(), strict=True):
                 if phis[i] == phi:
@@ -91,20 +97,21 @@ def trust_ratios(layers: Sequence[Layers], updates: Sequence[list[Tensor]]) -> l
 
 
 def norm_pairs(
-    layers: Sequence[Layers], pairs: Sequence[tuple[Tensor, Tensor]]
+    layers: Sequence[Layers], pairs: Sequence[tuple[Tensor, Tensor]], measure: Measure = norms
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Return the norms of whole tensors, from this process's parts of two for each parameter.
 
     Args:
         layers: the parameters.
         pairs: two tensors for each parameter of all layers.
+        measure: of their norms.
 
     Yields:
         Numbers of parameters, the norms of the first of their tensors and those of the second.
     """
     parameters = [parameter for part in layers for parameter in part.params]
     for placement, indices in by_placement(parameters).items():
-        both = norms([pairs[i][0] for i in indices] + [pairs[i][1] for i in indices], placement)
+        both = measure([pairs[i][0] for i in indices] + [pairs[i][1] for i in indices], placement)
         first, second = both.chunk(2)
         yield indices, first, second
 
@@ -169,6 +176,11 @@ class TrustRatioOptimizer(LayerwiseOptimizer):
     """Base of LAMB and LARS; not an optimizer by itself. A subclass names its running means in ``_averages``."""
 
     _averages: ClassVar[tuple[str, ...]]
+    _by_place = ("adapt",)
+
+    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
+        adapt = defaults["adapt"]
+        super().__init__(params, {**defaults, "adapt": KeptRule(adapt) if callable(adapt) else adapt})
 
     def trust_ratios(self) -> dict[str, Tensor]:
         """Return the factor of every tensor's last update, as 0-d tensors on their devices: nothing waits for them.
@@ -225,6 +237,11 @@ class TrustRatioOptimizer(LayerwiseOptimizer):
             for name, column in zip(self._averages, averages, strict=True):
                 column.append(local(state[name]))
 
+    def _with_own(self, own: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+        """Keep what this optimizer's own rule has said of its tensors."""
+        group = super()._with_own(own, saved)
+        return {**group, "adapt": own["adapt"]} if isinstance(own["adapt"], tuple) else group
+
     def _begin(self, group: dict[str, Any]) -> None:
         """Replace a rule by what it says about each parameter, so that a saved state holds no function."""
         adapt, named = group["adapt"], self._named(len(self.param_groups) - 1)
@@ -250,7 +267,7 @@ def _warn_of_zeros(group: dict[str, Any], named: list[tuple[str, Tensor]]) -> No
             f"parameters that are adapted start at zero, {', '.join(names[:3])}{', …' if len(names) > 3 else ''}: "
             "from their second step on they grow by at most the factor 1 + lr in a step. To exclude biases and "
             "normalisation: adapt='decayed' with aleator.optim.without_decay(model.named_parameters())",
-            stacklevel=6,
+            stacklevel=7,
         )
 
 

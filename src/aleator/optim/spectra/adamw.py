@@ -16,7 +16,7 @@ from torch.distributed import ProcessGroup
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.adam import adam_updates
-from aleator.optim.arguments import check_fraction, check_not_negative
+from aleator.optim.arguments import check_betas, check_not_negative
 from aleator.optim.spectra.clip_schedule import ClipSchedule
 from aleator.optim.spectra.optimizer import SpectralOptimizer
 from aleator.optim.spectra.step import SpectralOptions
@@ -73,7 +73,7 @@ class SpectraAdamW(SpectralOptimizer):
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
         check_not_negative(group, "eps")
-        check_fraction(group, "betas")
+        check_betas(group, 2)
 
     def _updates(self, group: dict[str, Any], parameters: list[Tensor]) -> list[Tensor]:
         grads, steps, exp_avgs, exp_avg_sqs = self._gathered(parameters, "step", "exp_avg", "exp_avg_sq")

@@ -21,7 +21,7 @@ from torch.distributed import ProcessGroup
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.adam import adam_updates, one_minus_power
-from aleator.optim.arguments import check_fraction, check_not_negative
+from aleator.optim.arguments import check_betas, check_not_negative
 from aleator.optim.spectra.clip_schedule import ClipSchedule
 from aleator.optim.spectra.optimizer import SpectralOptimizer
 from aleator.optim.spectra.step import SpectralOptions
@@ -113,7 +113,7 @@ class SpectraAdEMAMix(SpectralOptimizer):
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
         check_not_negative(group, "eps", "alpha")
-        check_fraction(group, "betas")
+        check_betas(group, 3)
         if group["warmup"] is not None and group["warmup"] < 1:
             raise ValueError(f"warmup must be at least 1 or None, got {group['warmup']}")
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 _SHAPES: dict[str, Callable[[float], float]] = {
@@ -82,8 +83,11 @@ class ClipSchedule:
             base_lr: η_base, the learning rate that the warm-up leads to.
         """
         if step < self.warmup_steps:
-            # A rate of 0 leaves the weights where they are, whatever the threshold.
-            return clip * base_lr / (lr.clamp(min=1e-10) if isinstance(lr, Tensor) else max(lr, 1e-10))
+            # A rate of 0 leaves the weights where they are, whatever the threshold, which must not be 0.
+            if isinstance(lr, Tensor) or isinstance(base_lr, Tensor):
+                ratio = torch.as_tensor(base_lr / (lr.clamp(min=1e-10) if isinstance(lr, Tensor) else max(lr, 1e-10)))
+                return clip * torch.where(ratio > 0, ratio, 1)
+            return clip * (base_lr / max(lr, 1e-10) or 1.0)
         length = int(self.decay_fraction * (self.total_steps or 0))
         begin = (self.total_steps or 0) - length
         if not length or step < begin:

@@ -17,7 +17,7 @@ from torch.distributed import ProcessGroup
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.adam import adam_updates
-from aleator.optim.arguments import check_fraction, check_not_negative
+from aleator.optim.arguments import check_betas, check_not_negative
 from aleator.optim.sharded_norms import by_placement, norms
 from aleator.optim.spectra.clip_schedule import ClipSchedule
 from aleator.optim.spectra.optimizer import SpectralOptimizer
@@ -95,7 +95,7 @@ class SpectraMARS(SpectralOptimizer):
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
         check_not_negative(group, "eps", "gamma")
-        check_fraction(group, "betas")
+        check_betas(group, 2)
 
     def _updates(self, group: dict[str, Any], parameters: list[Tensor]) -> list[Tensor]:
         begun = [bool(self.state.get(parameter)) for parameter in parameters]

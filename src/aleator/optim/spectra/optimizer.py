@@ -58,12 +58,20 @@ class SpectralOptimizer(LayerwiseOptimizer):
                 raise TypeError(f"options must be among {', '.join(DEFAULT_OPTIONS)}, got {name!r}")
         self.clip_schedule = clip_schedule
         self.process_group = process_group
-        super().__init__(params, {**base_options, "clip": clip, **DEFAULT_OPTIONS, **options})
+        super().__init__(params, self._defaults(base_options, {"clip": clip, **DEFAULT_OPTIONS, **options}))
+
+    def _defaults(self, base_options: dict[str, Any], clipping: dict[str, Any]) -> dict[str, Any]:
+        return base_options | clipping
+
+    def _clipping(self, group: dict[str, Any]) -> dict[str, Any]:
+        """Return the part of a group that holds what SPECTRA adds to a base optimizer."""
+        return group
 
     def _check(self, group: dict[str, Any]) -> None:
         check_not_negative(group, "lr", "weight_decay")
-        check_threshold("clip", group["clip"])
-        check_clipping("svd", group["ns_steps"], group["compute_dtype"])
+        options = self._clipping(group)
+        check_threshold("clip", options["clip"])
+        check_clipping("svd", options["ns_steps"], options["compute_dtype"])
         for name, accepted in (
             ("apply_to", get_args(ApplyTo)),
             ("scale", ("muon", None)),
@@ -71,20 +79,21 @@ class SpectralOptimizer(LayerwiseOptimizer):
             ("higher_dims", get_args(HigherDims)),
             ("method", get_args(NamedMethod)),  # a function could not be saved
         ):
-            if group[name] not in accepted:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {group[name]!r}")
+            if options[name] not in accepted:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {options[name]!r}")
 
     def _begin(self, group: dict[str, Any]) -> None:
-        """Give a new group the step count of the others, and its rate of this moment as the warm-up's η_base."""
-        group.setdefault("clip_step", self.param_groups[0].get("clip_step", 0))
-        group.setdefault("base_lr", group["lr"].clone() if isinstance(group["lr"], Tensor) else group["lr"])
+        """Give a new group the step count of the others, and its present rate, should no scheduler say more."""
+        options = self._clipping(group)
+        options.setdefault("clip_step", self._clipping(self.param_groups[0]).get("clip_step", 0))
+        options.setdefault("base_lr", group["lr"].clone() if isinstance(group["lr"], Tensor) else group["lr"])
 
     def _take_step(self) -> None:
         for group in self.param_groups:
             parameters = [parameter for _, parameter in self._trained(group)]
             if parameters:
                 self._apply(group, parameters, self._updates(group, parameters))
-            group["clip_step"] += 1
+            self._clipping(group)["clip_step"] += 1
 
     def _updates(self, group: dict[str, Any], parameters: list[Tensor]) -> list[Tensor]:
         """Return U of each parameter, of DTensors this process's part, as tensors that nobody else holds."""
@@ -92,14 +101,19 @@ class SpectralOptimizer(LayerwiseOptimizer):
 
     def _apply(self, group: dict[str, Any], parameters: Sequence[Tensor], updates: Sequence[Tensor]) -> None:
         """Take the step that U and a group's options stand for at its present count."""
-        clip, schedule = group["clip"], self.clip_schedule
-        options: Any = {name: group[name] for name in DEFAULT_OPTIONS}
+        clipping = self._clipping(group)
+        threshold = clipping["clip"]
+        if self.clip_schedule is not None:
+            # What a warm-up leads to: torch's OneCycleLR says so, other schedulers begin from it.
+            base_lr = group.get("max_lr", group.get("initial_lr", clipping["base_lr"]))
+            threshold = self.clip_schedule(threshold, clipping["clip_step"], group["lr"], base_lr)
+        options: Any = {name: clipping[name] for name in DEFAULT_OPTIONS}
         spectral_step_(
             parameters,
             updates,
             lr=group["lr"],
             weight_decay=group["weight_decay"],
-            threshold=clip if schedule is None else schedule(clip, group["clip_step"], group["lr"], group["base_lr"]),
+            threshold=threshold,
             process_group=self.process_group,
             **options,
         )

@@ -24,15 +24,19 @@ from aleator.optim.spectra.step import SpectralOptions
 def signum_updates(
     grads: list[Tensor], momentum_buffers: list[Tensor], *, momentum: float, nesterov: bool
 ) -> list[Tensor]:
-    """Do buf ← m·buf + g in place and return sign(g + m·buf) with Nesterov, else sign(buf)."""
+    """Do buf ← m·buf + g in place and return sign(g + m·buf) with Nesterov, else sign(buf).
+
+    Where that is not finite the sign is NaN.
+    """
     torch._foreach_mul_(momentum_buffers, momentum)
     torch._foreach_add_(momentum_buffers, grads)
-    if not nesterov:
-        return list(torch._foreach_sign(momentum_buffers))
-    ahead = list(torch._foreach_mul(momentum_buffers, momentum))
-    torch._foreach_add_(ahead, grads)
-    torch._foreach_sign_(ahead)
-    return ahead
+    ahead = momentum_buffers
+    if nesterov:
+        ahead = list(torch._foreach_mul(momentum_buffers, momentum))
+        torch._foreach_add_(ahead, grads)
+    signs = list(torch._foreach_sign(ahead))
+    torch._foreach_add_(signs, ahead, alpha=0)  # torch's sign of NaN is 0 and that of infinity 1; 0 times them is NaN
+    return signs
 
 
 class SpectraSignum(SpectralOptimizer):

@@ -32,6 +32,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from aleator.optim.spectra.exact_clip import exact_clip
+
 NamedMethod = Literal["scaled_newton_schulz", "newton_schulz", "svd"]
 Method = NamedMethod | Callable[[Tensor], Tensor]
 
@@ -111,10 +113,7 @@ def soft_spectral_clip(
         c = c[..., None, None] if c.ndim else c  # one number may lie on the CPU, whatever the device
     with _autocast_off(update.device):
         if method == "svd":
-            p, sigma, qh = torch.linalg.svd(wide, full_matrices=False)
-            row, number = sigma[..., None, :], torch.as_tensor(c, dtype=dtype, device=wide.device)
-            lower, higher = torch.minimum(row, number), torch.maximum(row, number)
-            clipped = (p * (lower * (1 + (lower / higher).square()).rsqrt())) @ qh
+            clipped = exact_clip(wide, torch.as_tensor(c, dtype=dtype, device=wide.device))
         elif callable(method):
             identity = torch.eye(wide.shape[-2], dtype=dtype, device=wide.device).expand(*wide.shape[:-1], -1)
             clipped = (c * method(torch.cat([(wide / c).to(dtype), identity], dim=-1)))[..., : wide.shape[-1]]

@@ -11,8 +11,9 @@ X. Jiang, A. Semenov and S. Stich, "Enhancing LLM Training via Spectral Clipping
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor
@@ -32,13 +33,15 @@ _DECOUPLED = (torch.optim.AdamW, torch.optim.Muon, torch.optim.Adafactor)
 class Spectra(SpectralOptimizer):
     """Any optimizer with decoupled weight decay, with the spectrum of its updates clipped softly.
 
-    The groups are those of the base optimizer, with the options of SPECTRA added: learning-rate schedulers and
-    ``add_param_group`` belong to this optimizer, not to the base, whose ``step`` nobody else may call. A closure is
-    evaluated once, before the base's step. Numbers that the base reads back in a step it reads here too: torch's AdamW,
-    unless fused, its count of every parameter, SGD and Muon none.
+    The groups are those of the base optimizer, with the options of SPECTRA added under the key ``"spectra"``, where
+    they meet none of the base's: learning-rate schedulers and ``add_param_group`` belong to this optimizer, not to the
+    base, whose ``step`` nobody else may call. A group that is added may have options of SPECTRA among its own, but for
+    names that the base has too (``clip`` of LARS), which are the base's. A closure is evaluated once, before the base's
+    step. Numbers that the base reads back in a step it reads here too: torch's AdamW, unless fused, its count of every
+    parameter, SGD and Muon none.
 
     Args:
-        base: the optimizer whose updates are clipped. Its state and groups are shared.
+        base: the optimizer whose updates are clipped. Its state and groups are shared. It steps without a closure.
         clip: c, the bound on the spectral norm of the update; tune the product clip·lr.
         clip_schedule: how ``clip`` moves; constant by default.
         process_group: see `SpectraAdamW`.
@@ -47,7 +50,8 @@ class Spectra(SpectralOptimizer):
         options: see `SpectralOptions`.
 
     Raises:
-        ValueError: if an option is out of range, or the weight decay of the base is not known to be decoupled.
+        ValueError: if an option is out of range, the base has no learning rate or needs a closure, or its weight decay
+            is not known to be decoupled.
         TypeError: if there is no such option, or a parameter is no real number.
 
     Example:
@@ -67,9 +71,13 @@ class Spectra(SpectralOptimizer):
         decay_is_decoupled: bool = False,
         **options: Unpack[SpectralOptions],
     ) -> None:
+        if isinstance(base, SpectralOptimizer):
+            raise ValueError(f"base must not clip spectra itself, got {type(base).__name__}")
+        if inspect.signature(base.step).parameters["closure"].default is inspect.Parameter.empty:
+            raise ValueError(f"base must make its step without a closure, got {type(base).__name__}")
         self.base = base
         self.decay_is_decoupled = decay_is_decoupled
-        super().__init__(base.param_groups, {}, clip, clip_schedule, process_group, options)
+        super().__init__(base.param_groups, base.defaults, clip, clip_schedule, process_group, options)
         self.state = base.state
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -90,21 +98,39 @@ class Spectra(SpectralOptimizer):
                 self.base.param_groups.pop()
             raise
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was called; the base optimizer's state is part of it."""
-        super().load_state_dict(state_dict)
+    def _defaults(self, base_options: dict[str, Any], clipping: dict[str, Any]) -> dict[str, Any]:
+        return {**base_options, "spectra": clipping}
+
+    def _clipping(self, group: dict[str, Any]) -> dict[str, Any]:
+        options: dict[str, Any] = group["spectra"]
+        return options
+
+    def _with_own(self, own: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+        found = {name: saved[name] for name in own["spectra"] if name in saved and name not in self.base.defaults}
+        # Earlier versions saved the options of SPECTRA among those of the base.
+        spectra = {**own["spectra"], **found, **saved.get("spectra", {})}
+        return super()._with_own(own, {name: saved[name] for name in saved if name not in found} | {"spectra": spectra})
+
+    def _restore(self, loaded: dict[str, Any]) -> None:
+        super()._restore(loaded)
         self.base.__setstate__({"state": self.state, "param_groups": self.param_groups})
         # The same groups in two lists: one that joins is appended to each.
         self.state, self.param_groups = self.base.state, list(self.base.param_groups)
+
+    def _check_loaded(self, name: str, parameter: Tensor, state: dict[str, Any]) -> None:
+        """Leave it to the base, which knows what it keeps."""
 
     def _loaded_dtype(self, parameter: Tensor, saved: Tensor) -> torch.dtype:
         return saved.dtype  # the base knows best
 
     def _check(self, group: dict[str, Any]) -> None:
+        if "lr" not in group:
+            raise ValueError(f"base must have a learning rate in every group, got {type(self.base).__name__} without")
         group.setdefault("weight_decay", 0.0)
+        own = self._clipping(group)
+        given = {name: group.pop(name) for name in own if name in group and name not in self.base.defaults}
+        group["spectra"] = {**own, **given}
         super()._check(group)
-        if isinstance(self.base, SpectralOptimizer):
-            raise ValueError(f"base must not clip spectra itself, got {type(self.base).__name__}")
         known = isinstance(self.base, _DECOUPLED) or group.get("decoupled_weight_decay") is True
         if group["weight_decay"] != 0 and not known and not self.decay_is_decoupled:
             raise ValueError(
@@ -125,21 +151,35 @@ class Spectra(SpectralOptimizer):
 
     def _take_step(self) -> None:
         before = [
-            [(p, p.detach().clone()) for _, p in self._trained(group) if _chosen(p, group)]
+            [(p, p.detach().clone()) for _, p in self._trained(group) if _chosen(p, self._clipping(group))]
             for group in self.param_groups
         ]
-        self.base.step()
+        _step_within(self.base)
         for group, pairs in zip(self.param_groups, before, strict=True):
             if pairs and (isinstance(group["lr"], Tensor) or group["lr"] != 0):
                 updates = [_recovered(p, old, group["lr"], group["weight_decay"]) for p, old in pairs]
                 for p, old in pairs:
                     p.copy_(old)
                 self._apply(group, [p for p, _ in pairs], updates)
-            group["clip_step"] += 1
+            self._clipping(group)["clip_step"] += 1
 
 
-def _chosen(parameter: Tensor, group: dict[str, Any]) -> bool:
-    return group["apply_to"] == "all" or (group["apply_to"] == "matrices" and parameter.ndim >= 2)
+def _step_within(base: Optimizer) -> None:
+    """Let the base step with its own hooks: those for all optimizers are called around the step of the whole."""
+    step = type(base).step
+    if not getattr(step, "hooked", False):
+        base.step()
+        return
+    for before in base._optimizer_step_pre_hooks.values():
+        before(base, (), {})
+    cast("Any", step).__wrapped__(base)
+    base._opt_called = True  # type: ignore[attr-defined]  # a scheduler of the base asks for it
+    for after in base._optimizer_step_post_hooks.values():
+        after(base, (), {})
+
+
+def _chosen(parameter: Tensor, options: dict[str, Any]) -> bool:
+    return options["apply_to"] == "all" or (options["apply_to"] == "matrices" and parameter.ndim >= 2)
 
 
 def _recovered(parameter: Tensor, before: Tensor, lr: float | Tensor, weight_decay: float) -> Tensor:

@@ -1,7 +1,8 @@
 """Least squares for one matrix and many right-hand sides: what an exact step of a linear model solves.
 
 The smallest of the solutions, A⁺b = V Σ⁺ Uᵀ b, from a singular value decomposition that is made once. Rows may be
-dependent, and normal equations would square the condition of badly scaled features.
+dependent, and normal equations would square the condition of badly scaled features. In float32 a decomposition moves
+every singular value by about ε σ_max, which is all of the small ones: it is made in float64.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ class LeastSquares:
     """The pseudo-inverse of a matrix, factored.
 
     Args:
-        rows: A. Singular values below ε·max(A.shape)·σ_max, ε being the precision of the type, count as 0.
+        rows: A. Singular values below ε σ_max count as 0, ε being the precision of its type, to which its entries are
+            known; or, if that is larger, the float64's times max(A.shape).
     """
 
     def __init__(self, rows: Float[Tensor, "n d"]) -> None:
-        self.left, values, self.right = torch.linalg.svd(rows, full_matrices=False)
-        smallest = torch.finfo(rows.dtype).eps * max(rows.shape) * values[:1]
+        self.left, values, self.right = torch.linalg.svd(rows.double(), full_matrices=False)
+        known, computed = (torch.finfo(dtype).eps for dtype in (rows.dtype, torch.float64))
+        smallest = max(known, computed * max(rows.shape)) * values[:1]
         self.inverse = torch.where(values > smallest, values.reciprocal(), 0)[:, None]
 
     def __call__(self, wanted: Float[Tensor, "n k"]) -> Float[Tensor, "d k"]:
-        """Return the smallest x with the smallest ‖Ax − b‖, for every column b."""
+        """Return the smallest x with the smallest ‖Ax − b‖, for every column b, in float64."""
         solution: Tensor = self.right.mT @ (self.inverse * (self.left.mT @ wanted.to(self.left)))
         return solution
 

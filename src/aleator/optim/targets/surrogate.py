@@ -31,12 +31,15 @@ from torch.optim import Optimizer
 
 from aleator.optim.targets.armijo import ArmijoGD
 from aleator.optim.targets.least_squares import LeastSquares, check_linear, linear_rows
-from aleator.optim.targets.repeated_passes import repeating
+from aleator.optim.targets.repeated_passes import refuse_stochastic, repeating
 from aleator.optim.targets.step_size import Constant, StepSize
 
 Oracle = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
 """From targets, examples × outputs, to the loss of each example; or to losses (or their mean) and the gradient of each
 example's own loss in its targets, which is not divided by the number of examples."""
+
+_CONVERGED = "the surrogate's gradient is below tolerance"
+_NOT_FINITE = "the surrogate's gradient is not finite"
 
 InnerSolver = Callable[[list[nn.Parameter]], Optimizer] | Literal["exact"]
 
@@ -61,6 +64,7 @@ class SurrogateStep:
         inner_steps: steps of the inner optimizer that were taken; one of torch's L-BFGS has ``max_iter`` iterations.
         failed_searches: line searches that found no step; there is at most one, because the inner loop then ends.
         stopped: why the inner loop ended before its number of steps, or None.
+        finite: False where it ended because the surrogate's gradient was not.
         target_gradient_calls: gradients that the oracle has given since the beginning.
         total_inner_steps: inner steps since the beginning.
     """
@@ -73,6 +77,7 @@ class SurrogateStep:
     stopped: str | None
     target_gradient_calls: int
     total_inner_steps: int
+    finite: bool = True
 
 
 def surrogate_loss(
@@ -205,7 +210,10 @@ class TargetSurrogate:
                 gradient is not finite on some process. Parameters and buffers are then as before.
         """
         forward = functools.partial(self.model, *(inputs if isinstance(inputs, tuple) else (inputs,)))
-        with repeating(self.model, self.freeze_stochastic) as again, torch.enable_grad():
+        if not self.freeze_stochastic:
+            refuse_stochastic(self.model)
+        alike = repeating(self.model.parameters(), self.model, freeze_stochastic=self.freeze_stochastic)
+        with alike as again, torch.enable_grad():
             first: Any = forward()
             if not isinstance(first, Tensor) or not len(first):
                 got = f"shape {tuple(first.shape)}" if isinstance(first, Tensor) else type(first).__name__
@@ -223,9 +231,8 @@ class TargetSurrogate:
             else:
                 taken, failed, stopped, fallen = self._descend(first, lambda: again(forward), model_of)
         self.total_inner_steps += taken
-        return SurrogateStep(
-            loss, fallen, step_size, taken, failed, stopped, self.target_gradient_calls, self.total_inner_steps
-        )
+        calls, finite = self.target_gradient_calls, stopped != _NOT_FINITE
+        return SurrogateStep(loss, fallen, step_size, taken, failed, stopped, calls, self.total_inner_steps, finite)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the inner optimizer, the step-size rule and the metric, and the counts."""
@@ -304,8 +311,8 @@ class TargetSurrogate:
             value = start if taken == 0 else self._objective(forward(), model_of)
             self._backward(value)
             if self.tolerance and not self.tolerance < (norm := self._gradient_norm()) < math.inf:
-                what = "below tolerance" if norm <= self.tolerance else "not finite"
-                return taken, 0, f"the surrogate's gradient is {what}", at_anchor - value.detach()
+                reason = _CONVERGED if norm <= self.tolerance else _NOT_FINITE
+                return taken, 0, reason, at_anchor - value.detach()
             optimizer.step(self._closure(value, forward, model_of))
             search = getattr(optimizer, "search", None)
             if search is not None and not search.accepted:

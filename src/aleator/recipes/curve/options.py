@@ -84,9 +84,7 @@ class Curve:
         if self.lookahead < 0:
             raise ValueError(f"lookahead must not be negative, got {self.lookahead}")
         if self.stop_tau is not None and self.against is not None:
-            raise ValueError(
-                f"stop_tau must be left out with against, which needs the whole curve, got {self.stop_tau}"
-            )
+            raise ValueError(f"stop_tau cannot be used with against, which needs the whole curve, got {self.stop_tau}")
         if self.against == self.tagger:
             raise ValueError(f"against must be another tagger than {self.tagger}, got {self.against}")
 

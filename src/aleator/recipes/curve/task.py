@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Int
 
 from aleator.data import Treebank, load
+from aleator.data.shares import floor_share
 from aleator.experiment import Budget, Headline, Split, StepResult
 from aleator.random import Streams
 from aleator.recipes.curve.taggers import Tagger, TaggerName, make_tagger
@@ -50,7 +51,7 @@ class TaggingTask:
         self.budget = Budget(len(self.words), "levels")
         for name in ("forecast_at", "decide_at") if options.against else ("forecast_at",):
             fraction = getattr(options, name)
-            if self._levels_up_to(fraction * len(self.train)) < LEAST_LEVELS:
+            if self._levels_up_to(floor_share(fraction, len(self.train))) < LEAST_LEVELS:
                 raise ValueError(
                     f"step must leave {LEAST_LEVELS} levels in the first {100 * fraction:g} % of "
                     f"{len(self.train)} words ({name}), got {options.step}"
@@ -169,7 +170,7 @@ class TaggingTask:
         A choice that is not made is not right either, so that never to choose is no way to be right.
         """
         a, b = self.names
-        seen = self._levels_up_to(self.options.decide_at * self.words[-1])
+        seen = self._levels_up_to(floor_share(self.options.decide_at, self.words[-1]))
         if self.options.forecast == "power-law":
             winner = compare_curves(
                 self._trace(a, seen, bands=True), self._trace(b, seen, bands=True), at=self.words[-1]
@@ -191,7 +192,7 @@ class TaggingTask:
         Before the end it is a rehearsal, of a forecast that could be checked by now.
         """
         now = self.words[self.level - 1]
-        seen = self._levels_up_to(self.options.forecast_at * now)
+        seen = self._levels_up_to(floor_share(self.options.forecast_at, now))
         if seen < LEAST_LEVELS:
             return math.nan
         return abs(self._forecast(name, seen, now) - self._score(name, self.level))
@@ -217,7 +218,7 @@ class TaggingTask:
     def _score(self, name: TaggerName, level: int) -> float:
         return _mean(self.curves[name][level - 1])
 
-    def _levels_up_to(self, words: float) -> int:
+    def _levels_up_to(self, words: int) -> int:
         return sum(x <= words for x in self.words)
 
     # --- state -----------------------------------------------------------------------------------------------------
@@ -260,8 +261,8 @@ def _parts(treebank: Treebank, options: Curve, streams: Streams) -> tuple[Tagged
 def _levels(lengths: Int[np.ndarray, " sentences"], options: Curve) -> tuple[list[int], list[int]]:
     """Return the number of sentences and of words of every level; the last one has all of them."""
     total = int(lengths.sum())
-    until = options.levels_until * total
-    ends = [*range(options.step, math.floor(until) + 1, options.step)]
+    until = floor_share(options.levels_until, total)
+    ends = [*range(options.step, until + 1, options.step)]
     ends += [x for x in range(options.control_step, total, options.control_step) if x > until]
     sentences = list(dict.fromkeys([*(_sentences_to_reach(lengths, end) for end in ends), len(lengths)]))
     words = np.cumsum(lengths)

@@ -30,7 +30,7 @@ class Gating(Act):
         self._options, self._run = options, run
         self._generator = run.generator("gates", on_device=True)
         self._network: GatedClassifier | None = None
-        self._held_out: Any = None
+        self._task: Any = None
 
     @property
     def gated(self) -> ConditionalLinear | None:
@@ -39,19 +39,23 @@ class Gating(Act):
         return self._network.gated
 
     def wrapped(self, network: nn.Module) -> nn.Module:
+        """Remember the network."""
         assert isinstance(network, GatedClassifier)
         self._network = network
         return network
 
     def lr_ratio(self, name: str) -> float:
+        """Return the gater's ratio for its weights."""
         ratio: float | None = self._options.gater_lr_ratio
         return ratio if ratio is not None and ".gater." in name else 1.0
 
     def before_step(self, batch: Batch) -> None:
+        """Draw the noise of the batch."""
         assert self._network is not None
         self._network.noise = self._noise(batch.total)
 
     def penalty(self, losses: Tensor) -> Tensor | None:
+        """Return the penalty on open gates, and the loss of estimators that learn from losses."""
         if self.gated is None:
             return None
         penalty = self.gated.penalty()
@@ -60,12 +64,14 @@ class Gating(Act):
         return self.gated.score_loss(losses) + penalty
 
     def after_step(self, report: GradientReport) -> None:
+        """Bound the norms of the weights."""
         assert self._network is not None
         self._network.noise = None
         if self._options.max_norm is not None and not report.skipped:
             bound_norms(self._network, self._options.max_norm)
 
     def logged(self) -> Mapping[str, Tensor]:
+        """Return how many gates are open, and the weight of the penalty."""
         if self.gated is None:
             return {}
         return {
@@ -74,15 +80,17 @@ class Gating(Act):
         }
 
     def started(self, task: Any) -> None:
-        self._held_out = task
+        """Remember the task, whose held-out examples the threshold depends on."""
+        self._task = task
 
     def before_evaluation(self, split: Split) -> None:
+        """Set the threshold on validation data."""
         if self.gated is not None:
             with self._run.accelerator.autocast():
                 self.gated.calibrate_threshold(self._inputs("validation"))
 
     def measured(self, split: Split, found: Mapping[str, float]) -> Mapping[str, float]:
-        """Return the error and what the gates do, looking at all examples on every process, which takes the gater alone.
+        """Return the error and what the gates do; every process looks at all examples, which takes the gater alone.
 
         The active fraction is the share of the experts that are computed, the mean over examples; the share of likely
         gates is that of the gates which training would open with a probability above one half.
@@ -102,9 +110,8 @@ class Gating(Act):
         return {"error": 1 - found["accuracy"], **gates}
 
     def _inputs(self, split: Split) -> Iterator[Tensor]:
-        task = self._held_out
-        for inputs in torch.split(task.held_out[split].inputs, self._options.evaluation_batch):
-            yield task.prepared_inputs(inputs)
+        for inputs in torch.split(self._task.held_out[split].inputs, self._options.evaluation_batch):
+            yield self._task.prepared_inputs(inputs)
 
     def _noise(self, rows: int) -> Tensor | None:
         if self.gated is None or self._options.gate == "relu":

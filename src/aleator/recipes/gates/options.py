@@ -16,8 +16,9 @@ import tyro
 from aleator.experiment import Headline
 from aleator.recipes.images.recipe import ImageRecipe
 from aleator.recipes.parts.checks import not_negative, positive, refuse_unless
+from aleator.recipes.parts.descent import ScheduleOption
 from aleator.recipes.parts.part import Act, Part
-from aleator.recipes.parts.rows import Schedule, rates
+from aleator.recipes.parts.rows import rates
 from aleator.recipes.parts.supervised import SupervisedBase
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Gates(ImageRecipe, SupervisedBase, _GatedNetwork):
     momentum: float | None = None
     """Of SGD, by default 0 here; of LARS, by default 0.9, and of Signum, by default 0.95."""
     weight_decay: float = 0.0
-    schedule: Schedule = "constant"
+    schedule: ScheduleOption = "constant"
 
     def check(self) -> None:
         """Check what can be checked without data."""

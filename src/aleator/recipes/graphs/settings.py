@@ -9,16 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-
-Process = tuple[str, float, float]  # "vp" with beta_min and beta_max, "ve" with sigma_min and sigma_max
+from typing import Any, Literal
 
 MOLECULES = ("qm9", "zinc250k")
 
 
 @dataclass(frozen=True)
+class Process:
+    """A process of noise.
+
+    Attributes:
+        kind: variance-preserving, with β from low to high, or variance-exploding, with σ from low to high.
+        low: at t = 0.
+        high: at t = 1.
+    """
+
+    kind: Literal["vp", "ve"]
+    low: float
+    high: float = 1.0
+
+
+_VP = Process("vp", 0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GraphSettings:
-    """Sizes of the networks, processes, training and sampler.
+    """Sizes of the networks, processes, training and sampler; the defaults are what most published ones share.
 
     Attributes:
         max_nodes: N, to which graphs are padded.
@@ -43,21 +59,21 @@ class GraphSettings:
 
     max_nodes: int
     features: int
-    depth: int
-    hidden: int
-    layers: int
-    linears: int
-    c_hidden: int
-    sde_x: Process
-    sde_a: Process
-    batch_size: int
-    lr: float
-    epochs: int
-    solver: str
-    sampling_steps: int
-    snr: float
-    scale_eps: float
-    average_weights: bool
+    depth: int = 2
+    hidden: int = 32
+    layers: int = 5
+    linears: int = 2
+    c_hidden: int = 8
+    sde_x: Process = _VP
+    sde_a: Process = _VP
+    batch_size: int = 128
+    lr: float = 0.01
+    epochs: int = 5000
+    solver: str = "ancestral-langevin"
+    sampling_steps: int = 1000
+    snr: float = 0.0
+    scale_eps: float = 0.7
+    average_weights: bool = False
     schedule: str = "exponential"
 
     def with_options(self, options: Mapping[str, Any]) -> GraphSettings:
@@ -65,52 +81,75 @@ class GraphSettings:
         return replace(self, **{name: value for name, value in options.items() if value is not None})
 
 
-def _published(
-    shape: tuple[int, int, int, int, int, int],
-    processes: tuple[Process, Process],
-    training: tuple[int, float, int],
-    sampler: tuple[str, float, float],
-    average_weights: bool = False,
-) -> GraphSettings:
-    max_nodes, features, depth, hidden, layers, linears = shape
-    sde_x, sde_a = processes
-    batch_size, lr, epochs = training
-    solver, snr, scale_eps = sampler
-    return GraphSettings(
-        max_nodes, features, depth, hidden, layers, linears, 8, sde_x, sde_a, batch_size, lr, epochs, solver, 1000, snr,
-        scale_eps, average_weights,
-    )  # fmt: skip
-
-
-_VP: Process = ("vp", 0.1, 1.0)
-
-# shape: N, F, depth, hidden, layers, linears; training: batch, learning rate, epochs; sampler: solver, snr, scale_eps
 PUBLISHED = {
-    "ego-small": _published((18, 17, 2, 32, 5, 2), (_VP, _VP), (128, 0.01, 5000), ("euler", 0.0, 0.0)),
-    "community-small": _published((20, 10, 3, 32, 5, 2), (_VP, _VP), (128, 0.01, 5000), ("euler-langevin", 0.05, 0.7)),
-    "enzymes": _published(
-        (125, 10, 5, 32, 7, 2), (_VP, ("ve", 0.2, 1.0)), (64, 0.01, 5000), ("s4", 0.15, 0.7), average_weights=True
-    ),
-    "grid": _published(
-        (361, 5, 5, 32, 7, 2), (_VP, ("vp", 0.2, 0.8)), (8, 0.01, 5000), ("ancestral-langevin", 0.1, 0.7),
+    "ego-small": GraphSettings(max_nodes=18, features=17, solver="euler", scale_eps=0.0),
+    "community-small": GraphSettings(max_nodes=20, features=10, depth=3, solver="euler-langevin", snr=0.05),
+    "enzymes": GraphSettings(
+        max_nodes=125,
+        features=10,
+        depth=5,
+        layers=7,
+        sde_a=Process("ve", 0.2),
+        batch_size=64,
+        solver="s4",
+        snr=0.15,
         average_weights=True,
     ),
-    "qm9": _published(
-        (9, 4, 2, 16, 3, 3), (("ve", 0.1, 1.0), ("ve", 0.1, 1.0)), (1024, 0.005, 300), ("ancestral-langevin", 0.2, 0.7)
+    "grid": GraphSettings(
+        max_nodes=361,
+        features=5,
+        depth=5,
+        layers=7,
+        sde_a=Process("vp", 0.2, 0.8),
+        batch_size=8,
+        snr=0.1,
+        average_weights=True,
     ),
-    "zinc250k": _published(
-        (38, 9, 2, 16, 6, 3), (_VP, ("ve", 0.2, 1.0)), (1024, 0.005, 500), ("ancestral-langevin", 0.2, 0.9)
+    "qm9": GraphSettings(
+        max_nodes=9,
+        features=4,
+        hidden=16,
+        layers=3,
+        linears=3,
+        sde_x=Process("ve", 0.1),
+        sde_a=Process("ve", 0.1),
+        batch_size=1024,
+        lr=0.005,
+        epochs=300,
+        snr=0.2,
     ),
-}  # fmt: skip
+    "zinc250k": GraphSettings(
+        max_nodes=38,
+        features=9,
+        hidden=16,
+        layers=6,
+        linears=3,
+        sde_a=Process("ve", 0.2),
+        batch_size=1024,
+        lr=0.005,
+        epochs=500,
+        snr=0.2,
+        scale_eps=0.9,
+    ),
+}
 
 
 def _reduced(settings: GraphSettings, batch_size: int) -> GraphSettings:
     # Without a correction of its own, ego-small takes that of community-small.
     snr, scale_eps = (settings.snr, settings.scale_eps) if settings.snr else (0.05, 0.7)
     return replace(
-        settings, depth=2, hidden=16, layers=3, c_hidden=4, batch_size=batch_size, solver="s4", sampling_steps=500,
-        snr=snr, scale_eps=scale_eps, schedule="cosine",
-    )  # fmt: skip
+        settings,
+        depth=2,
+        hidden=16,
+        layers=3,
+        c_hidden=4,
+        batch_size=batch_size,
+        solver="s4",
+        sampling_steps=500,
+        snr=snr,
+        scale_eps=scale_eps,
+        schedule="cosine",
+    )
 
 
 REDUCED = {

@@ -9,6 +9,9 @@ graphs, for there is no part set apart in the published splits; on test with the
 distance between the test graphs and as many training graphs. Molecules are compared with as many real ones, the first
 of either part; they are new if they are not among all training molecules, also where ``train_size`` uses fewer.
 
+How much generated features and edges have to do with each other is ``degree_coupling``: the share of nodes whose
+feature names their degree, less what it is on the average after shuffling the features among a graph's own nodes.
+
 Streams: ``init`` for the weights, ``data`` for the order of the graphs, ``noise`` for times and noise of training, the
 key ``samples`` for what is generated.
 """
@@ -16,6 +19,7 @@ key ``samples`` for what is generated.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -43,12 +47,13 @@ from aleator.graphs import (
     graph_noise,
     molecule_metrics,
     quantize,
+    shuffled_agreement,
 )
 from aleator.optim import weight_ema
 from aleator.random import Streams
 from aleator.recipes.graphs import exhibits as graph_exhibits
 from aleator.recipes.graphs.settings import GraphSettings, Process
-from aleator.recipes.parts.optimizers import whole_rounds
+from aleator.recipes.parts.gradient_task import whole_rounds
 from aleator.sde import S4, SDE, VESDE, VPSDE, EulerMaruyama, PredictorCorrector, Solver
 
 if TYPE_CHECKING:
@@ -217,7 +222,9 @@ class GenerationTask:
         distance = partial(graph_mmd, stats=STATISTICS, convention=self.options.convention)
         found = distance(reference, quantize(samples.adj, samples.mask))
         metrics = {"mmd": found.pop("average"), **found}
-        metrics["degree_agreement"] = float(degree_agreement(samples.x, samples.adj, samples.mask))
+        made = samples.x, samples.adj, samples.mask
+        metrics["degree_agreement"], metrics["shuffled_agreement"] = degree_agreement(*made), shuffled_agreement(*made)
+        metrics["degree_coupling"] = metrics["degree_agreement"] - metrics["shuffled_agreement"]
         if split == "test":
             metrics["floor"] = distance(reference, self.graphs.train[: len(reference)])["average"]
         return metrics
@@ -238,9 +245,7 @@ class _NetworkStep(GradientStep):
         self.optimizer = torch.optim.Adam(net.parameters(), lr=lr, weight_decay=1e-4)
         self.schedule = LambdaLR(self.optimizer, rate)
         average = (partial(_average_gradients, net),) if accelerator.num_processes > 1 else ()
-        super().__init__(
-            accelerator, net, self.optimizer, schedule=self.schedule, max_grad_norm=1.0, transform=average
-        )
+        super().__init__(accelerator, net, self.optimizer, schedule=self.schedule, max_grad_norm=1.0, transform=average)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state and the schedule's."""
@@ -266,7 +271,7 @@ def _rate(schedule: str, steps: int, per_epoch: int, step: int) -> float:
     if schedule == "exponential":
         return 0.999 ** (step // per_epoch)
     if schedule == "cosine":
-        return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * min(step, steps) / steps))))
+        return 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
     return 1.0
 
 
@@ -295,8 +300,7 @@ def _model(settings: GraphSettings, coupling: str) -> GDSS:
 
 
 def _process(process: Process) -> SDE:
-    kind, low, high = process
-    return VPSDE(low, high) if kind == "vp" else VESDE(low, high)
+    return (VPSDE if process.kind == "vp" else VESDE)(process.low, process.high)
 
 
 def _solver(settings: GraphSettings) -> Solver:

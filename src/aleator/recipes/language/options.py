@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import tyro
 
 from aleator.recipes.language.reader_options import HOURGLASSES, TokenizationOptions
-from aleator.recipes.parts.checks import positive, refuse_unless
-from aleator.recipes.parts.descent import TrainingOptions
+from aleator.recipes.parts.checks import positive
+from aleator.recipes.parts.descent import OptimizerOption, TrainingOptions
 from aleator.recipes.parts.mixture import MixtureOptions
 from aleator.recipes.parts.named_words import check_distinct, named_words
-from aleator.recipes.parts.rows import Optimizer, rates
+from aleator.recipes.parts.rows import rates
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -88,7 +88,7 @@ class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
     own_warmup: ClassVar[float] = 0.1
     own_lr_min: ClassVar[float | None] = 0.0
 
-    optimizer: Optimizer = "adamw"
+    optimizer: OptimizerOption = "adamw"
     lr: Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates(_RATES)}.")] = None
     weight_decay: float = 0.1
     max_grad_norm: float | None = 1.0
@@ -114,7 +114,7 @@ class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
             # Those of a model that is not shortened; here hourglass_layers stand for both.
             for name, usual in (("model", "transformer"), ("layers", 2)):
                 if (value := getattr(self, name)) != usual:
-                    raise ValueError(f"{name} must be left out with tokenization {self.tokenization}, got {value}")
+                    raise ValueError(f"{name} cannot be used with tokenization {self.tokenization}, got {value}")
         if self.data and self.files:
             raise ValueError(f"data must be left out where files are given, got {' '.join(self.data)}")
         for what, names in (("data", self.data), ("domains", self.domains)):

@@ -57,7 +57,7 @@ class TokenizationOptions:
             value = getattr(self, name)
             if value is not None and chosen not in owners:
                 shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-                raise ValueError(f"{name} must be left out with tokenization {chosen}, got {shown}")
+                raise ValueError(f"{name} cannot be used with tokenization {chosen}, got {shown}")
         if self.vocabulary is not None and self.vocabulary < 256:
             raise ValueError(f"vocabulary must be at least 256, the bytes, got {self.vocabulary}")
         if self.hourglass_layers is not None and min(self.hourglass_layers) < 0:

@@ -33,8 +33,8 @@ from aleator.recipes.language.models import weight_norms
 from aleator.recipes.language.reader_lm import ReaderLM
 from aleator.recipes.language.readers import Reading, Segments, make_reader
 from aleator.recipes.language.windows import TrainingWindows, Windows
-from aleator.recipes.parts.mixture import drawn_from, make_mixture
 from aleator.recipes.parts.gradient_task import GradientTask, placed
+from aleator.recipes.parts.mixture import drawn_from, make_mixture
 from aleator.recipes.parts.optimizers import make_optimizer, make_schedule
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class LanguageTask(GradientTask):
 
     def train_step(self, batch: Windows) -> StepResult:
         """Take one step on a batch of windows."""
-        lr = torch.tensor(self.schedule.get_last_lr()[0])
+        lr = torch.tensor(self.optimizer.param_groups[0]["lr"])
         weights, shares = self._weights(batch), self._shares(batch)
         noise = self._noise(self.noise, self.options.batch_size)
         pieces = min(self.options.accumulate, len(batch.bytes))

@@ -20,7 +20,13 @@ _ALONE = {
     "descent": "how a batch becomes a step",
 }
 # The phases for which a descent needs a place.
-_PLACES = {"after_piece": "piece", "observe": "observe", "transform": "transform", "weights": "weights", "penalty": "weights"}
+_PLACES = {
+    "after_piece": "piece",
+    "observe": "observe",
+    "transform": "transform",
+    "weights": "weights",
+    "penalty": "weights",
+}
 
 
 class Acts:

@@ -8,9 +8,11 @@ that of the batches it has consumed, whatever was prefetched.
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from aleator.random import Streams
 
@@ -53,7 +55,7 @@ class Examples:
         """Return the examples at these indices."""
         own = self if self.groups is None else replace(self, groups=self.groups[indices.cpu()])
         if self.dataset is not None:
-            return replace(own, dataset=torch.utils.data.Subset(self.dataset, indices.tolist()))
+            return replace(own, dataset=Subset(self.dataset, indices.tolist()))
         return replace(own, inputs=rows(self.inputs, indices), targets=rows(self.targets, indices))
 
     def on(self, device: torch.device) -> Examples:
@@ -174,14 +176,7 @@ class Batches:
             yield rows(self._examples.inputs, chosen), rows(self._examples.targets, chosen), chosen, None
 
     def _stored(self) -> Iterator[tuple[Any, Any, Tensor, dict[str, Any]]]:
-        loader: DataLoader[Any] = DataLoader(
-            _Readable(self._examples, self._key),
-            batch_size=None,
-            sampler=self._ahead(),  # type: ignore[arg-type]
-            num_workers=self._workers,
-            generator=torch.Generator(),  # else torch's global one would be drawn from
-            pin_memory=self._device.type == "cuda",
-        )
+        loader = _loader(_Readable(self._examples, self._key), self._ahead(), self._workers, self._device)
         for inputs, targets in loader:
             indices, state = self._asked.popleft()
             yield *_moved((inputs, targets), self._device), indices, state
@@ -203,36 +198,63 @@ def evaluation_batches(
         for start in range(0, len(mine), size):
             yield _slices((inputs, targets), start, start + size)
         return
-    asked = [(step, indices.tolist()) for step, indices in enumerate(mine.split(size)) if len(indices)]
-    loader: DataLoader[Any] = DataLoader(
-        _Readable(examples, key), batch_size=None, sampler=asked, num_workers=workers, generator=torch.Generator()
-    )
-    for inputs, targets in loader:
+    asked = [(step, indices.tolist()) for step, indices in enumerate(torch.split(mine, size)) if len(indices)]
+    for inputs, targets in _loader(_Readable(examples, key), asked, workers, device):
         yield _moved((inputs, targets), device)
 
 
 class _Readable(Dataset[Any]):
-    """A data set by batches, whose random numbers depend on the batch alone."""
+    """A data set by batches, whose random numbers depend on the example and the batch's position alone."""
 
     def __init__(self, examples: Examples, key: int) -> None:
         self._dataset, self._collate, self._key = examples.dataset, examples.collate, key
+        whole = self._dataset
+        while isinstance(whole, Subset):  # has __getitems__ whether or not the whole has
+            whole = whole.dataset
+        self._reads_batches = hasattr(whole, "__getitems__")
 
     def __getitem__(self, asked: tuple[int, Sequence[int]]) -> Any:
         step, indices = asked
-        before = random.getstate(), np.random.get_state()
-        seeds = Streams(self._key).worker_seeds(2, "read", step)
-        random.seed(seeds[0])
-        np.random.seed(seeds[1] % 2**32)  # noqa: NPY002 (what a data set of a user's may draw from)
-        try:
-            with Streams(self._key).scope("read", step):
-                if hasattr(self._dataset, "__getitems__"):
-                    items = self._dataset.__getitems__(list(indices))
-                else:
-                    items = [self._dataset[index] for index in indices]
-                return self._collate(items)
-        finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])  # noqa: NPY002
+        if self._reads_batches:
+            with _drawing(self._key, step, int(indices[0])):
+                return self._collate(self._dataset.__getitems__(list(indices)))
+        items = []
+        for index in indices:
+            with _drawing(self._key, step, int(index)):
+                items.append(self._dataset[index])
+        return self._collate(items)
+
+
+@contextlib.contextmanager
+def _drawing(key: int, step: int, index: int) -> Iterator[None]:
+    """Let what torch, NumPy and Python draw globally come from a stream of this step and example."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    streams = Streams(key)
+    seeds = streams.worker_seeds(2, "read", step, index)
+    random.seed(seeds[0])
+    np.random.seed(seeds[1] % 2**32)  # noqa: NPY002
+    try:
+        with streams.scope("read", step, index):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _loader(
+    dataset: _Readable, asked: Iterable[tuple[int, list[int]]], workers: int, device: torch.device
+) -> DataLoader[Any]:
+    # Forked workers know a class that was read from a user's file; a run of a comparison would start others.
+    forks = workers and "fork" in multiprocessing.get_all_start_methods()
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=asked,
+        num_workers=workers,
+        generator=torch.Generator(),  # else torch's global one would be drawn from
+        pin_memory=device.type == "cuda",
+        multiprocessing_context="fork" if forks else None,
+    )
 
 
 def _moved(tree: Any, device: torch.device) -> Any:

@@ -48,4 +48,4 @@ def refuse_unless(holds: bool, where: str, options: Any, *names: str) -> None:
         value = getattr(options, name)
         if value is not None and value is not False and value != ():
             shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-            raise ValueError(f"{name} must be left out with {where}, got {shown}")
+            raise ValueError(f"{name} cannot be used with {where}, got {shown}")

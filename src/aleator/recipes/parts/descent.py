@@ -21,6 +21,9 @@ from aleator.recipes.parts.rows import OPTIMIZERS, SCHEDULES, Optimizer, Schedul
 _OPTIMIZERS = f"How a gradient becomes a step: {listed([row.says for row in OPTIMIZERS.values()])}."
 _SCHEDULES = "Over T steps, the first w of them a warmup: " + "; ".join(row.says for row in SCHEDULES.values()) + "."
 
+OptimizerOption = Annotated[Optimizer, tyro.conf.arg(help=_OPTIMIZERS)]
+ScheduleOption = Annotated[Schedule, tyro.conf.arg(help=_SCHEDULES)]
+
 
 @dataclass(frozen=True)
 class TrainingOptions(Part):
@@ -33,7 +36,7 @@ class TrainingOptions(Part):
     own_momentum: ClassVar[Mapping[str, float]] = {}
 
     # --- how a gradient becomes a step
-    optimizer: Annotated[Optimizer, tyro.conf.arg(help=_OPTIMIZERS)] = "sgd"
+    optimizer: OptimizerOption = "sgd"
     lr: Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates({})}.")] = None
     momentum: float | None = None
     """Of SGD and LARS, by default 0.9, and of Signum, by default 0.95."""
@@ -52,7 +55,7 @@ class TrainingOptions(Part):
     """Cut every batch into this number of pieces, to save memory. The step is the same."""
 
     # --- schedule
-    schedule: Annotated[Schedule, tyro.conf.arg(help=_SCHEDULES)] = "cosine"
+    schedule: ScheduleOption = "cosine"
     lr_min: float | None = None
     """Where the cosine ends. Default: lr/500."""
     warmup: float | None = None
@@ -71,8 +74,8 @@ class TrainingOptions(Part):
         not_negative(self, "weight_decay", "lr_min", "warmup")
         if self.warmup and self.warmup > 1 and self.warmup % 1:
             raise ValueError(f"warmup must be a whole number of steps, or a share below 1, got {self.warmup}")
-        for name in ("lr_min", "warmup"):
-            refuse_unless(name in schedule.owns, f"schedule {self.schedule}", self, name)
+        refuse_unless("lr_min" in schedule.owns, f"schedule {self.schedule}", self, "lr_min")
+        refuse_unless("warmup" in schedule.owns or not self.warmup, f"schedule {self.schedule}", self, "warmup")
         for name in ("momentum", "betas", "clip", "apply_to"):
             refuse_unless(name in row.owns, f"optimizer {self.optimizer}", self, name)
         if self.momentum is not None and not 0 <= self.momentum < 1:

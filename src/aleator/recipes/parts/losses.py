@@ -29,9 +29,11 @@ def per_example(outputs: Tensor, targets: Tensor) -> Tensor:
             f"outputs must have the shape of the targets, {tuple(targets.shape)}, got {tuple(outputs.shape)}; "
             f"define losses(outputs, targets) for another loss"
         )
-    return (outputs - targets.to(outputs.dtype)).square().flatten(1).mean(1) if outputs.ndim > 1 else (
-        outputs - targets.to(outputs.dtype)
-    ).square()
+    return (
+        (outputs - targets.to(outputs.dtype)).square().flatten(1).mean(1)
+        if outputs.ndim > 1
+        else (outputs - targets.to(outputs.dtype)).square()
+    )
 
 
 def summed(values: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Any]:

@@ -7,7 +7,6 @@ schedule, and are refused for the others.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +17,7 @@ from aleator.recipes.parts.part import Act, Order, Part
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from aleator.data import DomainMixture, MixtureSampler
+    from aleator.data import DomainMixture
     from aleator.data.mixtures.mixture import Temperature
     from aleator.recipes.parts.batch import Batch, Examples
     from aleator.recipes.parts.run import Run
@@ -122,7 +121,7 @@ class _MixtureAct(Act):
 
     def __init__(self, options: Mixture, run: Run) -> None:
         if options.mixture_schedule == "auto-cooldown":
-            raise ValueError("mixture_schedule auto-cooldown needs the validation losses of groups, which are not known")
+            raise ValueError("mixture_schedule auto-cooldown needs validation losses by group, which are not known")
         self._options, self._run = options, run
         self._groups: Tensor | None = None
 
@@ -142,7 +141,7 @@ class _MixtureAct(Act):
         steps = BudgetPlan(len(train), 1.0, run.options.rounds, batch).total_steps
         self._mixture = make_mixture(options, dict(zip(names, counts, strict=True)), steps, batch, "examples")
         sampler = MixtureSampler(
-            counts,
+            dict(zip(names, counts, strict=True)),
             drawn_from(self._mixture, options),
             batch,
             generator=run.generator("data"),

@@ -1,4 +1,4 @@
-"""What the shared options mean: an optimizer and its schedule; see `TrainingOptions` and `aleator.recipes.parts.rows`."""
+"""What the shared options mean: an optimizer, built from its row, and its schedule; see `TrainingOptions`."""
 
 from __future__ import annotations
 

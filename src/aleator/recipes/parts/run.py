@@ -39,7 +39,8 @@ class Run:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.accelerator.device
+        device: torch.device = self.accelerator.device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -49,9 +50,11 @@ class Run:
     @property
     def rank(self) -> int:
         """The number of this process."""
-        return self.accelerator.process_index
+        rank: int = self.accelerator.process_index
+        return rank
 
     @property
     def processes(self) -> int:
         """How many processes share a batch."""
-        return self.accelerator.num_processes
+        processes: int = self.accelerator.num_processes
+        return processes

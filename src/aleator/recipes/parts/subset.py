@@ -9,6 +9,7 @@ from aleator.recipes.parts.checks import refuse_unless
 from aleator.recipes.parts.part import Act, Order, Part
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from aleator.data import RepeatedRandomSampler
@@ -87,20 +88,25 @@ class _SubsetAct(Act):
         return Order(sampler, endless(sampler), own, steps(1.0) if options.schedule_length == "full" else own)
 
     def _sampler(
-        self, train: Examples | None, ratio: float, generator: object, n: int | None = None, shared: bool = False
+        self,
+        train: Examples | None,
+        ratio: float,
+        generator: torch.Generator,
+        n: int | None = None,
+        shared: bool = False,
     ) -> RepeatedRandomSampler:
         from aleator.data import RepeatedRandomSampler
 
         options = self._options
-        ranks = {"num_replicas": self._run.processes, "rank": self._run.rank} if shared else {}
         return RepeatedRandomSampler(
             len(train) if train is not None else n,
             labels=_labels(train) if train is not None and options.stratified else None,
             ratio=ratio,
             replacement_between_rounds=options.subset == "rs2-with-replacement",
             stratified=options.stratified and train is not None,
-            generator=generator,  # type: ignore[arg-type]
-            **ranks,
+            generator=generator,
+            num_replicas=self._run.processes if shared else 1,
+            rank=self._run.rank if shared else 0,
         )
 
 

@@ -56,7 +56,7 @@ class SupervisedBase(TrainingOptions):
     """Use this number of training examples, drawn anew for each seed; a smaller set is part of a larger one."""
     stop_at: int | None = None
     """End the run at this step, wherever its schedule is."""
-    workers: int = 0
+    loader_workers: int = 0
     """Processes that read a data set ahead of the training step. Tensors in memory need none."""
 
     # What a run is built from; a recipe with a step of its own names another task.
@@ -76,9 +76,9 @@ class SupervisedBase(TrainingOptions):
             methods = {name for name, value in vars(base).items() if callable(value) or isinstance(value, property)}
             options = {n for n in vars(base).get("__annotations__", {}) if not _is_class_variable(base, n)}
             for name in sorted(own & methods - options):
-                raise TypeError(f"{cls.__name__}: the option {name!r} would hide the method of {base.__name__}; rename it")
+                raise TypeError(f"{cls.__name__}: the option {name!r} hides the method of {base.__name__}; rename it")
             for name in sorted(options & {n for n, v in vars(cls).items() if callable(v) and n not in own}):
-                raise TypeError(f"{cls.__name__}: the method {name!r} would hide the option of {base.__name__}; rename it")
+                raise TypeError(f"{cls.__name__}: the method {name!r} hides the option of {base.__name__}; rename it")
 
     # --- what a recipe says
 
@@ -166,8 +166,8 @@ class SupervisedBase(TrainingOptions):
     def check(self) -> None:
         """Check what can be checked without data."""
         positive(self, "batch_size", "rounds", "train_size", "stop_at")
-        if self.workers < 0:
-            raise ValueError(f"workers must not be negative, got {self.workers}")
+        if self.loader_workers < 0:
+            raise ValueError(f"loader_workers must not be negative, got {self.loader_workers}")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}, got {self.accumulate}")
         wanted = {
@@ -199,4 +199,3 @@ class SupervisedBase(TrainingOptions):
 @dataclass(frozen=True)
 class Supervised(SupervisedBase, Subset, Mixture, Tract, Surrogate, WeightEMA, Compile):
     """A supervised task with every general part."""
-

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aleator.recipes.parts.checks import positive, refuse_unless
+from aleator.recipes.parts.checks import positive
 from aleator.recipes.parts.part import Act, Descent, Part
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Surrogate(Part):
     def check(self) -> None:
         """Check what can be checked without data."""
         positive(self, "surrogate", "target_step_size")
-        refuse_unless(self.surrogate is not None, "surrogate None", self, "target_step_size")
+        if self.surrogate is None and self.target_step_size is not None:
+            raise ValueError(f"target_step_size cannot be used without surrogate, got {self.target_step_size}")
 
     def replaces_backward(self) -> Mapping[str, frozenset[str]]:
         """Return the surrogate, where there is one."""

@@ -1,8 +1,8 @@
 """A step of a recipe that descends on target surrogates: what `aleator.experiment.GradientStep` is for plain losses.
 
 The loss of a batch is asked for its gradient in the targets once; the recipe's own optimizer then takes its steps on
-the surrogate. Whether the loss is finite is decided on all processes alike, before any of them; the schedule moves once
-a batch.
+the surrogate. Whether the loss is finite is decided on all processes alike, before any of them; a batch on which the
+surrogate's gradient was not is reported as skipped, too. The schedule moves once a batch that was used.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from aleator.experiment.gradient_step import GradientReport
 from aleator.experiment.agreement import Agreement
+from aleator.experiment.gradient_step import GradientReport
 from aleator.optim import TargetSurrogate
 
 _COUNTS = ("target_gradient_calls", "total_inner_steps")
@@ -61,9 +61,7 @@ class SurrogateGradientStep:
             process_group=torch.distributed.group.WORLD if processes > 1 else None,
         )
 
-    def __call__(
-        self, inputs: Tensor, losses: Callable[[Tensor], Tensor]
-    ) -> tuple[GradientReport, dict[str, Tensor]]:
+    def __call__(self, inputs: Tensor, losses: Callable[[Tensor], Tensor]) -> tuple[GradientReport, dict[str, Tensor]]:
         """Learn from this process's part of a batch; return what was done and how many inner steps there were.
 
         Args:
@@ -85,6 +83,8 @@ class SurrogateGradientStep:
             self._optimizer.zero_grad(set_to_none=True)
         if done.stopped is not None:  # what a last backward pass without a step has left is not the next batch's
             self._transform()
+        if not done.finite:
+            return GradientReport(done.loss, None, skipped=True, stepped=done.inner_steps > 0), {}
         self._schedule.step()
         counted = torch.tensor(float(done.inner_steps), dtype=torch.float64)
         return GradientReport(done.loss, None, skipped=False), {"inner_steps": counted}

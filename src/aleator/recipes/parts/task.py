@@ -6,8 +6,8 @@ A training step is put together here and nowhere else:
           → for each piece: forward, losses, weights, penalty, backward, after_piece
           → reduce, unscale → observe → transform → finite? → clip → optimizer → schedule → after_step
 
-What a recipe says (`aleator.recipes.Supervised`) and what its parts do meet in it. Streams: ``splits`` for what a recipe
-draws there, ``init`` for the weights, ``split`` for the choice of training examples, ``data`` for their order,
+What a recipe says (`aleator.recipes.Supervised`) and what its parts do meet in it. Streams: ``splits`` for what a
+recipe draws there, ``init`` for the weights, ``split`` for the choice of training examples, ``data`` for their order,
 ``augmentation`` for augmentation, and those of the parts. Runs of one seed share them, so variants differ only in what
 they change.
 """
@@ -272,7 +272,7 @@ class SupervisedTask(GradientTask):
             rank=self.run.rank,
             processes=self.run.processes,
             device=self.run.device,
-            workers=self.options.workers,
+            workers=self.options.loader_workers,
             key=self.run.streams.key("read"),
         )
         sums: dict[str, Tensor] = {}
@@ -291,7 +291,8 @@ class SupervisedTask(GradientTask):
         empty = torch.zeros(2, dtype=torch.float64, device=self.run.device)
         table = torch.stack([sums.get(name, empty) for name in names])
         table = self.accelerator.reduce(table, reduction="sum")
-        found = {name: total / count if count else math.nan for name, (total, count) in zip(names, table.tolist(), strict=True)}
+        pairs = zip(names, table.tolist(), strict=True)
+        found = {name: total / count if count else math.nan for name, (total, count) in pairs}
         found["examples"] = float(len(examples))
         if wants_scores:
             found |= {name: float(value) for name, value in self.options.scores(*self._gathered(whole)).items()}
@@ -353,7 +354,7 @@ class SupervisedTask(GradientTask):
             indices,
             processes=self.run.processes,
             device=self.run.device,
-            workers=options.workers,
+            workers=options.loader_workers,
             key=self.run.streams.key("read"),
         )
 
@@ -402,4 +403,3 @@ def _interleaved(parts: tuple[Tensor, ...]) -> Tensor:
     for rank, part in enumerate(parts):
         whole[rank :: len(parts)] = part
     return whole
-

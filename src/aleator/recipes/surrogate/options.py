@@ -102,7 +102,7 @@ class Surrogate:
             raise ValueError(f"loss_after must be between 1 and calls, {self.calls}, got {self.loss_after}")
         for name, where, has in self._owners():
             if getattr(self, name) not in (None, ()) and not has:
-                raise ValueError(f"{name} must be left out with {where}, got {getattr(self, name)}")
+                raise ValueError(f"{name} cannot be used with {where}, got {getattr(self, name)}")
         if self.inner == "exact" and self.option("model") == "mlp":
             raise ValueError("model must be linear with inner exact, got mlp")
 

@@ -1,0 +1,301 @@
+"""A task of a user's own gets every method of the house from about twenty lines."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+
+from aleator.cli import main
+from aleator.experiment import RunOptions
+from aleator.experiment.accelerators import make_accelerator
+from aleator.experiment.files import read_json
+from aleator.random import Streams
+from aleator.recipes import Supervised, SupervisedBase
+from aleator.recipes.parts.task import SupervisedTask
+
+HERE = Path(__file__).parent
+DIABETES, IMAGES = f"{HERE / 'diabetes.py'}:Diabetes", f"{HERE / 'images_on_disk.py'}:Images"
+QUIET = RunOptions(trackers=(), log_every=1)
+
+
+def test_the_recipe_has_at_most_25_lines_of_code():
+    source = (HERE / "diabetes.py").read_text()
+    lines = {node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.stmt, ast.expr))}
+    assert len(lines) <= 25
+
+
+def test_one_command_compares_four_methods_on_a_table(tmp_path, capsys):
+    variants = ["plain", "lamb:optimizer=lamb", "rs2:subset=rs2,ratio=0.3", "targets:surrogate=3"]
+    words = ["compare", DIABETES, "--seeds", "2", "--rounds", "2", "--trackers", "--out", str(tmp_path / "out")]
+    assert main([*words, *(word for name in variants for word in ("--variant", name))]) == 0
+    comparison = read_json(tmp_path / "out" / "comparison.json")
+    assert not comparison["failures"]
+    assert "test loss" in capsys.readouterr().out
+
+
+def test_a_network_with_images_learns_by_tract(tmp_path):
+    words = ["run", IMAGES, "--rounds", "2", "--first-layer", "tract", "--trackers", "--out", str(tmp_path / "run")]
+    assert main(words) == 0
+    assert read_json(tmp_path / "run" / "result.json")["headline"] == {"name": "accuracy", "direction": "max"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        (DIABETES, ["--subset", "rs2", "--ratio", "0.3", "--optimizer", "adamw", "--ema", "0.9", "--rounds", "40"]),
+        (IMAGES, ["--loader-workers", "2", "--first-layer", "tract", "--rounds", "4"]),
+    ],
+)
+def test_killed_and_resumed_it_ends_bit_identical(recipe, options, tmp_path):
+    def command(out: str) -> list[str]:
+        words = ["run", recipe, *options, "--trackers", "--checkpoint-seconds", "0", "--log-every", "1"]
+        return [*words, "--out", str(tmp_path / out)]
+
+    assert main(command("whole")) == 0
+    killed = subprocess.Popen([sys.executable, "-m", "aleator", *command("cut")], stderr=subprocess.DEVNULL)
+    checkpoints = tmp_path / "cut" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while len(list(checkpoints.glob("step-*"))) < 2 and killed.poll() is None and time.monotonic() < deadline:
+        pass
+    killed.kill()
+    killed.wait()
+    assert not (tmp_path / "cut" / "result.json").exists(), "the run ended before it could be killed"
+    assert main([*command("cut"), "--resume"]) == 0
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert read_json(tmp_path / "whole" / "result.json")["test"] == read_json(tmp_path / "cut" / "result.json")["test"]
+
+
+def test_two_processes_compute_what_one_does(tmp_path):
+    exact = {"precision": "float64", "rounds": 2, "batch_size": 20}
+    asked = [
+        (DIABETES, {**exact, "optimizer": "lamb"}),
+        (DIABETES, {**exact, "surrogate": 2, "lr": 0.01}),
+        (DIABETES, {**exact, "subset": "rs2", "ratio": 0.3, "ema": 0.9}),
+        (IMAGES, {**exact, "first_layer": "tract", "accumulate": 2, "loader_workers": 1}),
+    ]
+
+    def requests(kind: str) -> str:
+        named = enumerate(asked)
+        return json.dumps([{"recipe": r, "options": o, "out": str(tmp_path / f"{kind}{i}")} for i, (r, o) in named])
+
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for kind, launched in (("one", []), ("two", launch)):
+        words = [sys.executable, *launched, str(HERE / "program.py"), requests(kind)]
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    for index in range(len(asked)):
+        one, two = (read_json(tmp_path / f"{kind}{index}" / "result.json") for kind in ("one", "two"))
+        assert two["test"] == pytest.approx(one["test"], rel=1e-9)
+        assert (two["examples"], two["steps"]) == (one["examples"], one["steps"])
+
+
+# --- what a recipe may say
+
+
+def built(recipe: Supervised, seed: int = 0) -> SupervisedTask:
+    streams = Streams(seed)
+    with streams.scope("init"):
+        return recipe.task(streams, make_accelerator())
+
+
+def steps(task: SupervisedTask, count: int) -> list[Any]:
+    batches = task.train_batches()
+    return [task.train_step(next(batches)) for _ in range(count)]
+
+
+@dataclass(frozen=True)
+class Words(Supervised):
+    """Sequences of unequal length: a token's loss counts once, padding never."""
+
+    batch_size: int = 4
+
+    def splits(self, streams):
+        lengths = torch.tensor([1, 2, 3, 4] * 4)
+        inputs = torch.randn(16, 4, 3, generator=Streams(0).generator("x"))
+        mask = torch.arange(4) < lengths[:, None]
+        targets = torch.where(mask, torch.randint(0, 5, (16, 4), generator=Streams(0).generator("y")), -1)
+        return {"train": (inputs, targets), "validation": (inputs, targets), "test": (inputs[:3], targets[:3])}
+
+    def network(self, splits):
+        return nn.Linear(3, 5)
+
+    def losses(self, outputs, targets):
+        losses = F.cross_entropy(outputs.transpose(1, 2), targets, reduction="none", ignore_index=-1)
+        return losses, (targets >= 0).to(losses.dtype)
+
+    def metrics(self, outputs, targets):
+        return {"right": ((outputs.argmax(-1) == targets).double(), targets >= 0)}
+
+
+@pytest.mark.parametrize("accumulate", [1, 3, 4])
+def test_a_mean_over_tokens_does_not_depend_on_the_pieces(accumulate):
+    task = built(Words(accumulate=accumulate, precision="float64", lr=1.0, momentum=0.0, weight_decay=0.0))
+    batch = next(task.train_batches())
+    with Streams(0).scope("init"):
+        model = nn.Linear(3, 5).double()
+    model.load_state_dict(task.model.state_dict())
+    scores, targets = model(batch.inputs.double()), batch.targets
+    F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=-1).backward()
+    before = task.model.weight.detach().clone()
+    result = task.train_step(batch)
+    assert torch.allclose(before - task.model.weight, model.weight.grad, rtol=1e-12)
+    expected = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=-1)
+    assert float(result.metrics["loss"]) == pytest.approx(float(expected))
+
+
+def test_an_evaluation_divides_by_the_tokens_too():
+    task = built(Words(precision="float64"))
+    inputs, targets = task.held_out["test"].inputs.double(), task.held_out["test"].targets
+    expected = F.cross_entropy(task.model(inputs).flatten(0, 1), targets.flatten(), ignore_index=-1)
+    found = task.evaluate("test")
+    assert found["loss"] == pytest.approx(float(expected))
+    right = (task.model(inputs).argmax(-1) == targets)[targets >= 0].double().mean()
+    assert found["right"] == pytest.approx(float(right))
+    assert found["examples"] == 3
+
+
+@dataclass(frozen=True)
+class Contrasts(Supervised):
+    """A loss of a whole batch."""
+
+    def splits(self, streams):
+        data = torch.randn(64, 6, generator=Streams(0).generator("x")), torch.arange(64) % 4
+        return {"train": data, "validation": data, "test": data}
+
+    def network(self, splits):
+        return nn.Linear(6, 4)
+
+    def objective(self, model, batch, noise):
+        inputs, _ = batch
+        views = [model(inputs + 0.1 * torch.randn(inputs.shape, generator=noise)) for _ in range(2)]
+        return F.cross_entropy(views[0] @ views[1].T, torch.arange(len(inputs)))
+
+
+def test_a_loss_of_the_whole_batch_is_learned_and_what_needs_losses_per_example_is_refused():
+    task = built(Contrasts(lr=0.1))
+    losses = [float(result.metrics["loss"]) for result in steps(task, 12)]
+    assert losses[-1] < losses[0]
+    with pytest.raises(ValueError, match="objective cannot be used with parts that need the loss of every example"):
+        built(Contrasts(surrogate=2, target_step_size=1.0))
+
+
+@dataclass(frozen=True)
+class Grouped(Contrasts):
+    """Two groups, of which one is small."""
+
+    def objective(self, *_):
+        raise AssertionError
+
+    has_objective = False
+
+    def groups(self, splits):
+        return (torch.arange(64) >= 48).long(), ("many", "few")
+
+
+def test_a_mixture_shows_groups_in_its_proportions():
+    task = built(Grouped(temperature=1e6, batch_size=16, rounds=30))
+    shown = torch.cat([batch.indices for batch, _ in zip(task.train_batches(), range(100), strict=False)])
+    assert float((shown >= 48).double().mean()) == pytest.approx(0.5, abs=0.01)
+    plain = built(Grouped(batch_size=16, rounds=30))
+    shown = torch.cat([batch.indices for batch, _ in zip(plain.train_batches(), range(100), strict=False)])
+    assert float((shown >= 48).double().mean()) == pytest.approx(0.25, abs=0.01)
+
+
+def test_weights_of_a_mixture_multiply_losses():
+    task = built(Grouped(temperature=1e6, weighting="scalarization", batch_size=16, precision="float64"))
+    batch = next(task.train_batches())
+    found = float(task.train_step(batch).metrics["loss"])
+    fresh = built(Grouped(batch_size=16, precision="float64"))
+    losses = F.cross_entropy(fresh.model(batch.inputs.double()), batch.targets, reduction="none")
+    weights = torch.where(batch.indices >= 48, 0.5 / 0.25, 0.5 / 0.75).double()
+    assert found == pytest.approx(float((weights * losses).mean()), rel=1e-5)
+
+
+@dataclass(frozen=True)
+class Scored(Contrasts):
+    """Metrics of a whole split."""
+
+    has_objective = False
+
+    def scores(self, outputs, targets):
+        return {"classes": float(len(targets.unique())), "rows": float(len(outputs))}
+
+
+def test_scores_see_a_whole_split():
+    found = built(Scored()).evaluate("validation")
+    assert (found["classes"], found["rows"]) == (4, 64)
+
+
+def test_ema_is_what_is_evaluated_and_is_saved(tmp_path):
+    recipe = Scored(ema=0.5, rounds=2, lr=0.5)
+    task = built(recipe)
+    steps(task, 4)
+    (mean,) = task.saved_models().values()
+    expected = F.cross_entropy(mean(task.held_out["test"].inputs), task.held_out["test"].targets)
+    assert task.evaluate("test")["loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert not torch.equal(mean.weight, task.model.weight)
+
+
+# --- what is refused
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"subset": "rs2"}, "ratio must be given with subset rs2, got None"),
+        ({"ratio": 0.5}, "ratio cannot be used with subset full, unless schedule_length is compressed, got 0.5"),
+        ({"stratified": True}, "stratified cannot be used with subset full, got True"),
+        ({"schedule_length": "full"}, "schedule_length must be own or compressed with subset full, got full"),
+        ({"temperature": 2.0}, "temperature cannot be used with data that have no groups"),
+        ({"surrogate": 2, "compile": True}, "compile cannot be used with surrogate"),
+        ({"surrogate": 2, "accumulate": 2}, "accumulate cannot be used with surrogate, got 2"),
+        ({"ema": 1.0}, r"ema must be in \[0, 1\), got 1.0"),
+        ({"loader_workers": -1}, "loader_workers must not be negative, got -1"),
+        ({"lr_min": 0.1, "schedule": "constant"}, "lr_min cannot be used with schedule constant, got 0.1"),
+    ],
+)
+def test_options_without_effect_are_refused_in_one_line(options, message):
+    with pytest.raises(ValueError, match=message):
+        built(Scored(**options))
+
+
+def test_two_parts_that_answer_the_same_are_named():
+    with pytest.raises(ValueError, match="Mixture and Subset cannot be used together: both say which example is next"):
+        built(Grouped(temperature=2.0, subset="rs2", ratio=0.5, batch_size=8))
+
+
+def test_an_option_that_would_hide_a_method_is_refused():
+    with pytest.raises(TypeError, match="the option 'metrics' hides the method of SupervisedBase; rename it"):
+
+        @dataclass(frozen=True)
+        class Hides(SupervisedBase):
+            metrics: int = 3
+
+
+def test_shapes_that_do_not_fit_are_named():
+    @dataclass(frozen=True)
+    class Wrong(Scored):
+        def network(self, splits):
+            return nn.Linear(6, 2)
+
+        def splits(self, streams):
+            data = torch.randn(64, 6, generator=Streams(0).generator("x")), torch.zeros(64, 3)
+            return {"train": data, "validation": data, "test": data}
+
+    task = built(Wrong())
+    with pytest.raises(ValueError, match=r"outputs must have the shape of the targets, \(32, 3\), got \(32, 2\)"):
+        steps(task, 1)
