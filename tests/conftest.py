@@ -2,12 +2,9 @@
 
 import os
 import signal
-<<<<<<< HEAD
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-=======
->>>>>>> main
 from pathlib import Path
 
 import pytest

@@ -4,7 +4,6 @@ import signal
 
 import pytest
 import torch
-from aleator.recipes.gates.task import GatingTask
 from safetensors.torch import load_file
 
 from aleator.cli import main
@@ -15,10 +14,7 @@ from aleator.experiment.tracking import read_metrics
 from aleator.random import Streams
 from aleator.recipes.gates import Gates
 from aleator.recipes.gates.models import bound_norms
-<<<<<<< HEAD
-=======
 from aleator.recipes.parts.task import SupervisedTask
->>>>>>> main
 
 QUIET = RunOptions(trackers=(), log_every=1)
 RANDOM = ("st", "st-identity", "relaxed", "reinmax", "sts", "sbn", "noisy-relu")

@@ -104,14 +104,7 @@ def _begin(args: Sequence[str], command: list[str]) -> int:
     if (found := recipes.recipe_word("compare", args)) is None:
         return 0
     name, words = found
-<<<<<<< HEAD
     base, grid, where, each = _parsed(name, words)
-=======
-    kind = registry.resolve(name)
-    base, grid, where, each = flags.parse(
-        parts(kind), words, prog=f"aleator compare {name}", apart=parts(flags.unchecked(kind))
-    )
->>>>>>> main
     plan = {
         "name": name,
         "seeds": range(grid.seeds),
@@ -127,7 +120,8 @@ def _begin(args: Sequence[str], command: list[str]) -> int:
 
 
 def _parsed(name: str, words: Sequence[str]) -> list[Any]:
-    return flags.parse(parts(registry.resolve(name)), words, prog=f"aleator compare {name}")
+    kind = registry.resolve(name)
+    return flags.parse(parts(kind), words, prog=f"aleator compare {name}", apart=parts(flags.unchecked(kind)))
 
 
 def _resume(args: Sequence[str]) -> int:

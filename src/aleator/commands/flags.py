@@ -30,11 +30,12 @@ _COLLECTIONS = (list, tuple, set, frozenset, Sequence, Collection)
 
 
 def parse(
-<<<<<<< HEAD
-    parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str, defaults: Sequence[Any] | None = None
-=======
-    parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str, apart: Mapping[str, type[Any]] | None = None
->>>>>>> main
+    parts: Mapping[str, type[Any]],
+    args: Sequence[str],
+    *,
+    prog: str,
+    defaults: Sequence[Any] | None = None,
+    apart: Mapping[str, type[Any]] | None = None,
 ) -> list[Any]:
     """Read the flags of several dataclasses from one command line.
 
@@ -43,11 +44,8 @@ def parse(
             dataclasses nested in the first keep their prefix (``--data.files``).
         args: the words after the command's name. ``--help`` prints the help and leaves with `SystemExit` 0.
         prog: the command's name in the help.
-<<<<<<< HEAD
         defaults: one instance for each part, whose values hold where a flag is not given.
-=======
         apart: the dataclasses to make instances of, where they are others than those that the help is of.
->>>>>>> main
 
     Returns:
         One instance for each part, in their order.

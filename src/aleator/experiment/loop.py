@@ -139,12 +139,8 @@ class _Run:
         self.streams = Streams(options.seed, self.accelerator.device)
         with self.streams.scope("init"):
             self.task: Task = recipe.task(self.streams, self.accelerator)
-<<<<<<< HEAD
         self.store = CheckpointStore(self.out / "checkpoints", options.keep_checkpoints)
-=======
-        self.store = CheckpointStore(out / "checkpoints", options.keep_checkpoints)
-        self.next_batch = NextBatch(out / "checkpoints", self.accelerator.num_processes, self.main)
->>>>>>> main
+        self.next_batch = NextBatch(self.out / "checkpoints", self.accelerator.num_processes, self.main)
         self.every = options.evaluate_every or getattr(self.task, "evaluate_every", None) or _twentieth(self.task)
         self.config = {
             "recipe": name,
@@ -383,15 +379,10 @@ class _Run:
             self.clock.read()
             state = {name: getattr(self, name) for name in self._COUNTERS}
             state |= {"identity": self.identity, "task": task, "ranks": ranks, "seconds": dict(self.clock.seconds)}
-<<<<<<< HEAD
             if log is not None:
                 position = log.sync(self.step)  # first: what a checkpoint counts on is on the disk
                 self.store.save(self.step, state | {"log": vars(position)})
-=======
-            if self.main:
-                self.store.save(self.step, state)
             self.next_batch.after_saving(self.step)
->>>>>>> main
 
     def _restore(self) -> bool:
         state = self.store.load((*self._COUNTERS, "identity", "task", "ranks", "seconds", "log"))
@@ -412,11 +403,8 @@ class _Run:
         for name in self._COUNTERS:
             setattr(self, name, state[name])
         self.clock.seconds = state["seconds"]
-<<<<<<< HEAD
         self.logged = LogPosition(**state["log"])
-=======
         self.next_batch.after_restoring(self.step)
->>>>>>> main
         _log.info("resumed at %d %s", self.progress, self.task.budget.unit)
         return True
 

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-from aleator.recipes.classify.task import ClassificationTask
 from safetensors.torch import load_file
 from torch import nn
 
@@ -18,15 +17,9 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.experiment.tracking import read_metrics
 from aleator.random import Streams
-<<<<<<< HEAD
-from aleator.recipes.classify import Classify
-from aleator.recipes.classify import task as classification
-from aleator.recipes.parts.surrogate import SurrogateGradientStep
-=======
 from aleator.recipes.classify import Classify, models
 from aleator.recipes.parts.surrogate_step import SurrogateGradientStep
 from aleator.recipes.parts.task import SupervisedTask
->>>>>>> main
 
 QUIET = RunOptions(trackers=(), log_every=1)
 

@@ -48,11 +48,8 @@ from aleator.experiment.comparison.workers import (
 from aleator.experiment.files import clear_left_overs, read_json, write_json
 from aleator.experiment.locks import FolderLock
 from aleator.experiment.options import RunOptions
-<<<<<<< HEAD
 from aleator.experiment.record import is_whole, redacted
-=======
 from aleator.experiment.shares import check_target
->>>>>>> main
 from aleator.experiment.signals import Interrupted, StopRequests
 
 _log = logging.getLogger("aleator.experiment")
@@ -169,12 +166,8 @@ def _compare(
         if waiting:
             crew = _crew(workers, ray, threads, out)
             with contextlib.closing(crew):
-<<<<<<< HEAD
-                _refuse_early(waiting, crew, _Books(name, out, command, results, ended_badly, write))
-                write()  # what is asked for, so that the folder alone is enough to go on
-=======
                 _refuse_early(waiting, crew, _Books(name, out, command, results, ended_badly, write), target)
->>>>>>> main
+                write()  # what is asked for, so that the folder alone is enough to go on
                 _carry_out_all(waiting, crew, _Books(name, out, command, results, ended_badly, write))
     finally:
         if results or ended_badly:
@@ -293,7 +286,6 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
         raise Interrupted(f"interrupted with {done} finished; the same command goes on from there")
 
 
-<<<<<<< HEAD
 def _waiting(planned: Sequence[PlannedRun], results: Results, out: Path) -> list[PlannedRun]:
     """Return the runs that are not finished, or of which something is missing beside the result."""
     return [
@@ -301,10 +293,7 @@ def _waiting(planned: Sequence[PlannedRun], results: Results, out: Path) -> list
     ]
 
 
-def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) -> None:
-=======
 def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books, target: float | None) -> None:
->>>>>>> main
     """Build the task of each variant once before anything is trained, so that bad input costs seconds and not hours.
 
     A single variant is its own check, unless there is a target, which only the task's headline can judge.

@@ -26,16 +26,11 @@ from aleator.experiment.comparison.workers import Outcome
 from aleator.experiment.files import DamagedFile, UnusableFolder, read_json
 from aleator.experiment.identity import environment, options_of
 from aleator.experiment.protocol import Headline
-<<<<<<< HEAD
 from aleator.experiment.record import read_config, read_result
-from aleator.experiment.tracking import metric_rows
-from aleator.stats import clopper_pearson, mean_interval, paired_difference
-=======
 from aleator.experiment.shares import is_share
-from aleator.experiment.tracking import read_metrics
+from aleator.experiment.tracking import metric_rows
 from aleator.stats import clopper_pearson, holm, mean_interval, paired_difference
 from aleator.stats.intervals import cut
->>>>>>> main
 
 _log = logging.getLogger("aleator.experiment")
 
