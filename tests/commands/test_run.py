@@ -155,7 +155,8 @@ def test_resume_by_another_version_says_so(capsys):
     Path("o/config.json").write_text(json.dumps({**config, "identity": "0" * 64}))
     capsys.readouterr()
     line = refused(capsys, "--out", "o", "--resume")
-    assert line.startswith("aleator: the recipe's source or the library differs from that of the run in o, or its config")
+    said = "aleator: the recipe's source or the library differs from that of the run in o, or its config.json was changed"
+    assert line.startswith(said)
 
 
 def test_resume_of_another_recipe(capsys):
