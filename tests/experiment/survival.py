@@ -205,7 +205,8 @@ def _timeless(value: Any) -> Any:
 def ways(operation: str) -> list[str]:
     """Return the ways in which an operation is cut."""
     kind = operation.split()[0]
-    return ["kill", *(["torn"] if kind == "write" else []), "full", *(["stale"] if kind == "rename" else [])]
+    grows = ["full"] if kind in ("mkdir", "create", "write", "fsync", "rename") else []  # what a full disk refuses
+    return ["kill", *(["torn"] if kind == "write" else []), *grows, *(["stale"] if kind == "rename" else [])]
 
 
 def survey(warm: Warm, scenario: Scenario, place: Path, every: int = 1, at_once: int = 4) -> list[Cut]:
