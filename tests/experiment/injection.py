@@ -307,6 +307,13 @@ def fork_workers() -> None:
     execute.LocalWorkers = Forked
 
 
+def take_small_steps() -> None:
+    """Let the recipe spiking learn from two images in a step, so that a small run has checkpoints to go on from."""
+    from aleator.recipes.spiking import task
+
+    task.STRIDE = 2
+
+
 def offer(port: int, sha256: str, size: int) -> None:
     """Put a data set ``served`` of one file into the catalogue, which a server on this machine has."""
     import dataclasses

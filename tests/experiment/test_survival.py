@@ -46,9 +46,10 @@ def test_a_download_that_is_cut_is_made_the_next_time(warm, tmp_path):
     assert faults(cuts) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["dense", "frozen", "private"])
 def test_a_spiking_network_killed_after_a_checkpoint_ends_as_if_it_had_not_been(warm, tmp_path, engine):
-    sizes = ["--hidden", "10", "--train-size", "12", "--validation-size", "4", "--test-size", "11"]
+    sizes = ["--hidden", "10", "--train-size", "6", "--validation-size", "2", "--test-size", "11"]
     words = [
         "run",
         "spiking",
@@ -61,7 +62,7 @@ def test_a_spiking_network_killed_after_a_checkpoint_ends_as_if_it_had_not_been(
         "0",
         "--trackers",
     ]
-    trial = Trial(warm, Scenario("run", [*words, "--out", "o/it"], RUN.again), tmp_path)
+    trial = Trial(warm, Scenario("run", [*words, "--out", "o/it"], RUN.again, ["take_small_steps"]), tmp_path)
     saved = [
         at for at, operation in enumerate(trial.operations) if operation.startswith("rename /it/checkpoints/step-")
     ]

@@ -156,7 +156,7 @@ def _in_words(error: RequestException) -> str:
 
     if isinstance(error, exceptions.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}".rstrip()
-    words = {
+    words: dict[type[Exception], str] = {
         exceptions.Timeout: "no answer in time",
         exceptions.SSLError: "the server's certificate is not accepted",
         exceptions.ProxyError: "the proxy does not answer",
