@@ -5,6 +5,11 @@ abstract has no figures; for MNIST after one epoch the thresholds are round numb
 report, set before the first run. 96.73 % and 85.31 % with 6 400 cells are quoted for the paper and could not be
 verified. A constant answer is right for a tenth of the images; networks of the same size that learn by backpropagation
 are there to be better, and that is claimed.
+
+The authors' thresholds decay with time constants that single precision does not resolve from 2·10⁷ ms on, the settings
+of 6 400 cells and more: there they never decay. The experiment mnist-decay has both regimes with 1 600 cells, whose
+eight epochs take twenty minutes. A trial in the project's notes (400 cells, decay sped up by 16, one seed) had about 60
+hidden spikes a sample fewer without decay and was 2.6 points better; the thresholds are set from it.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from aleator.experiment import Headline
 from experiments.claims import Claim, Experiment
 
 AT_MOST = Headline("accuracy", "min")
+HIDDEN_SPIKES = Headline("hidden_spikes", "min")
 ABLATIONS = {
     "input_scaling": "the scaling of input weights",
     "adaptive_threshold": "the adaptive threshold",
@@ -138,6 +144,30 @@ EXPERIMENTS = (
             *_variants("cells-6400"),
         ),
         (_quoted("MNIST", 0.9673),),
+    ),
+    Experiment(
+        "mnist-decay",
+        "MNIST, 59 500 training, 500 validation and 10 000 test images, 1 600 cells, eight epochs or one",
+        (
+            *("spiking", "--data", "mnist", "--validation-size", "500", "--hidden", "1600", "--epochs", "8"),
+            *("--seeds", "2", "--workers", "1"),
+            *_variants("exact", "none:theta_decay=none", "exact-1:epochs=1", "none-1:theta_decay=none,epochs=1"),
+        ),
+        (
+            *(
+                Claim(
+                    f"With thresholds that {do} 1 600 cells are right for at least 93 %", a, 0.93, "no less than", 0.0
+                )
+                for a, do in (("exact", "decay"), ("none", "never decay"))
+            ),
+            Claim("After eight epochs thresholds that never decay are better", "none", "exact", "at least", 0.0),
+            Claim(
+                "A test image brings at least 20 hidden spikes fewer where thresholds never decay",
+                "none", "exact", "at least", 20.0, HIDDEN_SPIKES,
+            ),
+            Claim("Eight epochs are better than one where thresholds decay", "exact", "exact-1", "at least", 0.0),
+            Claim("Eight epochs are better than one where thresholds never decay", "none", "none-1", "at least", 0.0),
+        ),
     ),
     *(
         Experiment(

@@ -82,6 +82,23 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[st
     return launch
 
 
+@pytest.fixture(scope="session")
+def compiled_kernels(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The spiking loops, compiled once: other workers wait and read numba's cache, instead of compiling as well."""
+    import numpy as np
+    import torch
+    from filelock import FileLock
+
+    from aleator.spiking import EventEngine, SpikingState, preset, sample_keys
+
+    parameters = preset("hao2019-mnist-100").replace(stimulus=1.0, rest=0.5, intensity_max=2)
+    state = SpikingState.initial(2, 2, 2, parameters, torch.Generator().manual_seed(0))
+    with FileLock(tmp_path_factory.getbasetemp().parent / "spiking-kernels.lock"):
+        engine = EventEngine(parameters)
+        engine.train(state, np.zeros((1, 2)), np.zeros(1, np.int64), sample_keys(0, "train", 0, 1), "both")
+        engine.simulate(state, torch.zeros(1, 2, dtype=torch.bool))
+
+
 @pytest.fixture(autouse=True)
 def _one_thread_and_an_untouched_global_generator():
     """No test of ours may leave torch's global generator elsewhere than it found it."""

@@ -153,3 +153,77 @@ def test_bad_input_is_named():
         stepper(model)([])
     with pytest.raises(ValueError, match=r"at least one example, got \[12, 0\]"):
         stepper(model)([(12, loss_of(model, x, y)), (0, loss_of(model, x[:0], y[:0]))])
+
+
+# --- the step is open
+
+
+class Counts:
+    """A schedule that moves by examples."""
+
+    examples = 0
+
+    def advance(self, examples: int) -> None:
+        self.examples += examples
+
+
+def test_hooks_see_pieces_then_the_raw_gradient_then_may_change_it():
+    model, x, y = problem()
+    whole = torch.autograd.grad(loss_of(model, x, y)(), model.weight)[0]
+    first = torch.autograd.grad(loss_of(model, x[:8], y[:8])(), model.weight)[0]
+    seen, counts = [], Counts()
+    step = stepper(
+        model,
+        lr=1.0,
+        max_grad_norm=1e9,
+        schedule=counts,
+        after_piece=[lambda count: seen.append((count, model.weight.grad.clone()))],
+        observe=[lambda: seen.append(model.weight.grad.clone())],
+        transform=[lambda: model.weight.grad.mul_(2)],
+    )
+    before = model.weight.detach().clone()
+    report = step([(8, loss_of(model, x[:8], y[:8])), (4, loss_of(model, x[8:], y[8:]))])
+    (count, of_first), (_, of_both), observed = seen
+    assert count == 8
+    assert torch.allclose(of_first, first * 8 / 12)
+    assert torch.allclose(of_both, whole)
+    assert torch.allclose(observed, whole)
+    assert torch.allclose(before - model.weight, 2 * whole)
+    assert report.stepped
+    assert counts.examples == 12
+
+
+def test_who_observes_sees_unscaled_gradients_and_an_overflow_is_no_step():
+    model, x, y = problem(torch.float32)
+    accelerator = make_accelerator()
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    seen, counts = [], Counts()
+    step = GradientStep(
+        accelerator, model, optimizer, schedule=counts, observe=[lambda: seen.append(model.weight.grad.clone())]
+    )
+    expected = torch.autograd.grad(loss_of(model, x, y)(), model.weight)[0]
+    assert step([(12, loss_of(model, x, y))]).stepped
+    assert torch.allclose(seen[0], expected, rtol=1e-5)
+    before = model.weight.detach().clone()
+    # sqrt has an infinite slope at 0, where its value is finite
+    report = step([(12, lambda: (model(x) * 0).abs().sum().sqrt())])
+    assert (report.skipped, report.stepped) == (False, False)
+    assert torch.equal(model.weight, before)
+    assert counts.examples == 12
+    assert step([(12, loss_of(model, x, y))]).stepped
+
+
+def test_a_mean_over_parts_is_that_of_all_pieces():
+    model, x, y = problem()
+    keep = torch.arange(12) % 3 > 0
+    whole = torch.autograd.grad(loss_of(model, x[keep], y[keep])(), model.weight)[0]
+    before, loss = model.weight.detach().clone(), float(loss_of(model, x[keep], y[keep])())
+
+    def parts(rows):
+        kept = keep[rows]
+        return lambda: (loss_of(model, x[rows][kept], y[rows][kept])() * kept.sum(), kept.sum())
+
+    report = stepper(model, lr=1.0)([(8, parts(slice(0, 8))), (4, parts(slice(8, 12)))])
+    assert torch.allclose(before - model.weight, whole)
+    assert float(report.loss) == pytest.approx(loss)

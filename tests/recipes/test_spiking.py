@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 
@@ -18,6 +19,7 @@ from aleator.recipes.spiking import Spiking
 from aleator.recipes.spiking.references import SurrogateSNN, _Spike
 from aleator.recipes.spiking.task import PlasticityTask
 
+pytestmark = pytest.mark.usefixtures("compiled_kernels")
 SMALL = ("--hidden", "30", "--train-size", "250", "--test-size", "100")
 QUIET = RunOptions(trackers=(), log_every=1)
 
@@ -114,6 +116,17 @@ def test_layerwise_learns_the_hidden_layer_first_and_then_the_class_cells():
     assert built.classifier.samples_seen_ == 400
     fitted = clone(built.classifier).fit(*built.examples["train"]).state_
     assert all(torch.equal(value, getattr(whole, name)) for name, value in fitted.state_dict().items())
+
+
+def test_thresholds_decay_or_never_do():
+    thetas = {}
+    for decay in ("exact", "none"):
+        built = task(hidden=30, theta_decay=decay)
+        built.train_step(slice(0, 2))
+        thetas[decay] = built.classifier.state_.theta
+        assert (built.classifier.constants.tau_theta == math.inf) == (decay == "none")
+    assert thetas["none"].min() >= 20
+    assert thetas["exact"].min() < 20  # of cells that did not win
 
 
 def test_readout_decides_which_accuracy_is_the_headline():
@@ -237,6 +250,11 @@ def test_two_processes_learn_what_one_does(tmp_path, processes):
         (("--model", "mlp", "--engine", "frozen"), "engine must be event with model mlp, got frozen"),
         (("--model", "mlp", "--readout", "assignment"), "readout must be sl with model mlp, got assignment"),
         (("--model", "mlp", "--without", "symmetry"), "without must be nothing with model mlp, got symmetry"),
+        (
+            ("--theta-decay", "none", "--without", "adaptive_threshold"),
+            "theta_decay must be exact without adaptive_threshold, which never decays, got none",
+        ),
+        (("--model", "mlp", "--theta-decay", "none"), "theta_decay must be exact with model mlp, got none"),
         (
             ("--engine", "evnt"),
             "--engine must be one of event, dense, private, frozen, got 'evnt'; did you mean 'event'?",

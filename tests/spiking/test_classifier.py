@@ -7,6 +7,8 @@ import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import cross_val_score
 
 from aleator.spiking import Responses, SymSTDPClassifier, decide, preset
 from aleator.spiking.state import LEARNED
@@ -144,6 +146,21 @@ def test_evaluation_between_two_parts_changes_nothing(digits):
     assert same(quiet, watched)
 
 
+@pytest.mark.parametrize("name", ["hao2019-mnist-400", "hao2019-fashion-400"])
+def test_an_image_is_answered_the_same_wherever_it_stands_in_a_batch(digits, name):
+    images, labels, shown, _ = digits
+    learned = classifier(parameters=name).fit(images[:200], labels[:200])
+    whole = learned.spike_counts(shown[:12])
+    order = np.random.default_rng(0).permutation(12)
+    assert whole.hidden.any()
+    np.testing.assert_array_equal(learned.spike_counts(shown[:12][order]).hidden, whole.hidden[order])
+    np.testing.assert_array_equal(learned.spike_counts(shown[7:8]).hidden, whole.hidden[7:8])
+    as_bytes = np.floor(shown[:12] * 255)
+    np.testing.assert_array_equal(
+        learned.spike_counts(as_bytes.astype(np.uint8)).hidden, learned.spike_counts(as_bytes / 255).hidden
+    )
+
+
 def test_cells_are_labelled_by_the_last_epoch_alone(digits):
     learned = classifier(epochs=2).fit(digits[0][:20], digits[1][:20])
     np.testing.assert_array_equal(learned.label_samples_, np.bincount(digits[1][:20], minlength=10))
@@ -174,7 +191,9 @@ def test_layer_by_layer_fixes_the_hidden_layer_before_class_weights_begin_anew(d
 
 
 def test_partial_fit_tells_what_the_samples_did(digits):
-    stats = classifier().partial_fit(np.concatenate([digits[0][:3], np.zeros((1, 24, 24))]), [0, 1, 2, 3])
+    learned = classifier()
+    assert learned.partial_fit(np.concatenate([digits[0][:3], np.zeros((1, 24, 24))]), [0, 1, 2, 3]) is learned
+    stats = learned.sample_stats_
     assert (stats.hidden_spikes[:3] >= 5).all()
     assert stats.hidden_spikes[3] == 0
     assert stats.re_presentations[3] == 30
@@ -184,20 +203,128 @@ def test_partial_fit_tells_what_the_samples_did(digits):
 
 def test_a_fit_counts_the_training_images_that_never_made_it_spike(digits):
     images = np.concatenate([digits[0][:3], np.zeros((2, 24, 24))])
-    with pytest.warns(UserWarning, match="4 of 10 training images were silent at the highest intensity"):
+    message = "4 of 10 training images were silent at the highest intensity; the brightest pixel is 255 of 255"
+    with pytest.warns(UserWarning, match=message):
         classifier(epochs=2).fit(images, [0, 1, 2, 3, 4])
 
 
-def test_a_black_image_is_counted_and_has_no_class(digits):
-    learned = classifier().fit(digits[0][:20], digits[1][:20])
+@pytest.mark.parametrize("readout", ["sl", "assignment"])
+def test_a_silent_image_is_counted_by_every_answer_and_answered_with_the_first_class(digits, readout):
+    learned = classifier().fit(digits[0][:200], digits[1][:200])
     images = np.concatenate([digits[0][:2], np.zeros((2, 24, 24))])
-    for readout in ("sl", "assignment"):
-        with pytest.warns(UserWarning, match="2 of 4 images were silent and are answered with -1"):
-            answers = learned.predict(images, readout)
-        assert (answers >= 0).tolist() == [True, True, False, False]
-        np.testing.assert_allclose(learned.predict_proba(images, readout)[2:], 0.1)
-    assert learned.score(images[2:], [0, 0]) == 0.0
-    assert learned.spike_counts(images).silent.tolist() == [False, False, True, True]
+    told = "2 of 4 images were silent and are answered with 0; the brightest pixel is 255 of 255"
+    with pytest.warns(UserWarning, match=told):
+        answers = learned.predict(images, readout)
+    with pytest.warns(UserWarning, match=told):
+        probabilities = learned.predict_proba(images, readout)
+    with pytest.warns(UserWarning, match=told):
+        accuracy = learned.score(images, [*answers[:2], 0, 1], readout=readout)
+    assert set(answers) <= set(learned.classes_)
+    np.testing.assert_array_equal(probabilities.argmax(1), answers)
+    np.testing.assert_allclose(probabilities[2:], 0.1)
+    assert accuracy == 0.75
+    responses = learned.spike_counts(images)
+    assert responses.silent.tolist() == [False, False, True, True]
+    assert decide(learned.scores(responses, readout))[2:].tolist() == [-1, -1]  # for who wants to tell them apart
+
+
+def test_cross_validation_shows_silent_images(digits):
+    images = np.concatenate([digits[0][:4], np.zeros((2, 24, 24))])
+    with pytest.warns(UserWarning, match="of 3 images were silent"):
+        cross_val_score(classifier(n_hidden=10), images, [0, 1, 0, 1, 0, 1], cv=2)
+
+
+def test_a_score_weighs_samples_as_scikit_learn_does(digits):
+    learned = classifier().fit(digits[0][:100], digits[1][:100])
+    weights = np.arange(1.0, 21.0)
+    expected = accuracy_score(digits[1][:20], learned.predict(digits[0][:20]), sample_weight=weights)
+    assert learned.score(digits[0][:20], digits[1][:20], weights) == pytest.approx(expected)
+
+
+@pytest.mark.plain
+def test_the_third_argument_of_fit_is_no_place_for_weights(digits):
+    with pytest.raises(TypeError, match="takes 3 positional arguments"):
+        classifier().fit(digits[0][:2], digits[1][:2], np.ones(2))
+
+
+def test_labels_may_be_strings_as_openml_has_them(digits):
+    images, labels = digits[0][:100], digits[1][:100]
+    numbered = classifier(n_hidden=20).fit(images, labels)
+    named = classifier(n_hidden=20).fit(images, labels.astype(str).astype(object))
+    again = classifier(n_hidden=20)
+    again.load_state_dict(named.state_dict())
+    shown = images[numbered.spike_counts(images).classes.any(1)]
+    assert len(shown) > 30
+    answers = numbered.predict(shown).astype(str)
+    for each in (named, again):
+        assert each.classes_.tolist() == list("0123456789")
+        np.testing.assert_array_equal(each.predict(shown), answers)
+        assert each.score(shown, answers) == 1
+
+
+@pytest.mark.plain
+def test_partial_fit_is_told_all_classes_in_its_first_call(digits):
+    images, names = digits[0][:3], ["3", "1", "3"]
+    with pytest.raises(ValueError, match="labels must be 10 different strings, as n_classes, got 2"):
+        classifier().partial_fit(images, names)
+    learned = classifier().partial_fit(images, names, [str(c) for c in range(10)])
+    assert learned.classes_.tolist() == [str(c) for c in range(10)]
+    learned.partial_fit(images, names)
+    assert learned.samples_seen_ == 6
+    with pytest.raises(ValueError, match=r"labels must be of 0, 1, .*, got 11"):
+        learned.partial_fit(images, names, ["11"])
+    with pytest.raises(ValueError, match=r"labels must be integers in \[0, 10\), got 10"):
+        classifier().partial_fit(images, [0, 1, 2], range(11))
+
+
+@pytest.mark.plain
+def test_columns_of_a_data_frame_are_expected_in_the_order_of_the_fit():
+    pandas = pytest.importorskip("pandas")
+    random = np.random.default_rng(0)
+    frame = pandas.DataFrame(random.integers(0, 256, (6, 3)), columns=["a", "b", "c"])
+    learned = SymSTDPClassifier(3, 4, 2).fit(frame, [0, 1] * 3)
+    assert learned.n_features_in_ == 3
+    assert learned.feature_names_in_.tolist() == ["a", "b", "c"]
+    again = SymSTDPClassifier(3, 4, 2)
+    again.load_state_dict(learned.state_dict())
+    for each in (learned, again):
+        for call in (each.spike_counts, lambda images, each=each: each.partial_fit(images, [0, 1] * 3)):
+            with pytest.raises(ValueError, match="must be in the same order as they were in fit") as caught:
+                call(frame[["c", "a", "b"]])
+            assert "\n" not in str(caught.value)
+
+
+@pytest.mark.plain
+def test_a_network_of_another_size_than_the_options_is_refused_before_anything_is_read(digits):
+    small = np.random.default_rng(0).integers(0, 256, (6, 64)).astype(np.uint8)
+    learned = SymSTDPClassifier(64, 5, 3).fit(small, [0, 1, 2] * 2)
+    large = np.zeros((6, 784), np.uint8)
+    for name, value in (("n_in", 784), ("n_classes", 10), ("n_hidden", 50)):
+        learned.set_params(**{name: value})
+        images = large if name == "n_in" else small
+        for call in (
+            lambda images=images: learned.partial_fit(images, [0, 1, 2] * 2),
+            lambda images=images: learned.predict(images),
+            lambda images=images: learned.rasters(images),
+            lambda: learned.simulate(torch.zeros(2, learned.n_in, dtype=torch.bool)),
+            learned.state_dict,
+        ):
+            with pytest.raises(ValueError, match=f"{name} must be .* until the next fit, .*, got {value}"):
+                call()
+        learned.set_params(n_in=64, n_hidden=5, n_classes=3)
+    learned.partial_fit(small, [0, 1, 2] * 2)
+    assert learned.set_params(n_in=784).fit(large + 99, [0, 1, 2] * 2).state_.n_in == 784  # a new network
+
+
+@pytest.mark.plain
+def test_a_training_set_in_another_range_is_refused_with_its_brightest_pixel():
+    images = load_digits().images.astype(np.uint8)[:20]  # 0…16
+    with pytest.raises(ValueError, match="integers up to 255 or floats up to 1, the brightest pixel is 16 of 255"):
+        SymSTDPClassifier(64).fit(images, np.arange(20) % 10)
+    with pytest.raises(ValueError, match=r"got floats from 0\.0 to 16\.0"):
+        SymSTDPClassifier(64).fit(images.astype(float), np.arange(20) % 10)
+    with pytest.raises(ValueError, match="images must be at least one"):
+        SymSTDPClassifier(64).fit(images[:0], [])
 
 
 def test_probabilities_are_shares_of_the_spikes_and_agree_with_the_answers(digits):
@@ -281,6 +408,9 @@ def test_before_training_nothing_can_be_predicted_or_saved(digits):
         ({"schedule": "both"}, "schedule must be one of simultaneous, layerwise, got 'both'"),
         ({"engine": "fast"}, "engine must be one of auto, event, .*, got 'fast'"),
         ({"parameters": "mnist"}, "preset must be one of hao2019-mnist-100, .*, got 'mnist'"),
+        ({"parameters": 3}, "parameters must be SpikingParameters or the name of a preset, got 3"),
+        ({"n_hidden": 2.5}, r"n_hidden must be an integer, got 2\.5"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )

@@ -67,13 +67,17 @@ def test_what_is_taken_out_is_out_and_nothing_else_changes():
             "class_rule.target must be positive, or None for no scaling, got 0.0",
         ),
         (
+            lambda: SpikingParameters(tau_theta=math.nan),
+            "tau_theta must be at least dt, or infinite for no decay, got nan",
+        ),
+        (
             lambda: SpikingParameters(rest=-1.0),
             "stimulus must be at least dt and rest not negative, got 350.0 and -1",
         ),
     ],
     ids=[
         *("preset", "parameter", "ablation", "dt-zero", "dt-long", "pixel-rate", "teacher-rate"),
-        *("lr", "target", "rest"),
+        *("lr", "target", "tau_theta", "rest"),
     ],
 )
 def test_wrong_values_are_named(call, message):

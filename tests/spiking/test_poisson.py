@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from aleator.spiking import PoissonEncoder, sample_keys
+from aleator.spiking import PoissonEncoder, content_keys, sample_keys
 from aleator.spiking.kernels import poisson_events
 
 KEY = sample_keys(0, "test", 0, 1)[0]
@@ -65,6 +65,18 @@ def test_channels_are_uncorrelated():
 
 def test_keys_of_a_range_are_those_of_its_parts():
     np.testing.assert_array_equal(sample_keys(3, "a", 5, 4), sample_keys(3, "a", 0, 9)[5:])
+
+
+def test_keys_of_images_follow_their_grey_levels_and_not_their_place():
+    images = np.random.default_rng(0).integers(0, 256, (50, 30)).astype(float)
+    keys = content_keys(3, "a", images)
+    assert len(set(keys)) == 50
+    order = np.random.default_rng(1).permutation(50)
+    np.testing.assert_array_equal(content_keys(3, "a", images[order]), keys[order])
+    np.testing.assert_array_equal(content_keys(3, "a", images / 255 * 255), keys)  # grey levels that were floats
+    for other in (content_keys(4, "a", images), content_keys(3, "b", images)):
+        assert not set(other) & set(keys)
+    assert len(content_keys(3, "a", images[:0])) == 0
 
 
 def test_a_rate_that_exceeds_one_spike_per_step_is_refused():

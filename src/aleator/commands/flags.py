@@ -8,6 +8,7 @@ to say in one line which flag it was, what it got and what it accepts.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import enum
 import io
@@ -90,9 +91,7 @@ def unchecked(kind: type[Any]) -> type[Any]:
     fields: list[Any] = []
     for field in dataclasses.fields(kind):
         if field.init:
-            default = {"default": field.default, "default_factory": field.default_factory}
-            given = {name: value for name, value in default.items() if value is not dataclasses.MISSING}
-            fields.append((field.name, hints[field.name], dataclasses.field(**given, kw_only=True)))
+            fields.append((field.name, hints[field.name], copy.copy(field)))
     return dataclasses.make_dataclass(kind.__name__, fields, frozen=True, namespace={"checked_by": kind})
 
 

@@ -99,4 +99,4 @@ class DistinctRounds:
 
 def _keep_few(kept: dict[int, Tensor | FeistelPermutation] | dict[int, tuple[Tensor, Tensor]]) -> None:
     if len(kept) == 3:  # a straddling round of two mended permutations looks at three
-        del kept[next(iter(kept))]  # type: ignore[arg-type]
+        del kept[next(iter(kept))]

@@ -86,7 +86,7 @@ class LayerwiseOptimizer(Optimizer):
         # torch runs hooks in a row: the saved state is matched after the user's have changed it, and precision is
         # restored before they look.
         handles = (
-            self.register_load_state_dict_pre_hook(lambda _, saved: loaded.update(self._matched(saved)) or loaded),
+            self.register_load_state_dict_pre_hook(lambda _, saved: _filled(loaded, self._matched(saved))),
             self.register_load_state_dict_post_hook(lambda _: self._restore(loaded), prepend=True),
         )
         try:
@@ -203,3 +203,8 @@ def _check_parameter(name: str, parameter: Tensor) -> None:
             f"parameters must be whole tensors, got a flat slice made by FullyShardedDataParallel for {name}: "
             "its norm and spectrum are those of no layer. Shard with torch.distributed.fsdp.fully_shard instead"
         )
+
+
+def _filled(loaded: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    loaded.update(state)
+    return loaded

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aleator.spiking.event_engine import EventEngine, Rasters
     from aleator.spiking.frozen_engine import FrozenEngine
     from aleator.spiking.neurons import ConductanceLIF
-    from aleator.spiking.poisson import PoissonEncoder, sample_keys
+    from aleator.spiking.poisson import PoissonEncoder, content_keys, sample_keys
     from aleator.spiking.private_engine import PrivateEngine
     from aleator.spiking.readout import assignment_scores, decide, label_cells
     from aleator.spiking.scaling import SynapticScaling
@@ -49,6 +49,7 @@ __all__ = [
     "SymmetricSTDP",
     "SynapticScaling",
     "assignment_scores",
+    "content_keys",
     "decide",
     "label_cells",
     "preset",
@@ -77,6 +78,7 @@ __getattr__ = later(
         "SymmetricSTDP": "stdp",
         "SynapticScaling": "scaling",
         "assignment_scores": "readout",
+        "content_keys": "poisson",
         "decide": "readout",
         "label_cells": "readout",
         "sample_keys": "poisson",

@@ -12,10 +12,11 @@ the Symmetric STDP Rule", Neural Networks 121 (2020), arXiv 1812.06574.
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +24,18 @@ import torch
 from jaxtyping import Bool
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import validate_data
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from aleator.random import Streams
-from aleator.spiking.engines import Engine, EngineName, Phase, Responses, make_engine
+from aleator.spiking.engine_by_name import EngineName, make_engine
+from aleator.spiking.engines import Engine, Phase, Responses
 from aleator.spiking.event_engine import EventEngine, Rasters
 from aleator.spiking.parameters import SpikingParameters, preset
-from aleator.spiking.poisson import PoissonEncoder, sample_keys
-from aleator.spiking.readout import SILENT, assignment_scores, decide, label_cells, shares
-from aleator.spiking.samples import class_labels, grey_levels
+from aleator.spiking.poisson import PoissonEncoder, content_keys, sample_keys
+from aleator.spiking.readout import assignment_scores, label_cells, shares
+from aleator.spiking.samples import brightened, class_indices, class_names, grey_levels
 from aleator.spiking.state import SpikingState
 
 Readout = Literal["sl", "assignment"]
@@ -40,6 +43,9 @@ Schedule = Literal["simultaneous", "layerwise"]
 
 _PHASES: dict[str, tuple[Phase, ...]] = {"simultaneous": ("both",), "layerwise": ("hidden", "classes")}
 _AT_LEAST = 100  # samples between two calls of the progress function
+_DIM = 32  # of 255: no training set has its brightest pixel below it but by a slip, such as grey levels in 0…16
+# Options that are integers, and the smallest of each.
+_INTEGERS = {"n_in": 1, "n_hidden": 1, "n_classes": 1, "epochs": 1, "batch_size": 1, "n_jobs": 1, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -84,15 +90,19 @@ class FitProgress:
 class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """The symmetric-STDP classifier, in scikit-learn's style.
 
-    Images are arrays or tensors of integers in 0…255 or floats in 0…1, [samples, …] with ``n_in`` pixels each; labels
-    are integers in [0, n_classes). Samples are learned in the order given, as the authors do.
+    Images are arrays, tensors or data frames of integers in 0…255 or floats in 0…1, [samples, …] with ``n_in`` pixels
+    each; labels are integers in [0, n_classes), or ``n_classes`` different strings. Samples are learned in the order
+    given, as the authors do.
 
-    The random numbers of a sample depend on the seed and on how many samples came before it, those of an evaluated
-    image on its place in the array. So results do not depend on ``n_jobs``, nor, with the event engine, on how training
-    is cut into calls; a classifier that got another one's `state_dict` goes on bit-identically. Evaluation never
-    changes the state.
+    The random numbers of a training sample depend on the seed and on how many samples came before it, those of an
+    evaluated image on the seed and on its grey levels (`aleator.spiking.content_keys`): an image is answered the same
+    wherever it stands and whatever stands beside it. Nothing depends on ``n_jobs`` nor, with the event engine, on how
+    training is cut into calls; a classifier that got another one's `state_dict` goes on bit-identically. Evaluation
+    never changes the state.
 
-    An image that brings no spike in what is read is answered with −1, with a warning that counts them.
+    An image that brings no spike in what is read has no class. `predict_proba` gives it equal shares, `predict`
+    therefore the first class, as the authors' program does, and a warning of every method that answers counts such
+    images. ``decide(classifier.scores(responses))`` marks them with −1.
 
     Args:
         n_in: number of pixels.
@@ -113,6 +123,10 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         process_group: processes that share every batch of the engines ``"private"`` and ``"frozen"``; None for this one
             alone. Set it before training, on all of them, and give all the same samples.
         state_: the network, from the first training on.
+        classes_: the classes in the order of the class cells.
+        n_features_in_: number of pixels, ``n_in``.
+        feature_names_in_: the columns of the data frame that was learned from; missing without one.
+        sample_stats_: what the last `partial_fit`, or the last hundred samples or so of a `fit`, did.
         samples_seen_: number of samples trained on.
         label_sums_: spikes of every hidden cell over the training samples of every class, [n_classes, n_hidden].
         label_samples_: number of training samples of every class, [n_classes].
@@ -153,10 +167,18 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.device = device
         self.seed = seed
 
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn may hand over: no negative numbers, and images of any number of dimensions."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        tags.input_tags.three_d_array = True
+        return tags
+
     def start(self) -> None:
         """Forget everything: a new network that has not learned. `fit` does so, and the first `partial_fit`."""
         self.state_ = self._new_network()
-        self.classes_ = np.arange(self.n_classes)
+        self.classes_: npt.NDArray[Any] = np.arange(self.n_classes)
+        self.n_features_in_ = self.n_in
         self.samples_seen_ = 0
         self._fitted = self._fit_samples = 0
         self.forget_responses()
@@ -165,6 +187,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self,
         images: Any,
         labels: Any,
+        *,
         progress: Callable[[FitProgress], None] | None = None,
         resume: bool = False,
     ) -> SymSTDPClassifier:
@@ -178,19 +201,21 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 anew.
 
         Raises:
-            ValueError: if images, labels or an option of the class is not accepted, or there is nothing to resume.
+            ValueError: if images, labels or an option of the class is not accepted, no pixel of any image is brighter
+                than an eighth of white, or there is nothing to resume.
         """
         if self.schedule not in _PHASES:
             raise ValueError(f"schedule must be one of {', '.join(_PHASES)}, got {self.schedule!r}")
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
         if resume:
             self._check_fitted()
         else:
             self.start()
-        greys, classes = self._samples(images, labels)
-        engine = self._engine()
+            self.classes_ = class_names(labels, self.n_classes)
+        greys, classes = self._samples(images, labels, first=not resume)
         n = len(greys)
+        if greys.max() < _DIM:
+            raise ValueError(f"images must be integers up to 255 or floats up to 1, {_brightest(greys)}")
+        engine = self._engine()
         if resume and n != self._fit_samples:
             raise ValueError(f"images must be the {self._fit_samples} samples of the fit to resume, got {n}")
         self._fit_samples = n
@@ -201,13 +226,15 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             passes, begin = divmod(self._fitted, n)
             phase, epoch = self.prepare(self._fitted, n), passes % self.epochs
             part = slice(begin, min(begin + stride, n))
-            stats = self._learn(engine, greys[part], classes[part], phase)
+            self._learn(engine, greys[part], classes[part], phase)
+            stats = self.sample_stats_
             self._fitted += part.stop - part.start
             presented, silent = presented + len(stats.silent), silent + int(stats.silent.sum())
             if progress is not None:
                 progress(FitProgress(self._fitted, total, phase, epoch, stats))
         if silent:
-            warnings.warn(f"{silent} of {presented} training images were silent at the highest intensity", stacklevel=2)
+            found = f"{silent} of {presented} training images were silent at the highest intensity"
+            warnings.warn(f"{found}; {_brightest(greys)}", stacklevel=2)
         return self
 
     @property
@@ -228,38 +255,43 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 self._renew_class_weights()
         return phase
 
-    def partial_fit(self, images: Any, labels: Any, phase: Phase = "both") -> SampleStats:
-        """Train on samples once and return what happened, see `fit`.
+    def partial_fit(self, images: Any, labels: Any, classes: Any = None, *, phase: Phase = "both") -> SymSTDPClassifier:
+        """Train on samples once, see `fit`; ``sample_stats_`` says what happened.
 
         Args:
             images: see the class.
             labels: see the class.
+            classes: all labels that there are, in the first call; needed if labels are strings and not all among these.
             phase: what learns: ``"both"``, ``"hidden"`` (input → hidden and thresholds) or ``"classes"``.
 
         Raises:
-            ValueError: if images, labels or the phase is not accepted.
+            ValueError: if images, labels, the phase or an option of the class is not accepted, or the classes are
+                others than in the first call.
         """
-        if phase not in get_args(Phase):
-            raise ValueError(f"phase must be one of {', '.join(get_args(Phase))}, got {phase!r}")
-        if not hasattr(self, "state_"):
+        first = not hasattr(self, "state_")
+        if first:
             self.start()
-        greys, classes = self._samples(images, labels)
-        return self._learn(self._engine(), greys, classes, phase)
+            self.classes_ = class_names(labels if classes is None else classes, self.n_classes)
+        else:
+            self._check_fitted()
+        if classes is not None:
+            class_indices(classes, len(classes), self.classes_)
+        greys, indices = self._samples(images, labels, first)
+        self._learn(self._engine(), greys, indices, phase)
+        return self
 
-    def spike_counts(self, images: Any, first: int = 0) -> Responses:
+    def spike_counts(self, images: Any) -> Responses:
         """Return how the network responds to images, without learning.
 
         Args:
             images: see the class.
-            first: place of the first image in the array that these are a part of.
 
         Raises:
             NotFittedError: before training.
             ValueError: if the images are not accepted.
         """
         self._check_fitted()
-        greys = grey_levels(images, self.n_in, self.constants.mean_grey)
-        return self._engine().evaluate(self.state_, greys, sample_keys(self.seed, "evaluate", first, len(greys)))
+        return self._engine().evaluate(self.state_, *self._shown(images))
 
     def scores(self, responses: Responses, readout: Readout = "sl") -> npt.NDArray[np.float64]:
         """Return what a readout makes of responses, [samples, N_c]: spikes of the class cells, or `assignment_scores`.
@@ -284,27 +316,41 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             raise ValueError("readout assignment needs responses to training images, got none: train first")
         return label_cells(self.label_sums_, self.label_samples_)
 
-    def predict(self, images: Any, readout: Readout = "sl") -> npt.NDArray[np.int64]:
-        """Return the class of each image, −1 for those that bring no spike in what is read.
+    def predict(self, images: Any, readout: Readout = "sl") -> npt.NDArray[Any]:
+        """Return the class of each image, one of ``classes_``. A warning counts silent images, see the class.
 
         Args:
             images: see the class.
             readout: ``"sl"`` takes the class cell that spikes most, ``"assignment"`` the class whose hidden cells do.
         """
-        answers = decide(self.scores(self.spike_counts(images), readout))
-        silent = int((answers == SILENT).sum())
-        if silent:
-            warnings.warn(f"{silent} of {len(answers)} images were silent and are answered with {SILENT}", stacklevel=2)
-        return answers
+        probabilities = self._probabilities(images, readout)
+        return self.classes_[probabilities.argmax(1)]  # type: ignore[no-any-return]
 
     def predict_proba(self, images: Any, readout: Readout = "sl") -> npt.NDArray[np.float64]:
         """Return each class's share of the spikes (or of the mean counts); equal shares for a silent image."""
-        return shares(self.scores(self.spike_counts(images), readout))
+        return self._probabilities(images, readout)
 
-    def score(self, images: Any, labels: Any, readout: Readout = "sl") -> float:
-        """Return the accuracy. A silent image counts as wrong."""
-        answers = decide(self.scores(self.spike_counts(images), readout))
-        return float((answers == class_labels(labels, len(answers), self.n_classes)).mean())
+    def score(self, images: Any, labels: Any, sample_weight: Any = None, *, readout: Readout = "sl") -> float:
+        """Return the accuracy of `predict`.
+
+        Args:
+            images: see the class.
+            labels: see the class.
+            sample_weight: how much each image counts; None for all the same.
+            readout: see `predict`.
+        """
+        answers = self._probabilities(images, readout).argmax(1)
+        right = answers == class_indices(labels, len(answers), self.classes_)
+        return float(np.average(right, weights=sample_weight))
+
+    def _probabilities(self, images: Any, readout: Readout) -> npt.NDArray[np.float64]:
+        """Return what `predict_proba` does, and count silent images in the name of what was called."""
+        scores = self.scores(self.spike_counts(images), readout)
+        silent = int((scores.max(1) <= 0).sum())
+        if silent:
+            found = f"{silent} of {len(scores)} images were silent and are answered with {self.classes_[0]}"
+            warnings.warn(f"{found}; {_brightest(grey_levels(images, self.n_in))}", stacklevel=3)
+        return shares(scores)
 
     def simulate(
         self,
@@ -313,16 +359,17 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         learn: bool = True,
     ) -> Rasters:
         """Replay given spikes on the network, see `EventEngine.simulate`; the state carries over between calls."""
-        if not hasattr(self, "state_"):
+        if hasattr(self, "state_"):
+            self._check_fitted()
+        else:
             self.start()
         return EventEngine(self.constants).simulate(self.state_, inputs, teacher, learn)
 
-    def rasters(self, images: Any, first: int = 0) -> list[Rasters]:
+    def rasters(self, images: Any) -> list[Rasters]:
         """Return every spike while images are presented for the first time, and in the rest after; see `spike_counts`.
 
         Args:
             images: see the class.
-            first: see `spike_counts`.
 
         Raises:
             NotFittedError: before training.
@@ -330,11 +377,10 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """
         self._check_fitted()
         p = self.constants
-        greys = grey_levels(images, self.n_in, p.mean_grey)
         engine, encoder = EventEngine(p), PoissonEncoder(p.dt)
         network = engine.evaluated(self.state_)
         found = []
-        for grey, key in zip(greys, sample_keys(self.seed, "evaluate", first, len(greys)), strict=True):
+        for grey, key in zip(*self._shown(images), strict=True):
             shown = encoder(grey * p.rate_per_grey * p.intensity, p.stimulus_steps, key)
             silence = shown.new_zeros(p.rest_steps, self.n_in)
             found.append(engine.simulate(network.rested(p).clone(), torch.cat([shown, silence]), learn=False))
@@ -361,6 +407,8 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return {
             "identity": self._identity(),
             "network": self.state_.state_dict(),
+            "classes": self.classes_.tolist(),
+            "feature_names": list(getattr(self, "feature_names_in_", [])),
             "label_sums": torch.from_numpy(self.label_sums_.copy()),
             "label_samples": torch.from_numpy(self.label_samples_.copy()),
             "samples_seen": self.samples_seen_,
@@ -382,6 +430,10 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         network.load_state_dict(state["network"])  # what is refused leaves this classifier as it was
         self.start()
         self.state_ = network
+        # A state from before labels could be strings has neither.
+        self.classes_ = np.asarray(state.get("classes", range(self.n_classes)))
+        if state.get("feature_names"):
+            self.feature_names_in_ = np.asarray(state["feature_names"], object)
         self.label_sums_ = state["label_sums"].numpy().copy()
         self.label_samples_ = state["label_samples"].numpy().copy()
         self.samples_seen_ = state["samples_seen"]
@@ -398,31 +450,75 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     @property
     def constants(self) -> SpikingParameters:
         """The constants, whether they were given or named."""
-        return preset(self.parameters) if isinstance(self.parameters, str) else self.parameters
+        if isinstance(self.parameters, str):
+            return preset(self.parameters)
+        if not isinstance(self.parameters, SpikingParameters):
+            raise ValueError(f"parameters must be SpikingParameters or the name of a preset, got {self.parameters!r}")
+        return self.parameters
 
     def _new_network(self) -> SpikingState:
+        self._check_options()
         generator = Streams(self.seed).generator("spiking", "weights")
         return SpikingState.initial(self.n_in, self.n_hidden, self.n_classes, self.constants, generator)
 
     def _engine(self) -> Engine:
         return make_engine(self.engine, self.constants, self.batch_size, self.n_jobs, self.device, self.process_group)
 
-    def _samples(self, images: Any, labels: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        greys = grey_levels(images, self.n_in, self.constants.mean_grey)
-        return greys, class_labels(labels, len(greys), self.n_classes)
+    def _samples(self, images: Any, labels: Any, first: bool) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Return training samples as an engine takes them; the first ones name the columns."""
+        self._check_columns(images, reset=first)
+        greys = brightened(grey_levels(images, self.n_in), self.constants.mean_grey)
+        if not len(greys):
+            raise ValueError("images must be at least one, got 0 sample(s)")
+        return greys, class_indices(labels, len(greys), self.classes_)
+
+    def _shown(self, images: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint64]]:
+        """Return images to evaluate as an engine takes them, with their keys."""
+        self._check_columns(images, reset=False)
+        greys = grey_levels(images, self.n_in)
+        return brightened(greys, self.constants.mean_grey), content_keys(self.seed, "evaluate", greys)
+
+    def _check_columns(self, images: Any, reset: bool) -> None:
+        try:
+            validate_data(self, images, reset=reset, skip_check_array=True, ensure_2d=False)
+        except ValueError as error:
+            raise ValueError(" ".join(str(error).split())) from None  # scikit-learn's words, in one line
 
     def _learn(
         self, engine: Engine, greys: npt.NDArray[np.float64], classes: npt.NDArray[np.int64], phase: Phase
-    ) -> SampleStats:
+    ) -> None:
         keys = sample_keys(self.seed, "train", self.samples_seen_, len(greys))
         responses = engine.train(self.state_, greys, classes, keys, phase)
         self.samples_seen_ += len(greys)
         np.add.at(self.label_sums_, classes, responses.hidden)
         self.label_samples_ += np.bincount(classes, minlength=self.n_classes)
-        return SampleStats(responses.hidden.sum(1), responses.re_presentations, responses.silent)
+        self.sample_stats_ = SampleStats(responses.hidden.sum(1), responses.re_presentations, responses.silent)
+
+    def _check_options(self) -> None:
+        for name, least in _INTEGERS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+                raise ValueError(f"{name} must be an integer, got {value!r}")
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
 
     def _check_fitted(self) -> None:
+        """Check that there is a network, and that no `set_params` has made the options those of another one.
+
+        Raises:
+            NotFittedError: if there is none.
+            ValueError: if it is of another size.
+        """
         if not hasattr(self, "state_"):
             raise NotFittedError(
                 "SymSTDPClassifier has not learned yet: call fit, partial_fit or load_state_dict first"
             )
+        self._check_options()
+        for name in ("n_in", "n_hidden", "n_classes"):
+            learned, wanted = getattr(self.state_, name), getattr(self, name)
+            if learned != wanted:
+                raise ValueError(f"{name} must be {learned} until the next fit, as what has learned, got {wanted}")
+
+
+def _brightest(greys: npt.NDArray[np.float64]) -> str:
+    return f"the brightest pixel is {greys.max():g} of 255"

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from aleator.spiking.batch_cells import BatchCells
-from aleator.spiking.engines import Phase, Responses, no_responses
+from aleator.spiking.engines import Phase, Responses, check_samples, no_responses
 from aleator.spiking.event_engine import Rasters
 from aleator.spiking.parameters import RuleParameters, SpikingParameters
 from aleator.spiking.poisson_tables import Events, poisson_table, raster_of
@@ -65,6 +65,7 @@ class DenseEngine:
         phase: Phase,
     ) -> Responses:
         """Present samples one by one and learn after every step, changing the state in place, see `Engine.train`."""
+        check_samples(state, greys, keys, labels, phase)
         p = self.parameters
         filled = no_responses(len(greys), state)
         own = state.to(self.device, self.dtype)
@@ -93,6 +94,7 @@ class DenseEngine:
     @torch.no_grad()
     def evaluate(self, state: SpikingState, greys: npt.NDArray[np.float64], keys: npt.NDArray[np.uint64]) -> Responses:
         """Present samples without learning, each to the rested network, see `Engine.evaluate`."""
+        check_samples(state, greys, keys)
         filled = no_responses(len(greys), state)
         rested = state.to(self.device, self.dtype).rested(self.parameters)
         self._scale(rested, False)
@@ -118,8 +120,10 @@ class DenseEngine:
             learn: False leaves weights, theta and traces as they are and lets class cells listen to the hidden ones.
 
         Raises:
-            ValueError: if a raster does not fit the network, or a batch is to be learned: the rule is online.
+            ValueError: if a raster does not fit the network or is not boolean, or a batch is to be learned: the rule is
+                online.
         """
+        state.check()
         batch = inputs.shape[1:-1]
         if batch and learn:
             raise ValueError(f"learn must be False for a batch of rasters, got {learn} and a batch of {tuple(batch)}")
@@ -129,6 +133,8 @@ class DenseEngine:
         for name, (raster, shape) in expected.items():
             if raster.shape != shape:
                 raise ValueError(f"{name} must have the shape {shape}, got {tuple(raster.shape)}")
+            if raster.dtype != torch.bool:
+                raise ValueError(f"{name} must be torch.bool, got {raster.dtype}")
         own = state.to(self.device, self.dtype)
         inputs = inputs.to(self.device)
         if learn:

@@ -13,14 +13,10 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.distributed import ProcessGroup
 
-from aleator.spiking.parameters import SpikingParameters
 from aleator.spiking.state import SpikingState
 
 Phase = Literal["both", "hidden", "classes"]
-EngineName = Literal["auto", "event", "dense", "private", "frozen"]
 
 
 @dataclass(frozen=True)
@@ -64,17 +60,59 @@ class Engine(Protocol):
             state: the network.
             greys: images [samples, N_in] with grey levels in [0, 255].
             labels: classes [samples] in [0, N_c).
-            keys: of the random numbers of each sample, see `aleator.spiking.sample_key`.
+            keys: of the random numbers of each sample, see `aleator.spiking.sample_keys`.
             phase: ``"hidden"`` learns input → E and theta, ``"classes"`` E → class cells, ``"both"`` all.
+
+        Raises:
+            ValueError: if the samples do not fit the network, see `check_samples`.
         """
         ...
 
     def evaluate(self, state: SpikingState, greys: npt.NDArray[np.float64], keys: npt.NDArray[np.uint64]) -> Responses:
         """Present samples without learning, each to the rested network. The state is not changed.
 
-        Input weights are taken as `SynapticScaling` would set them; arguments are those of `train`.
+        Input weights are taken as `SynapticScaling` would set them; arguments and errors are those of `train`.
         """
         ...
+
+
+def check_samples(
+    state: SpikingState,
+    greys: npt.NDArray[Any],
+    keys: npt.NDArray[Any],
+    labels: npt.NDArray[Any] | None = None,
+    phase: str | None = None,
+) -> None:
+    """Check samples against the network that they are for: compiled loops look at no size again.
+
+    Args:
+        state: the network, which is checked itself.
+        greys: see `Engine.train`.
+        keys: see `Engine.train`.
+        labels: see `Engine.train`; None in an evaluation.
+        phase: see `Engine.train`; None in an evaluation.
+
+    Raises:
+        ValueError: naming the argument, what it is and what it must be.
+    """
+    state.check()
+    if phase is not None and phase not in get_args(Phase):
+        raise ValueError(f"phase must be one of {', '.join(get_args(Phase))}, got {phase!r}")
+    expected: list[tuple[str, npt.NDArray[Any], type, tuple[int, ...]]] = [
+        ("greys", greys, np.float64, (len(greys), state.n_in)),
+        ("keys", keys, np.uint64, (len(greys),)),
+    ]
+    if labels is not None:
+        expected.append(("labels", labels, np.int64, (len(greys),)))
+    for name, array, dtype, shape in expected:
+        if array.dtype != dtype or array.shape != shape:
+            wanted = f"{np.dtype(dtype)} of the shape {shape}"
+            raise ValueError(f"{name} must be {wanted}, got {array.dtype} of the shape {array.shape}")
+    if greys.size and not (greys.min() >= 0 and greys.max() <= 255):
+        raise ValueError(f"greys must be in [0, 255], got values from {greys.min()} to {greys.max()}")
+    if labels is not None and len(labels) and not (labels.min() >= 0 and labels.max() < state.n_classes):
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise ValueError(f"labels must be in [0, {state.n_classes}), got {wrong}")
 
 
 def no_responses(samples: int, state: SpikingState) -> dict[str, Any]:
@@ -85,52 +123,3 @@ def no_responses(samples: int, state: SpikingState) -> dict[str, Any]:
         "re_presentations": np.zeros(samples, np.int64),
         "silent": np.zeros(samples, np.bool_),
     }
-
-
-def make_engine(
-    name: EngineName,
-    parameters: SpikingParameters,
-    batch_size: int,
-    n_jobs: int,
-    device: str,
-    process_group: ProcessGroup | None = None,
-) -> Engine:
-    """Return an engine by its name, in double precision on the CPU, in single precision elsewhere.
-
-    Sums over the samples of a batch, and so over processes, are exact up to rounding. In double precision that is too
-    small to move a spike, so that one process and several learn the same.
-
-    Args:
-        name: ``"auto"`` is event on the CPU and private elsewhere.
-        parameters: the constants.
-        batch_size: samples of a batch, for the engines that learn in batches.
-        n_jobs: threads of an evaluation, for the event engine.
-        device: for the torch engines.
-        process_group: the processes that share batches, for the engines that learn in batches.
-
-    Raises:
-        ImportError: if the engine needs an extra that is missing.
-        ValueError: if there is no such engine.
-    """
-    # Imported here: an engine's module imports this one.
-    on_cpu = torch.device(device).type == "cpu"
-    if name == "auto":
-        name = "event" if on_cpu else "private"
-    if name == "event":
-        from aleator.spiking.event_engine import EventEngine
-
-        return EventEngine(parameters, n_jobs)
-    dtype = torch.float64 if on_cpu else torch.float32
-    if name == "dense":
-        from aleator.spiking.dense_engine import DenseEngine
-
-        return DenseEngine(parameters, device=device, dtype=dtype)
-    if name == "frozen":
-        from aleator.spiking.frozen_engine import FrozenEngine
-
-        return FrozenEngine(parameters, batch_size, device, dtype, process_group)
-    if name == "private":
-        from aleator.spiking.private_engine import PrivateEngine
-
-        return PrivateEngine(parameters, batch_size, device, dtype, process_group)
-    raise ValueError(f"engine must be one of {', '.join(get_args(EngineName))}, got {name!r}")

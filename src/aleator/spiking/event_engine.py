@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from aleator.spiking.engines import Phase, Responses, no_responses
+from aleator.spiking.engines import Phase, Responses, check_samples, no_responses
 from aleator.spiking.parameters import SpikingParameters
 from aleator.spiking.state import SpikingState
 from aleator.spiking.threshold import NEAREST_TO_POLE
@@ -70,6 +70,7 @@ class EventEngine:
         phase: Phase,
     ) -> Responses:
         """Present samples and learn after every step, changing the state in place, see `Engine.train`."""
+        check_samples(state, greys, keys, labels, phase)
         filled = no_responses(len(greys), state)
         network = _network(state)
         constants = _constants(self.parameters, state, phase in ("both", "hidden"), phase in ("both", "classes"))
@@ -78,6 +79,7 @@ class EventEngine:
 
     def evaluate(self, state: SpikingState, greys: npt.NDArray[np.float64], keys: npt.NDArray[np.uint64]) -> Responses:
         """Present samples without learning, each to the rested network, see `Engine.evaluate`."""
+        check_samples(state, greys, keys)
         filled = no_responses(len(greys), state)
         constants = _constants(self.parameters, state, False, False)
         rested = self.evaluated(state)
@@ -98,6 +100,7 @@ class EventEngine:
 
     def evaluated(self, state: SpikingState) -> SpikingState:
         """Return the network that an evaluated sample meets: rested, input weights as `SynapticScaling` sets them."""
+        state.check()
         rested = state.rested(self.parameters)
         if self.parameters.input_rule.target is not None:
             rested.weights_in = state.weights_in.clone()
@@ -120,14 +123,17 @@ class EventEngine:
             learn: False leaves weights, theta and traces as they are and lets class cells listen to the hidden ones.
 
         Raises:
-            ValueError: if a raster does not fit the network.
+            ValueError: if a raster does not fit the network, or is not boolean.
         """
+        state.check()
         steps = len(inputs)
         silence = torch.zeros(steps, state.n_classes, dtype=torch.bool)
         teacher = silence if teacher is None else teacher
         for name, raster, cells in (("inputs", inputs, state.n_in), ("teacher", teacher, state.n_classes)):
             if raster.shape != (steps, cells):
                 raise ValueError(f"{name} must have the shape {(steps, cells)}, got {tuple(raster.shape)}")
+            if raster.dtype != torch.bool:
+                raise ValueError(f"{name} must be torch.bool, got {raster.dtype}")
         hidden = torch.zeros(steps, state.n_hidden, dtype=torch.bool)
         rasters = Rasters(hidden, torch.zeros_like(hidden), silence.clone())
         kernels = _kernels()

@@ -35,7 +35,7 @@ from torch.nn.functional import one_hot
 
 from aleator.spiking.batch_cells import BatchCells
 from aleator.spiking.dense_engine import DenseEngine
-from aleator.spiking.engines import Phase, Responses, no_responses
+from aleator.spiking.engines import Phase, Responses, check_samples, no_responses
 from aleator.spiking.parameters import SpikingParameters
 from aleator.spiking.poisson_tables import Events, traces_at
 from aleator.spiking.state import SpikingState
@@ -97,6 +97,7 @@ class FrozenEngine(DenseEngine):
         phase: Phase,
     ) -> Responses:
         """Present samples in batches and learn after each, changing the state in place, see `Engine.train`."""
+        check_samples(state, greys, keys, labels, phase)
         p = self.parameters
         filled = no_responses(len(greys), state)
         own = state.to(self.device, self.dtype)

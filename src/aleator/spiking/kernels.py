@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
@@ -42,6 +42,13 @@ _FLUSH_EVERY = 256  # steps; in these a conductance falls by a factor of 1e-56 a
 def _compiled(function: _F) -> _F:
     # unwrap: the test run's import hook puts a wrapper around every function that numba could not compile.
     return cast(_F, numba.njit(cache=True, nogil=True)(inspect.unwrap(function)))
+
+
+def _part(function: _F) -> _F:
+    # A part of a step, pasted into the loop, and without counting references: those to all arrays of the network, in
+    # every step, would take as long as the step.
+    compiled: Any = numba.njit
+    return cast(_F, compiled(forceinline=True, _nrt=False)(inspect.unwrap(function)))
 
 
 class Network(NamedTuple):
@@ -143,6 +150,13 @@ def _gap(key: np.uint64, n: int, slope: float) -> float:
 
 
 @_compiled
+def _longer(values: Integers, capacity: int) -> Integers:
+    longer = np.empty(capacity, np.int64)
+    longer[: len(values)] = values
+    return longer
+
+
+@_compiled
 def poisson_events(probabilities: Floats, steps: int, key: np.uint64, presentation: int) -> tuple[Integers, Integers]:
     """Return the spikes of `aleator.spiking.PoissonEncoder` sorted by step: sources, and where each step's begin."""
     presented = _mixed(key + (np.uint64(presentation) + _ONE) * _GOLDEN)
@@ -162,8 +176,7 @@ def poisson_events(probabilities: Floats, steps: int, key: np.uint64, presentati
         while now < steps:
             if count == capacity:
                 capacity *= 2
-                times = np.append(times, np.empty_like(times))
-                channels = np.append(channels, np.empty_like(channels))
+                times, channels = _longer(times, capacity), _longer(channels, capacity)
             t = int(now)
             times[count] = t
             channels[count] = channel
@@ -235,6 +248,178 @@ def _listed(spikes: Booleans, cells: Integers) -> int:
     return count
 
 
+@_part
+def _deliver_inputs(net: Network, c: Constants, cells: Integers, count: int) -> None:
+    """Let input spikes arrive at E, and learn from them."""
+    g = net.g_input
+    for k in range(count):
+        row = net.weights_in[cells[k]]
+        for j in range(len(g)):
+            g[j] += row[j]
+        if c.learn_in:
+            _raise_row(row, net.x_hidden_post, c.lr_in_before, c.w_max_in)
+            net.x_input[cells[k]] += c.trace_step
+
+
+@_part
+def _deliver_hidden(net: Network, c: Constants, cells: Integers, count: int) -> None:
+    """Let E spikes arrive at their partners and at the class cells, and learn from them as presynaptic ones."""
+    g = net.g_class
+    for k in range(count):
+        net.g_partner[cells[k]] += c.excitation
+        row = net.weights_out[cells[k]]
+        for o in range(len(g)):
+            g[o] += row[o]
+        if c.learn_out:
+            _raise_row(row, net.x_class, c.lr_out_before, c.w_max_out)
+            net.x_hidden_pre[cells[k]] += c.trace_step
+
+
+@_part
+def _deliver_inhibition(net: Network, c: Constants, cells: Integers, count: int) -> None:
+    """Let I spikes arrive at all E but their partner; rank one instead of a matrix."""
+    if count > 0:
+        g, total = net.g_inhibition, c.inhibition * count
+        for j in range(len(g)):
+            g[j] += total
+        for k in range(count):
+            g[cells[k]] += c.inhibition * (count - 1) - total
+
+
+@_part
+def _learn_from_hidden(net: Network, c: Constants, cells: Integers, count: int) -> None:
+    """Learn from E spikes as postsynaptic ones, which see the raised traces of the inputs."""
+    if c.learn_in:
+        for k in range(count):
+            _raise_column(net.weights_in, cells[k], net.x_input, c.lr_in, c.w_max_in)
+            net.x_hidden_post[cells[k]] += c.trace_step
+
+
+@_part
+def _learn_from_classes(net: Network, c: Constants, cells: Integers, count: int) -> None:
+    """Learn from spikes of the class cells, likewise."""
+    if c.learn_out:
+        for k in range(count):
+            _raise_column(net.weights_out, cells[k], net.x_hidden_pre, c.lr_out, c.w_max_out)
+            net.x_class[cells[k]] += c.trace_step
+
+
+@_part
+def _step_hidden(net: Network, c: Constants, spiking: Integers) -> int:
+    """Advance E and its traces; list the cells that spike, and return how many they are."""
+    v, timer, theta, g, gi = net.v_hidden, net.timer_hidden, net.theta, net.g_input, net.g_inhibition
+    theta_decay = c.theta_decay if c.learn_in else 1.0
+    fired = 0
+    for j in range(len(v)):
+        before, clock = v[j], timer[j]
+        current = c.rest_hidden - before
+        current = current + g[j] * (c.reversal_excitation - before)
+        current = current + gi[j] * (c.reversal_inhibition - before)
+        now = before + current * c.rate_hidden
+        now = now if clock > c.refractory_hidden else before
+        now = now if now > c.floor_hidden else c.floor_hidden
+        clock += c.dt
+        height = theta[j] * theta_decay
+        v[j], timer[j], theta[j] = now, clock, height
+        g[j] *= c.decay_excitation
+        gi[j] *= c.decay_inhibition
+        fired += (now > height + c.threshold_hidden) & (clock > c.refractory_hidden)
+    if c.learn_in:
+        _decay(net.x_hidden_post, c.decay_trace)
+    if c.learn_out:
+        _decay(net.x_hidden_pre, c.decay_trace)
+    count = 0
+    if fired > 0:  # the loop above has no branch, and so is fast
+        for j in range(len(v)):
+            if v[j] > theta[j] + c.threshold_hidden and timer[j] > c.refractory_hidden:
+                v[j], timer[j] = c.reset_hidden, 0.0
+                spiking[count] = j
+                count += 1
+                if c.learn_in:
+                    theta[j] += c.theta_step / max(abs(theta[j] - c.theta_pole), c.theta_guard)
+    return count
+
+
+@_part
+def _step_inhibitory(net: Network, c: Constants, spiking: Integers) -> int:
+    """Advance the partners I, likewise."""
+    v, timer, g = net.v_inhibitory, net.timer_inhibitory, net.g_partner
+    fired = 0
+    for j in range(len(v)):
+        before, clock = v[j], timer[j]
+        current = c.rest_inhibitory - before
+        current = current + g[j] * (c.reversal_excitation - before)
+        now = before + current * c.rate_inhibitory
+        now = now if clock > c.refractory_inhibitory else before
+        clock += c.dt
+        v[j], timer[j] = now, clock
+        g[j] *= c.decay_excitation
+        fired += (now > c.threshold_inhibitory) & (clock > c.refractory_inhibitory)
+    count = 0
+    if fired > 0:
+        for j in range(len(v)):
+            if v[j] > c.threshold_inhibitory and timer[j] > c.refractory_inhibitory:
+                v[j], timer[j] = c.reset_inhibitory, 0.0
+                spiking[count] = j
+                count += 1
+    return count
+
+
+@_part
+def _step_classes(net: Network, c: Constants, teacher: Integers, begin: int, end: int, spiking: Integers) -> int:
+    """Advance the class cells: moved by the teacher in training, when their voltage stands still, by E otherwise."""
+    count = 0
+    if c.learn_out:
+        _decay(net.x_class, c.decay_trace)
+        for k in range(begin, end):
+            spiking[count] = teacher[k]
+            count += 1
+    else:
+        for o in range(len(net.v_class)):
+            before = net.v_class[o]
+            current = c.rest_class - before
+            current = current + net.g_class[o] * (c.reversal_excitation - before)
+            net.v_class[o] = before + current * c.rate_class
+            if net.v_class[o] > c.threshold_class:
+                net.v_class[o] = c.reset_class
+                spiking[count] = o
+                count += 1
+    _decay(net.g_class, c.decay_excitation)
+    return count
+
+
+@_part
+def _step_inputs(net: Network, c: Constants, cells: Integers, count: int, kept: Floats) -> None:
+    """Let the traces of the inputs decay, but not in the step after a spike, when the authors' cells rest."""
+    if c.learn_in:
+        for k in range(count):
+            kept[k] = net.x_input[cells[k]]
+        _decay(net.x_input, c.decay_trace)
+        for k in range(count):
+            net.x_input[cells[k]] = kept[k]
+
+
+@_part
+def _flush_all(net: Network, c: Constants) -> None:
+    _flush(net.g_input)
+    _flush(net.g_inhibition)
+    _flush(net.g_partner)
+    _flush(net.g_class)
+    if c.learn_in or c.learn_out:
+        _flush(net.x_input)
+        _flush(net.x_hidden_post)
+        _flush(net.x_hidden_pre)
+        _flush(net.x_class)
+
+
+@_part
+def _mark(spikes: Booleans, cells: Integers, count: int) -> None:
+    """Set the spikes of these cells, and of no others."""
+    spikes[:] = False
+    for k in range(count):
+        spikes[cells[k]] = True
+
+
 @_compiled
 def advance(
     net: Network,
@@ -264,170 +449,63 @@ def advance(
     """
     n_in, n_hidden = net.weights_in.shape
     n_classes = net.weights_out.shape[1]
-    recording = record.hidden.shape[0] > 0
-    learning = c.learn_in or c.learn_out
-
-    arrived = np.empty(n_in, np.int64)
-    n_arrived = _listed(net.spikes_input, arrived)
-    hidden = np.empty(n_hidden, np.int64)
-    n_hidden_spikes = _listed(net.spikes_hidden, hidden)
-    partners = np.empty(n_hidden, np.int64)
-    n_partners = _listed(net.spikes_inhibitory, partners)
+    # Which cells of each population spiked in the last step, and how many they are.
+    inputs, kept = np.empty(n_in, np.int64), np.empty(n_in, np.float64)
+    hidden, partners = np.empty(n_hidden, np.int64), np.empty(n_hidden, np.int64)
     classes = np.empty(n_classes, np.int64)
-    n_class_spikes = _listed(net.spikes_class, classes)
-    kept = np.empty(n_in, np.float64)
-
-    theta_decay = c.theta_decay if c.learn_in else 1.0
-    v, timer, theta, g, gi = net.v_hidden, net.timer_hidden, net.theta, net.g_input, net.g_inhibition
-    vi, timer_i, gp = net.v_inhibitory, net.timer_inhibitory, net.g_partner
+    n_inputs, n_hiddens = _listed(net.spikes_input, inputs), _listed(net.spikes_hidden, hidden)
+    n_partners, n_taught = _listed(net.spikes_inhibitory, partners), _listed(net.spikes_class, classes)
 
     for t in range(steps):
-        # 1. Spikes of the step before arrive.
-        for k in range(n_arrived):
-            row = net.weights_in[arrived[k]]
-            for j in range(n_hidden):
-                g[j] += row[j]
-            if c.learn_in:
-                _raise_row(row, net.x_hidden_post, c.lr_in_before, c.w_max_in)
-                net.x_input[arrived[k]] += c.trace_step
-        for k in range(n_hidden_spikes):
-            j = hidden[k]
-            gp[j] += c.excitation
-            row = net.weights_out[j]
-            for o in range(n_classes):
-                net.g_class[o] += row[o]
-            if c.learn_out:
-                _raise_row(row, net.x_class, c.lr_out_before, c.w_max_out)
-                net.x_hidden_pre[j] += c.trace_step
-        if n_partners > 0:
-            total = c.inhibition * n_partners
-            for j in range(n_hidden):
-                gi[j] += total
-            for k in range(n_partners):  # nobody inhibits its own partner; rank one instead of a matrix
-                gi[partners[k]] += c.inhibition * (n_partners - 1) - total
+        # 1. Spikes of the step before arrive, and presynaptic plasticity.
+        _deliver_inputs(net, c, inputs, n_inputs)
+        _deliver_hidden(net, c, hidden, n_hiddens)
+        _deliver_inhibition(net, c, partners, n_partners)
+        # 2. Postsynaptic plasticity.
+        _learn_from_hidden(net, c, hidden, n_hiddens)
+        _learn_from_classes(net, c, classes, n_taught)
+        # 3. Every cell advances.
+        n_hiddens = _step_hidden(net, c, hidden)
+        n_partners = _step_inhibitory(net, c, partners)
+        n_taught = _step_classes(net, c, teacher, teacher_begins[t], teacher_begins[t + 1], classes)
+        _step_inputs(net, c, inputs, n_inputs, kept)
+        n_inputs = begins[t + 1] - begins[t]
+        for k in range(n_inputs):
+            inputs[k] = sources[begins[t] + k]
 
-        # 2. Postsynaptic plasticity sees the raised presynaptic traces.
-        if c.learn_in:
-            for k in range(n_hidden_spikes):
-                _raise_column(net.weights_in, hidden[k], net.x_input, c.lr_in, c.w_max_in)
-                net.x_hidden_post[hidden[k]] += c.trace_step
-        if c.learn_out:
-            for k in range(n_class_spikes):
-                _raise_column(net.weights_out, classes[k], net.x_hidden_pre, c.lr_out, c.w_max_out)
-                net.x_class[classes[k]] += c.trace_step
-
-        # 3. Hidden cells E.
-        fired = 0
-        for j in range(n_hidden):
-            before, clock = v[j], timer[j]
-            current = c.rest_hidden - before
-            current = current + g[j] * (c.reversal_excitation - before)
-            current = current + gi[j] * (c.reversal_inhibition - before)
-            now = before + current * c.rate_hidden
-            now = now if clock > c.refractory_hidden else before
-            now = now if now > c.floor_hidden else c.floor_hidden
-            clock += c.dt
-            height = theta[j] * theta_decay
-            v[j], timer[j], theta[j] = now, clock, height
-            g[j] *= c.decay_excitation
-            gi[j] *= c.decay_inhibition
-            fired += (now > height + c.threshold_hidden) & (clock > c.refractory_hidden)
-        if c.learn_in:
-            _decay(net.x_hidden_post, c.decay_trace)
-        if c.learn_out:
-            _decay(net.x_hidden_pre, c.decay_trace)
-            _decay(net.x_class, c.decay_trace)
-        n_hidden_spikes = 0
-        if fired > 0:
-            for j in range(n_hidden):
-                if v[j] > theta[j] + c.threshold_hidden and timer[j] > c.refractory_hidden:
-                    v[j], timer[j] = c.reset_hidden, 0.0
-                    hidden[n_hidden_spikes] = j
-                    n_hidden_spikes += 1
-                    hidden_counts[j] += 1
-                    if recording:
-                        record.hidden[t, j] = True
-                    if c.learn_in:
-                        theta[j] += c.theta_step / max(abs(theta[j] - c.theta_pole), c.theta_guard)
-
-        # Their partners I.
-        fired = 0
-        for j in range(n_hidden):
-            before, clock = vi[j], timer_i[j]
-            current = c.rest_inhibitory - before
-            current = current + gp[j] * (c.reversal_excitation - before)
-            now = before + current * c.rate_inhibitory
-            now = now if clock > c.refractory_inhibitory else before
-            clock += c.dt
-            vi[j], timer_i[j] = now, clock
-            gp[j] *= c.decay_excitation
-            fired += (now > c.threshold_inhibitory) & (clock > c.refractory_inhibitory)
-        n_partners = 0
-        if fired > 0:
-            for j in range(n_hidden):
-                if vi[j] > c.threshold_inhibitory and timer_i[j] > c.refractory_inhibitory:
-                    vi[j], timer_i[j] = c.reset_inhibitory, 0.0
-                    partners[n_partners] = j
-                    n_partners += 1
-                    if recording:
-                        record.inhibitory[t, j] = True
-
-        # Class cells: moved by the teacher in training, when their voltage stands still, by E otherwise.
-        n_class_spikes = 0
-        if c.learn_out:
-            for k in range(teacher_begins[t], teacher_begins[t + 1]):
-                classes[n_class_spikes] = teacher[k]
-                n_class_spikes += 1
-        else:
-            for o in range(n_classes):
-                before = net.v_class[o]
-                current = c.rest_class - before
-                current = current + net.g_class[o] * (c.reversal_excitation - before)
-                net.v_class[o] = before + current * c.rate_class
-                if net.v_class[o] > c.threshold_class:
-                    net.v_class[o] = c.reset_class
-                    classes[n_class_spikes] = o
-                    n_class_spikes += 1
-        _decay(net.g_class, c.decay_excitation)
-        for k in range(n_class_spikes):
+        for k in range(n_hiddens):
+            hidden_counts[hidden[k]] += 1
+        for k in range(n_taught):
             class_counts[classes[k]] += 1
-            if recording:
-                record.classes[t, classes[k]] = True
-
-        # Inputs. As in the authors' program, a cell's trace does not decay in the step after a spike, when it rests.
-        if c.learn_in:
-            for k in range(n_arrived):
-                kept[k] = net.x_input[arrived[k]]
-            _decay(net.x_input, c.decay_trace)
-            for k in range(n_arrived):
-                net.x_input[arrived[k]] = kept[k]
-        n_arrived = begins[t + 1] - begins[t]
-        for k in range(n_arrived):
-            arrived[k] = sources[begins[t] + k]
-
+        if record.hidden.shape[0] > 0:
+            _mark(record.hidden[t], hidden, n_hiddens)
+            _mark(record.inhibitory[t], partners, n_partners)
+            _mark(record.classes[t], classes, n_taught)
         if t % _FLUSH_EVERY == _FLUSH_EVERY - 1:
-            _flush(g)
-            _flush(gi)
-            _flush(gp)
-            _flush(net.g_class)
-            if learning:
-                _flush(net.x_input)
-                _flush(net.x_hidden_post)
-                _flush(net.x_hidden_pre)
-                _flush(net.x_class)
+            _flush_all(net, c)
 
+    _mark(net.spikes_input, inputs, n_inputs)
+    _mark(net.spikes_hidden, hidden, n_hiddens)
+    _mark(net.spikes_inhibitory, partners, n_partners)
+    _mark(net.spikes_class, classes, n_taught)
+
+
+@_compiled
+def _reset(net: Network, rest_cells: Network) -> None:
+    """Put the cells where those of the rested network are, and leave what was learned."""
+    net.v_hidden[:] = rest_cells.v_hidden
+    net.v_inhibitory[:] = rest_cells.v_inhibitory
+    net.v_class[:] = rest_cells.v_class
+    net.timer_hidden[:] = rest_cells.timer_hidden
+    net.timer_inhibitory[:] = rest_cells.timer_inhibitory
+    net.g_input[:] = 0.0
+    net.g_inhibition[:] = 0.0
+    net.g_partner[:] = 0.0
+    net.g_class[:] = 0.0
     net.spikes_input[:] = False
-    for k in range(n_arrived):
-        net.spikes_input[arrived[k]] = True
     net.spikes_hidden[:] = False
-    for k in range(n_hidden_spikes):
-        net.spikes_hidden[hidden[k]] = True
     net.spikes_inhibitory[:] = False
-    for k in range(n_partners):
-        net.spikes_inhibitory[partners[k]] = True
     net.spikes_class[:] = False
-    for k in range(n_class_spikes):
-        net.spikes_class[classes[k]] = True
 
 
 @_compiled
@@ -468,19 +546,7 @@ def present(
     probabilities = np.zeros(n_in + 1)
     for s in range(len(greys)):
         if not learning:
-            net.v_hidden[:] = rest_cells.v_hidden
-            net.v_inhibitory[:] = rest_cells.v_inhibitory
-            net.v_class[:] = rest_cells.v_class
-            net.timer_hidden[:] = rest_cells.timer_hidden
-            net.timer_inhibitory[:] = rest_cells.timer_inhibitory
-            net.g_input[:] = 0.0
-            net.g_inhibition[:] = 0.0
-            net.g_partner[:] = 0.0
-            net.g_class[:] = 0.0
-            net.spikes_input[:] = False
-            net.spikes_hidden[:] = False
-            net.spikes_inhibitory[:] = False
-            net.spikes_class[:] = False
+            _reset(net, rest_cells)
         intensity = c.intensity
         presentation = 0
         while True:

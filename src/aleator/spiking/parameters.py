@@ -86,7 +86,8 @@ class SpikingParameters:
         theta_offset: what is taken off it in the spike test (mV).
         theta_step: gain of theta at a spike, at ``theta = theta_offset``; it falls as theta leaves ``theta_pole``.
         theta_pole: where the gain would be infinite (mV), see `aleator.spiking.AdaptiveThreshold`.
-        tau_theta: decay of theta (ms).
+        tau_theta: decay of theta (ms). From 2·10⁷ on, the authors' single precision does not resolve it in a step, and
+            their thresholds never decay; that is ``math.inf`` here.
         weight_init: weights begin uniform in {0, 0.001, …} below it.
         rate_per_grey: spike rate of a pixel per grey level of 0…255 and unit of intensity (Hz).
         intensity: k of the first presentation of a sample.
@@ -132,6 +133,8 @@ class SpikingParameters:
         shortest = min(self.tau_excitation, self.tau_inhibition, self.tau_trace, *(cell.tau for cell in cells))
         if not 0 < self.dt <= shortest:
             raise ValueError(f"dt must be in (0, {shortest}], the shortest time constant, got {self.dt}")
+        if not self.tau_theta >= self.dt:
+            raise ValueError(f"tau_theta must be at least dt, or infinite for no decay, got {self.tau_theta}")
         for name, rule in (("input_rule", self.input_rule), ("class_rule", self.class_rule)):
             if not rule.lr >= 0:
                 raise ValueError(f"{name}.lr must not be negative, got {rule.lr}")

@@ -13,6 +13,8 @@ The mean count in T steps is p T / (1 + p), up to the start, or rate · T · (1 
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -47,6 +49,23 @@ def sample_keys(seed: int, stream: str, first: int, count: int) -> npt.NDArray[n
     """
     positions = np.arange(first, first + count, dtype=np.uint64)
     return subkeys(np.full(1, derive_key(seed, "spiking", stream), np.uint64), positions)
+
+
+def content_keys(seed: int, stream: str, greys: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """Return a key for each image that depends on nothing but its grey levels, rounded to integers, and on the seed.
+
+    An image has the same key wherever it stands, in bytes and in floats; images that are equal share one. The key is a
+    BLAKE2b hash (RFC 7693) of the levels.
+
+    Args:
+        seed: any non-negative integer.
+        stream: what the images are for; different streams have different numbers.
+        greys: images [samples, pixels] with grey levels in [0, 255].
+    """
+    own = derive_key(seed, "spiking", stream).to_bytes(8, "little")
+    levels = np.rint(greys).astype(np.uint8)
+    digests = [hashlib.blake2b(image.tobytes(), digest_size=8, key=own).digest() for image in levels]
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 
 
 class PoissonEncoder:

@@ -24,6 +24,18 @@ from aleator.spiking.parameters import SpikingParameters
 # Set by learning and left alone by inference. The others are where the cells are in their dynamics.
 LEARNED = ("weights_in", "weights_out", "theta", "x_input", "x_hidden_post", "x_hidden_pre", "x_class")
 
+# The size of every field, in the names of the properties below.
+_IN, _HIDDEN, _CLASSES = ("n_in",), ("n_hidden",), ("n_classes",)
+_SIZES = {
+    "weights_in": _IN + _HIDDEN,
+    "weights_out": _HIDDEN + _CLASSES,
+    **dict.fromkeys(("theta", "v_hidden", "v_inhibitory", "timer_hidden", "timer_inhibitory"), _HIDDEN),
+    **dict.fromkeys(("g_input", "g_inhibition", "g_partner", "x_hidden_post", "x_hidden_pre"), _HIDDEN),
+    **dict.fromkeys(("spikes_hidden", "spikes_inhibitory"), _HIDDEN),
+    **dict.fromkeys(("v_class", "g_class", "x_class", "spikes_class"), _CLASSES),
+    **dict.fromkeys(("x_input", "spikes_input"), _IN),
+}
+
 
 @dataclass
 class SpikingState:
@@ -142,6 +154,22 @@ class SpikingState:
     def n_classes(self) -> int:
         """Number of class cells."""
         return self.weights_out.shape[1]
+
+    def check(self) -> None:
+        """Check that the fields are those of one network. Engines do so before every call of a compiled loop.
+
+        Raises:
+            ValueError: if a field has another shape than the weights say, or another type than the other fields.
+        """
+        for name in ("weights_in", "weights_out"):
+            if getattr(self, name).ndim != 2:
+                raise ValueError(f"{name} must be a matrix, got the shape {tuple(getattr(self, name).shape)}")
+        for name, value in self._items():
+            shape = tuple(getattr(self, size) for size in _SIZES[name])
+            dtype = torch.bool if name.startswith("spikes") else self.weights_in.dtype
+            if value.shape != shape or value.dtype != dtype:
+                got = f"{value.dtype} of the shape {tuple(value.shape)}"
+                raise ValueError(f"{name} must be {dtype} of the shape {shape}, got {got}")
 
     def rested(self, parameters: SpikingParameters) -> SpikingState:
         """Return a state that shares what was learned with this one, and whose cells have long been silent.

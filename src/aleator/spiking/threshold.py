@@ -5,9 +5,10 @@
 
 so a gain equals ``step`` at theta = offset and falls as theta grows. A cell spikes above V_th + theta − offset.
 
-One step's decay of theta = 20 with tau = 2·10⁷ ms is less than half a unit in the last place of float32: in single
-precision theta would never decay. Here the factor of many steps is computed in double precision and applied at once,
-and a theta in double precision may be stepped singly.
+One step's decay with tau = 2·10⁷ ms is less than half a unit in the last place of float32: in the authors' single
+precision theta never decays then. That is ``tau=math.inf`` here. With their shorter taus, 6 and 8·10⁶ ms, it decays
+there by 0.7 to 1.8 times what it should, by where theta lies between two powers of two. Here the factor of many steps
+is computed in double precision and applied at once, and a theta in double precision may be stepped singly.
 
 Y. Hao et al., arXiv 1812.06574, equation 5; ``step`` is the α dt / tau_θ of the paper.
 """
@@ -26,7 +27,7 @@ class AdaptiveThreshold:
 
     Args:
         step: gain at theta = offset, not negative (mV).
-        tau: time constant of the decay (ms).
+        tau: time constant of the decay (ms); infinite for no decay.
         offset: what is taken off theta in the spike test (mV).
         pole: where the gain would be infinite (mV).
         dt: length of a step (ms).

@@ -312,7 +312,8 @@ class LearningTrace:
         Raises:
             ValueError: as `bootstrap`.
         """
-        return self._possible(self._sign * self.bootstrap().predict(at))
+        found: Float[np.ndarray, " refits"] = self._possible(self._sign * self.bootstrap().predict(at))
+        return found
 
     def band(self, at: float) -> Interval:
         """Return the 95 % percentile interval of what refits forecast for a size; infinity gives the asymptote's.

@@ -72,7 +72,7 @@ SETS = {
     },
     "language": {
         "plain": ONE,
-        "gru-accumulate": {**ONE, "model": "gru", "accumulate": 3, "optimizer": "spectra-adamw"},
+        "gru-accumulate": {**ONE, "heads": None, "model": "gru", "accumulate": 3, "optimizer": "spectra-adamw"},
         "cooldown": {**TWO, "mixture_schedule": "cooldown"},
         "scalarization": {**TWO, "temperature": 5.0, "weighting": "scalarization", "normalize": "weights"},
         "iid": {**TWO, "allocation": "iid", "optimizer": "lamb"},

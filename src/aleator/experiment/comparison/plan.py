@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aleator.experiment.identity import identity
+from aleator.experiment.identity import identity, options_of
 from aleator.experiment.options import RunOptions
 from aleator.experiment.registry import did_you_mean
+
+_log = logging.getLogger("aleator.experiment")
 
 SIZE_FIELD = "train_size"
 
@@ -104,6 +108,7 @@ def plan_runs(
     if tune is not None:
         _check_distinct(f"the values of {tune[0]}", tune[1])
     _check_folder_names(variants)
+    _remark_equal(variants)
     for field in ([SIZE_FIELD] if sizes is not None else []) + ([tune[0]] if tune is not None else []):
         _check_field(variants, field, name)
     seeded = [options.with_seed(seed) for seed in seeds]
@@ -147,6 +152,16 @@ def _check_distinct(what: str, values: Sequence[Any]) -> None:
     for index, value in enumerate(values):
         if value in values[:index]:
             raise ValueError(f"{what} must be distinct, got {value!r} twice")
+
+
+def _remark_equal(variants: Sequence[Variant]) -> None:
+    """Say which variants are the same under two names: their difference is none."""
+    seen: dict[str, str] = {}
+    for variant in variants:
+        options = json.dumps(options_of(variant.recipe), sort_keys=True)
+        if options in seen:
+            _log.warning("variants %r and %r have the same options", seen[options], variant.name)
+        seen.setdefault(options, variant.name)
 
 
 def _check_folder_names(variants: Sequence[Variant]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from aleator.experiment.report import words
 from aleator.experiment.report.curves import Curve
 from aleator.experiment.report.read import Comparison, Pair, SizeForecast, Variant
+from aleator.experiment.shares import is_accuracy
 
 # Seven colours and six dashes and markers: 42 variants differ in at least one, and two that share a colour do not
 # share a dash. Colours are custom properties (--c0 … --c6) of report.css.
@@ -97,8 +98,8 @@ def curves_figure(
                 }
             )
     for label, look, curve in curves:
-        unit = f"{words.THIN}%" if words.is_accuracy(metric) else ""
-        digits = ".2f" if words.is_accuracy(metric) else ".4~g"
+        unit = f"{words.THIN}%" if is_accuracy(metric) else ""
+        digits = ".2f" if is_accuracy(metric) else ".4~g"
         with_band = bands and curve.band != "none"
         traces.append(
             {
@@ -143,8 +144,8 @@ def headline_figure(variants: Sequence[Variant], look: dict[str, Look], metric: 
         seeds = [(run.seed, run.test[metric]) for run in variant.finished if metric in run.test]
         seeds = seeds if len(seeds) > 1 else []  # one seed is its own mean
         meta = {"colour": style.colour, "variant": style.index}
-        unit = f"{words.THIN}%" if words.is_accuracy(metric) else ""
-        digits = ".2f" if words.is_accuracy(metric) else ".4~g"
+        unit = f"{words.THIN}%" if is_accuracy(metric) else ""
+        digits = ".2f" if is_accuracy(metric) else ".4~g"
         traces.append(
             {
                 "type": "scatter",
@@ -188,7 +189,7 @@ def pairs_figure(pairs: Sequence[Pair], metric: str) -> Figure:
         )
         for row, pair in enumerate(pairs)
     ]
-    points = ", points" if words.is_accuracy(metric) else ""
+    points = ", points" if is_accuracy(metric) else ""
     labels = [f"{_short(pair.a, 24)} − {_short(pair.b, 24)}" for pair in pairs]
     figure = _rows_figure(traces, labels, f"Difference in test {words.title(metric)}{points}")
     figure["layout"]["shapes"] = [

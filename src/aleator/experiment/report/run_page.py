@@ -11,6 +11,7 @@ from aleator.experiment.report.comparison_page import TRAIN_POINTS, flat, text
 from aleator.experiment.report.curves import learning_curve
 from aleator.experiment.report.figures import Look
 from aleator.experiment.report.read import SingleRun
+from aleator.experiment.shares import is_accuracy
 from aleator.stats import clopper_pearson
 
 
@@ -53,7 +54,7 @@ def _verdict(run: SingleRun) -> str:
 def _exact(metric: str, metrics: dict[str, Any]) -> tuple[float, float] | None:
     """The Clopper–Pearson interval of an accuracy that came with the number of examples it was measured on."""
     n, value = metrics.get("examples"), metrics.get(metric)
-    if not words.is_accuracy(metric) or not n or value is None or not 0 <= value <= 1:
+    if not is_accuracy(metric) or not n or value is None or not 0 <= value <= 1:
         return None
     return clopper_pearson(round(value * n), round(n))
 

@@ -46,7 +46,7 @@ class _ExactClip(torch.autograd.Function):
         return torch.where(finite, (p * values) @ qh, torch.nan)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         p, sigma, qh, values, threshold = ctx.saved_tensors
         to_matrices = to_threshold = None

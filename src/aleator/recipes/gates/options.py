@@ -18,6 +18,7 @@ from aleator.recipes.images.recipe import ImageRecipe
 from aleator.recipes.parts.checks import not_negative, positive, refuse_unless
 from aleator.recipes.parts.descent import ScheduleOption
 from aleator.recipes.parts.part import Act, Part
+from aleator.recipes.parts.proximal import Proximal
 from aleator.recipes.parts.rows import rates
 from aleator.recipes.parts.supervised import SupervisedBase
 
@@ -66,7 +67,7 @@ class _GatedNetwork(Part):
 
 
 @dataclass(frozen=True)
-class Gates(ImageRecipe, SupervisedBase, _GatedNetwork):
+class Gates(Proximal, ImageRecipe, SupervisedBase, _GatedNetwork):
     """Classify images with few open units of many: estimators of the gradient of gates, at any sparsity."""
 
     headline: ClassVar[Headline | None] = Headline("accuracy", "max")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from aleator.recipes.graphs.settings import MOLECULES, PUBLISHED, REDUCED, GraphSettings
+from aleator.recipes.parts.checks import refuse_unless
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -86,6 +87,11 @@ class Graphs:
                 raise ValueError(f"{name} must be finite and not negative, got {value}")
         if self.model == "random" and self.molecules:
             raise ValueError(f"model must be gdss or untrained with data {self.data}, got random")
+        sampled = ("solver", "sampling_steps", "snr", "scale_eps", "average_weights")
+        refuse_unless(self.model != "random", "model random", self, *sampled)
+        refuse_unless(self.model == "gdss", f"model {self.model}", self, "lr", "schedule")
+        if self.model == "random" and self.coupling != "joint":
+            raise ValueError(f"coupling cannot be used with model random, got {self.coupling}")
 
     @property
     def molecules(self) -> bool:

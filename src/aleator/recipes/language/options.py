@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import tyro
 
 from aleator.recipes.language.reader_options import HOURGLASSES, TokenizationOptions
-from aleator.recipes.parts.checks import positive
+from aleator.recipes.parts.checks import positive, refuse_unless
 from aleator.recipes.parts.descent import OptimizerOption, TrainingOptions
 from aleator.recipes.parts.mixture import MixtureOptions
 from aleator.recipes.parts.named_words import check_distinct, named_words
@@ -63,8 +63,8 @@ class _Texts:
     """Size of a position's representation."""
     layers: int = 2
     """Blocks of the transformer, or layers of recurrent units; dtp and magnet have hourglass layers."""
-    heads: int = 4
-    """Attention heads of the transformer."""
+    heads: int | None = None
+    """Attention heads, by default 4; recurrent units have none."""
 
 
 _RATES = {
@@ -104,10 +104,14 @@ class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
         positive(self, "eval_bytes", "context", "batch_size", "steps", "width", "layers", "heads")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate must be at most batch_size, {self.batch_size}, got {self.accumulate}")
-        if self.model == "transformer" and self.width % (2 * self.heads):
-            raise ValueError(f"width must be a multiple of twice the heads, {2 * self.heads}, got {self.width}")
-        if self.model == "byte-lm" and (self.width % 2 or self.width % self.heads):
-            raise ValueError(f"width must be even and a multiple of the heads, {self.heads}, got {self.width}")
+        refuse_unless(self.model != "gru", "model gru", self, "heads")
+        if self.model == "transformer" and self.width % (2 * self.attention_heads):
+            got = f"{2 * self.attention_heads}, got {self.width}"
+            raise ValueError(f"width must be a multiple of twice the heads, {got}")
+        if self.model == "byte-lm" and (self.width % 2 or self.width % self.attention_heads):
+            raise ValueError(
+                f"width must be even and a multiple of the heads, {self.attention_heads}, got {self.width}"
+            )
         if self.model == "byte-lm" and self.tokenization == "bpe":
             raise ValueError("model must be transformer or gru with tokenization bpe, got byte-lm")
         if self.tokenization in HOURGLASSES:
@@ -120,6 +124,11 @@ class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
         for what, names in (("data", self.data), ("domains", self.domains)):
             check_distinct(what, names)
         _ = self.paths, self.most_bytes
+
+    @property
+    def attention_heads(self) -> int:
+        """Attention heads of the transformer."""
+        return 4 if self.heads is None else self.heads
 
     @property
     def paths(self) -> dict[str, Path]:

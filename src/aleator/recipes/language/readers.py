@@ -138,8 +138,8 @@ class Segments:
             "vocab": BYTE_IDS,
             "layers": options.hourglass_layers or (1, 2, 1),
             "d_model": options.width,
-            "n_heads": options.heads,
-            "d_head": options.width // options.heads,
+            "n_heads": options.attention_heads,
+            "d_head": options.width // options.attention_heads,
             "d_inner": 4 * options.width,
             "dropout": 0.0,
         }
@@ -273,7 +273,7 @@ def _plain_model(options: Language, vocabulary: int) -> nn.Module:
         options.model,
         width=options.width,
         layers=options.layers,
-        heads=options.heads,
+        heads=options.attention_heads,
         context=options.context,
         vocabulary=vocabulary,
     )

@@ -39,7 +39,7 @@ class TrainingOptions(Part):
     optimizer: OptimizerOption = "sgd"
     lr: Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates({})}.")] = None
     momentum: float | None = None
-    """Of SGD and LARS, by default 0.9, and of Signum, by default 0.95."""
+    """Of SGD, proximal-sgd and LARS, by default 0.9, and of Signum, by default 0.95."""
     betas: tuple[float, ...] | None = None
     """Decay rates of the running means of AdamW, LAMB and MARS (two) and AdEMAMix (three). Default: the optimizer's."""
     weight_decay: float = 5e-4
@@ -78,6 +78,12 @@ class TrainingOptions(Part):
         refuse_unless("warmup" in schedule.owns or not self.warmup, f"schedule {self.schedule}", self, "warmup")
         for name in ("momentum", "betas", "clip", "apply_to"):
             refuse_unless(name in row.owns, f"optimizer {self.optimizer}", self, name)
+        if "sgd" in schedule.needs and self.optimizer != "sgd":
+            raise ValueError(f"schedule {self.schedule} cannot be used with optimizer {self.optimizer}")
+        if "raw gradient" in schedule.needs and self.max_grad_norm is not None:
+            raise ValueError(f"max_grad_norm cannot be used with schedule {self.schedule}, got {self.max_grad_norm}")
+        if "prox" in row.paced and not hasattr(self, "prox"):
+            raise ValueError(f"optimizer {self.optimizer} cannot be used in a recipe that has no option prox")
         if self.momentum is not None and not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
         if self.betas is not None and not (len(self.betas) == row.betas and all(0 <= beta < 1 for beta in self.betas)):
@@ -86,7 +92,12 @@ class TrainingOptions(Part):
     @property
     def peak_lr(self) -> float:
         """The learning rate at its highest."""
-        return self.own_lr.get(self.optimizer, OPTIMIZERS[self.optimizer].lr) if self.lr is None else self.lr
+        if self.lr is not None:
+            return self.lr
+        for part in type(self).__mro__:
+            if issubclass(part, Part) and "usual_lr" in vars(part) and (rate := part.usual_lr(self)) is not None:
+                return rate
+        return self.own_lr.get(self.optimizer, OPTIMIZERS[self.optimizer].lr)
 
     def warmup_steps(self, total_steps: int) -> int:
         """Return how many steps of a schedule over ``total_steps`` are its warm-up."""

@@ -122,6 +122,10 @@ class Part:
         """Return settings of its options that are worth a trial, the paper's first."""
         return ()
 
+    def usual_lr(self) -> float | None:
+        """Return the learning rate where none is given, if the method needs one of its own."""
+        return None
+
     def replaces_backward(self) -> Mapping[str, frozenset[str]]:
         """Return what takes the place of plain backward passes, by its name, and which `CAPABILITIES` it honours."""
         return {}

@@ -25,6 +25,8 @@ from aleator.recipes.parts.descent import TrainingOptions
 from aleator.recipes.parts.ema import WeightEMA
 from aleator.recipes.parts.mixture import Mixture
 from aleator.recipes.parts.part import Part, checks_of
+from aleator.recipes.parts.proximal import Proximal
+from aleator.recipes.parts.rows import SCHEDULES
 from aleator.recipes.parts.subset import Subset
 from aleator.recipes.parts.surrogate import Surrogate
 from aleator.recipes.parts.tract import Tract
@@ -181,6 +183,11 @@ class SupervisedBase(TrainingOptions):
                 if value != usual and capability not in honours:
                     raise ValueError(f"{option} cannot be used with {name}, got {value}")
 
+        if "raw gradient" in SCHEDULES[self.schedule].needs:
+            for option in ("first_layer", "surrogate"):
+                if (value := getattr(self, option, None)) not in ("plain", None):
+                    raise ValueError(f"{option} cannot be used with schedule {self.schedule}, got {value}")
+
     def descents(self) -> dict[str, frozenset[str]]:
         """Return what replaces plain backward passes in this recipe, and what it honours."""
         found: dict[str, frozenset[str]] = {}
@@ -197,5 +204,5 @@ class SupervisedBase(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class Supervised(SupervisedBase, Subset, Mixture, Tract, Surrogate, WeightEMA, Compile):
+class Supervised(SupervisedBase, Subset, Mixture, Tract, Surrogate, Proximal, WeightEMA, Compile):
     """A supervised task with every general part."""

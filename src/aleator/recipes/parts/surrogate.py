@@ -24,7 +24,7 @@ class Surrogate(Part):
 
     surrogate: int | None = None
     """Take this number of steps of the optimizer on a target surrogate of every batch, instead of one on its loss.
-    Learning rate and weight decay apply to each of them."""
+    Learning rate and weight decay apply to each of them; SGD has 0.01 by default then."""
     target_step_size: float | None = None
     """γ of the surrogates, the step in the space of the outputs. Default: 1/L of the loss, which is 2 for the cross
     entropy."""
@@ -36,6 +36,11 @@ class Surrogate(Part):
         positive(self, "surrogate", "target_step_size")
         if self.surrogate is None and self.target_step_size is not None:
             raise ValueError(f"target_step_size cannot be used without surrogate, got {self.target_step_size}")
+
+    def usual_lr(self) -> float | None:
+        """Return a rate at which SGD's inner steps do not diverge: on digits, three of them do at 0.05."""
+        several = self.surrogate is not None and self.surrogate > 1
+        return 0.01 if several and getattr(self, "optimizer", None) == "sgd" else None
 
     def replaces_backward(self) -> Mapping[str, frozenset[str]]:
         """Return the surrogate, where there is one."""

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 Part = Literal["nothing", "input_scaling", "class_scaling", "adaptive_threshold", "lateral_inhibition", "symmetry"]
 
 # Options that only one kind of model has, with the default that says they were left alone.
-_OF_STDP = {"preset": None, "engine": "event", "schedule": "simultaneous", "readout": "sl", "without": "nothing"}
+_OF_STDP = {
+    "preset": None,
+    "theta_decay": "exact",
+    "engine": "event",
+    "schedule": "simultaneous",
+    "readout": "sl",
+    "without": "nothing",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,9 @@ class Spiking(ExampleOptions):
     preset: str | None = None
     """The authors' constants for a data set and a size, such as hao2019-mnist-400. Default: those for the data set and
     the size next to this one."""
+    theta_decay: Literal["exact", "none"] = "exact"
+    """Whether the adaptive thresholds decay, or never do, as in the authors' single-precision program where their time
+    constant is 2e7 ms or more."""
     engine: Literal["event", "dense", "private", "frozen"] = "event"
     """Every sample after the other, by events or by time steps; or samples of a batch together, each learning on its
     own copy of the weights, or all on weights that stay fixed."""
@@ -79,6 +89,8 @@ class Spiking(ExampleOptions):
             for name, value in _OF_STDP.items():
                 if getattr(self, name) != value:
                     raise ValueError(f"{name} must be {value} with model {self.model}, got {getattr(self, name)}")
+        if self.theta_decay == "none" and self.without == "adaptive_threshold":
+            raise ValueError("theta_decay must be exact without adaptive_threshold, which never decays, got none")
         from aleator.spiking import preset
 
         preset(self.preset_name)

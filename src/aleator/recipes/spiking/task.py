@@ -12,6 +12,7 @@ Streams: ``split`` for the choice of training examples; the key ``spiking`` is t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,8 @@ class PlasticityTask:
         parameters = preset(options.preset_name)
         if options.without != "nothing":
             parameters = parameters.without(options.without)
+        if options.theta_decay == "none":
+            parameters = parameters.replace(tau_theta=math.inf)
         self.classifier = SymSTDPClassifier(
             n_in=self.examples["train"][0].shape[1],
             n_hidden=options.hidden,
@@ -109,7 +112,7 @@ class PlasticityTask:
         """Learn from some examples, one after the other or batch by batch."""
         phase = self.classifier.prepare(self.classifier.samples_seen_, self.count)
         greys, labels = self.examples["train"]
-        stats = self.classifier.partial_fit(greys[batch], labels[batch], phase)
+        stats = self.classifier.partial_fit(greys[batch], labels[batch], phase=phase).sample_stats_
         metrics = {
             "hidden_spikes": torch.tensor(stats.hidden_spikes.mean()),
             "re_presentations": torch.tensor(stats.re_presentations.mean()),
@@ -167,7 +170,7 @@ class PlasticityTask:
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         cuts = np.linspace(0, len(greys), processes + 1).astype(int)
         begin, end = int(cuts[rank]), int(cuts[rank + 1])
-        own = self.classifier.spike_counts(greys[begin:end], first=begin)
+        own = self.classifier.spike_counts(greys[begin:end])
         if processes == 1:
             return own
         parts = gather_object([own])

@@ -29,6 +29,7 @@ _DEFAULTS: dict[str, Any] = {
     "inner_steps": 10,
     "step_schedule": "constant",
     "armijo_c": 0.5,
+    "width": 64,
 }
 
 
@@ -52,8 +53,8 @@ class Surrogate:
     model: Literal["linear", "mlp"] | None = None
     """A linear model that begins at zero, the default where problems are supervised, or one layer of hidden units, the
     default in imitation."""
-    width: int = 64
-    """Hidden units of the mlp, with tanh."""
+    width: int | None = None
+    """Hidden units of the mlp, with tanh, by default 64."""
 
     # --- what a call is
     calls: int = 100
@@ -133,6 +134,7 @@ class Surrogate:
         data = ("features", "held_out", "loss", "batch_size", "loss_after")
         return [
             *((name, f"problem {self.problem}", supervised) for name in data),
+            ("width", "model linear", self.option("model") == "mlp"),
             *((name, method, surrogate) for name in ("inner", "step_size", "step_schedule")),
             ("inner_steps", method, surrogate and inner != "exact"),
             ("lr", method, self.method in ("gd", "adam") or inner == "adam"),

@@ -164,7 +164,8 @@ def model_of(options: Surrogate, inputs: int, outputs: int) -> nn.Module:
     """Return a linear model that is zero, or one layer of hidden units as torch initialises it."""
     dtype = torch.float64 if options.precision == "float64" else torch.float32
     if options.option("model") == "mlp":
-        layers = nn.Linear(inputs, options.width), nn.Tanh(), nn.Linear(options.width, outputs)
+        width = options.option("width")
+        layers = nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, outputs)
         return nn.Sequential(*layers).to(dtype)
     linear = nn.Linear(inputs, outputs).to(dtype)
     nn.init.zeros_(linear.weight)
