@@ -54,12 +54,15 @@ def refusing(path: object, what: str, *errors: type[Exception]) -> Iterator[None
     """
     # Encryption is a RuntimeError of zipfile, an unknown compression a NotImplementedError, too deep a nesting a
     # RecursionError: all of one family.
-    known = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OverflowError)
+    refused: tuple[type[Exception], ...] = (
+        *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OverflowError),
+        *errors,
+    )
     try:
         yield
     except MemoryError:
         raise ValueError(f"{path} does not fit into memory") from None
-    except (*known, *errors) as error:
+    except refused as error:
         raise ValueError(f"{path} is not {what}: {error}") from None
     except OSError as error:
         if error.errno is not None:  # not of the decompressor but of the system
