@@ -5,6 +5,6 @@ The claims come from `experiments.foundations`, a file for each half of the card
 
 from __future__ import annotations
 
-from experiments.foundations import steps
+from experiments.foundations import samples, steps
 
-EXPERIMENTS = (*steps.EXPERIMENTS,)
+EXPERIMENTS = (*steps.EXPERIMENTS, *samples.EXPERIMENTS)

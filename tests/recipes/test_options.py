@@ -191,6 +191,20 @@ GRAPHS = {
     "average_weights": Differs(False, True),
     "convention": Differs("emd", "tv"),
 }
+PAIRS = {
+    "data": Differs("half-line", "digits-of-pi", {"train_size": None}),
+    "train_size": Differs(100, 200),
+    "responses": Differs(1, 2, {"method": "single"}),
+    "method": Differs("pair", "single"),
+    "head": Differs("table", "mixture"),
+    "components": Differs(2, 4, {"head": "mixture"}),
+    "members": Differs(2, 3, {"method": "ensemble"}),
+    "steps": Differs(2, 3),
+    "batch_size": Differs(8, 16),
+    "lr": Differs(0.01, 0.02),
+    "weight_decay": Differs(0.0, 0.5),
+    "precision": Differs("float32", "float64"),
+}
 SPIKING = {
     "data": Differs("digits", "mnist"),
     "train_size": Differs(8, 16),
@@ -232,6 +246,7 @@ TABLE = {
     "gates": GATES,
     "graphs": GRAPHS,
     "language": LANGUAGE,
+    "pairs": PAIRS,
     "spiking": SPIKING,
     "surrogate": SURROGATE,
 }
@@ -242,6 +257,7 @@ BASE: dict[str, dict[str, Any]] = {
     "gates": {**SMALL_IMAGES, "experts": 8, "gater_hidden": 4},
     "graphs": {"train_size": 8, "steps": 3, "samples": 2, "validation_samples": 2, "sampling_steps": 4},
     "language": {"files": ("known", "random"), "width": 16, "layers": 1, "context": 16, "batch_size": 8, "steps": 4},
+    "pairs": {"train_size": 200, "steps": 3, "batch_size": 16},
     "spiking": {"hidden": 10, "train_size": 16, "validation_size": 8, "test_size": 8},
     "surrogate": {"calls": 3},
 }

@@ -117,6 +117,13 @@ METHODS = (
         paper="Jo et al. 2022, arXiv 2202.02514",
     ),
     Method(
+        name="pairs",
+        room="aleator.nn",
+        import_path="aleator.nn:PairHead",
+        summary="pair prediction: predicts two answers together, to say how wrong its probabilities may be",
+        paper="Johnson et al. 2024, arXiv 2402.08733",
+    ),
+    Method(
         name="intro-ml",
         room="aleator.optim",
         import_path="aleator.optim:ProximalSGD",

@@ -40,7 +40,7 @@ def _is_zero(value: float | Tensor) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class L1(Elementwise):
-    """λ‖x‖₁, or Σ λ_i |x_i|.
+    """λ‖x‖₁, or ``Σ λ_i |x_i|``.
 
     Args:
         lam: λ, a number, or a tensor of weights that broadcasts to the parameter.

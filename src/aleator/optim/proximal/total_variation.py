@@ -28,7 +28,7 @@ Vertex = tuple[int, float, int]
 
 @dataclass(frozen=True, eq=False)
 class TotalVariation1d(Prox):
-    """λ Σ |x_{i+1} − x_i| along the last dimension; every row is a signal of its own.
+    """``λ Σ |x_{i+1} − x_i|`` along the last dimension; every row is a signal of its own.
 
     Args:
         lam: λ.
@@ -54,7 +54,7 @@ class TotalVariation1d(Prox):
         return torch.stack([_flattened(row, level) for row in rows]).view(v.shape)
 
     def penalty(self, x: Tensor) -> Tensor:
-        """Return λ Σ |x_{i+1} − x_i|."""
+        """Return ``λ Σ |x_{i+1} − x_i|``."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         return self.lam * wide.diff(dim=-1).abs().sum() if x.ndim else wide.new_zeros(())
 

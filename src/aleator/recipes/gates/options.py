@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aleator.recipes.parts.run import Run
 
 _RATES = {"sgd": 0.1}
+LrOption = Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates(_RATES)}.")]
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Gates(Proximal, ImageRecipe, SupervisedBase, _GatedNetwork):
     own_lr_min: ClassVar[float | None] = 0.0
     own_momentum: ClassVar[Mapping[str, float]] = {"sgd": 0.0}
 
-    lr: Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates(_RATES)}.")] = None
+    lr: LrOption = None
     momentum: float | None = None
     """Of SGD, by default 0 here; of LARS, by default 0.9, and of Signum, by default 0.95."""
     weight_decay: float = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -21,6 +21,7 @@ def make_optimizer(
     options: TrainingOptions,
     total_steps: int,
     lr_ratio: Callable[[str], float] = lambda name: 1.0,
+    supplied: Mapping[str, Any] | None = None,
 ) -> Optimizer:
     """Return the optimizer that the options name, for a placed model.
 
@@ -29,6 +30,7 @@ def make_optimizer(
         options: of the recipe. What is None is left to the optimizer.
         total_steps: of the schedule; thresholds and slow means that have a schedule of their own follow it.
         lr_ratio: called with a parameter's name, returns what the learning rate of the options is multiplied by.
+        supplied: what some optimizers need of the run: ``n_data`` and ``generator``.
     """
     row = OPTIMIZERS[options.optimizer]
     settings: dict[str, Any] = {"lr": options.peak_lr, "weight_decay": options.weight_decay, **row.settings}
@@ -43,6 +45,7 @@ def make_optimizer(
         settings["clip_schedule"] = ClipSchedule(warmup_steps=options.warmup_steps(total_steps))
     if "warmup" in row.paced:
         settings["warmup"] = total_steps
+    settings |= {name: value for name, value in (supplied or {}).items() if name in row.paced}
     if "prox" in row.paced:
         settings["prox"] = options.prox_operator()  # type: ignore[attr-defined]
     of_ratio: dict[float, list[tuple[str, nn.Parameter]]] = {1.0: []}  # first: the rate of the first group is logged

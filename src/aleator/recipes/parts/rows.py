@@ -25,7 +25,7 @@ class OptimizerRow:
         settings: arguments of its constructor that are always the same.
         matrices: whether it adapts and decays only parameters of two or more dimensions.
         paced: arguments that follow from elsewhere: ``"clip_schedule"`` from the warm-up of the schedule, ``"warmup"``
-            from its length, ``"prox"`` from the penalty.
+            from its length, ``"prox"`` from the penalty, ``"n_data"`` and ``"generator"`` from the run.
         needs: what it cannot do without: ``"steps known"``, ``"raw gradient"``, ``"one process"``.
     """
 
@@ -52,6 +52,13 @@ OPTIMIZERS: Mapping[str, OptimizerRow] = {
         ("momentum",),
         momentum=0.9,
         paced=("prox",),
+    ),
+    "sgld": OptimizerRow(
+        "aleator.sde:SGLD",
+        "SGLD, which samples the posterior with a step that is as many times smaller as there are examples",
+        1e-5,
+        paced=("n_data", "generator"),
+        needs=frozenset({"raw gradient"}),
     ),
     "adamw": OptimizerRow("torch.optim:AdamW", "AdamW", 0.001, ("betas",)),
     "lamb": OptimizerRow("aleator.optim:LAMB", "LAMB", 0.01, ("betas",), matrices=True),
