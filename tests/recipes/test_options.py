@@ -222,6 +222,7 @@ SPIKING = {
     "batch_size": Differs(4, 8, {"engine": "frozen"}),
     "lr": Differs(0.001, 0.002, {"model": "mlp"}),
 }
+CALM = {"tagger": "hmm", "nu": 1.0}
 CURVE = {
     "data": Differs("ud-galician-treegal", "ud-english-ewt"),
     "train_size": Differs(5000, 6000),
@@ -234,11 +235,11 @@ CURVE = {
     "forecast": Differs("power-law", "last-value"),
     "forecast_at": Differs(0.4, 0.6),
     "decide_at": Differs(0.35, 0.8, {"against": "suffix-rare"}),
-    "tau": Differs(1e-6, 1.0),
-    "stop_tau": Differs(None, 0.5),
+    "tau": Differs(1e-6, 1.0, CALM),
+    "stop_tau": Differs(None, 0.015, CALM),
     "nu": Differs(1e-9, 1.0),
-    "lookahead": Differs(0, 2, {"nu": 1e-4}),
-    "anchor": Differs("none", "canonical", {"nu": 1.0}),
+    "lookahead": Differs(0, 2, {"nu": 1e-3}),
+    "anchor": Differs("none", "canonical", CALM),
 }
 TABLE = {
     "classify": CLASSIFY,

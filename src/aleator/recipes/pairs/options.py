@@ -139,5 +139,6 @@ class Pairs:
 
     def task(self, streams: Streams, accelerator: Accelerator) -> Task:
         """Build the task; see `aleator.experiment.Recipe`."""
-        build = named(f"aleator.recipes.pairs.{'text:TextPairTask' if self.data == 'pi-text' else 'task:ClassPairTask'}")
+        task = "text:TextPairTask" if self.data == "pi-text" else "task:ClassPairTask"
+        build = named(f"aleator.recipes.pairs.{task}")
         return build(self, streams, accelerator)  # type: ignore[no-any-return]
