@@ -234,7 +234,7 @@ CURVE = {
     "control_step": Differs(600, 1200, {"levels_until": 0.6}),
     "forecast": Differs("power-law", "last-value"),
     "forecast_at": Differs(0.4, 0.6),
-    "decide_at": Differs(0.35, 0.8, {"against": "suffix-rare"}),
+    "decide_at": Differs(0.4, 0.7, {"tagger": "naive-bayes", "against": "suffix"}),
     "tau": Differs(1e-6, 1.0, CALM),
     "stop_tau": Differs(None, 0.015, CALM),
     "nu": Differs(1e-9, 1.0),
