@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 from aleator.experiment import registry
 from aleator.experiment.accelerators import make_accelerator
 from aleator.random import Streams
+from aleator.recipes.graphs.task import GenerationTask
 
 pytestmark = pytest.mark.usefixtures("mirror")
 
@@ -207,7 +208,7 @@ PAIRS = {
 }
 SPIKING = {
     "data": Differs("digits", "mnist"),
-    "train_size": Differs(8, 16),
+    "train_size": Differs(40, 64),
     "validation_size": Differs(8, 16),
     "test_size": Differs(8, 16),
     "epochs": Differs(1, 2),
@@ -259,7 +260,7 @@ BASE: dict[str, dict[str, Any]] = {
     "graphs": {"train_size": 8, "steps": 3, "samples": 2, "validation_samples": 2, "sampling_steps": 4},
     "language": {"files": ("known", "random"), "width": 16, "layers": 1, "context": 16, "batch_size": 8, "steps": 4},
     "pairs": {"train_size": 200, "steps": 3, "batch_size": 16},
-    "spiking": {"hidden": 10, "train_size": 16, "validation_size": 8, "test_size": 8},
+    "spiking": {"hidden": 10, "train_size": 64, "validation_size": 8, "test_size": 8},
     "surrogate": {"calls": 3},
 }
 # A curve says nothing before it has several levels; others show what an option does within three steps.
@@ -302,21 +303,24 @@ def fingerprint(recipe: Any, steps: int) -> str:
     """Digest of the budget, of some steps' metrics, of the weights after them, and of what evaluations say."""
     task, streams = built(recipe)
     seen: list[Any] = [dataclasses.asdict(task.budget)]
-    for batch in itertools.islice(task.train_batches(), min(steps, task.budget.total)):
+    progress = 0
+    for batch in itertools.islice(task.train_batches(), steps):
         with streams.scope("step"):
             result = task.train_step(batch)
         seen += [dict(result.metrics), result.stop, result.examples]
         with streams.scope("evaluate"), torch.no_grad():
             seen.append(dict(task.evaluate("validation")))
-        if result.stop:
+        progress += result.progress
+        if result.stop or progress >= task.budget.total:
             break
     with streams.scope("evaluate"), torch.no_grad():
         seen.append(dict(task.evaluate("test")))
     model = getattr(task, "model", None)
     if model is not None:
         seen.append(dict(model.state_dict()))
-    if (shown := getattr(task, "_shown", None)) is not None:  # graphs, before they are rounded and measured
-        seen.append([shown[0].x, shown[0].adj])
+    if isinstance(task, GenerationTask):  # graphs, before they are rounded and measured
+        samples, _ = task._shown
+        seen.append([samples.x, samples.adj])
     digest = hashlib.sha256()
     for part in numbers(seen):
         digest.update(part)
