@@ -100,11 +100,14 @@ def main(args: Sequence[str]) -> int:
     base, grid, where, each = flags.parse(
         parts(kind), words, prog=f"aleator compare {name}", apart=parts(flags.unchecked(kind))
     )
+    tune = tuned(base, grid.tune) if grid.tune else None
+    if tune is not None:  # options of a variant may fit only together with what is tuned
+        base = dataclasses.replace(base, **{tune[0]: tune[1][0]})
     plan = {
         "name": name,
         "seeds": range(grid.seeds),
         "sizes": grid.sizes or None,
-        "tune": tuned(base, grid.tune) if grid.tune else None,
+        "tune": tune,
         "horizon": grid.horizon,
         "options": RunOptions(**dataclasses.asdict(each)),
     }
