@@ -82,7 +82,8 @@ def test_killed_and_resumed_it_ends_bit_identical(recipe, options, tmp_path):
     assert read_json(tmp_path / "whole" / "result.json")["test"] == read_json(tmp_path / "cut" / "result.json")["test"]
 
 
-def test_options_of_a_variant_may_fit_only_together_with_what_is_tuned(tmp_path, capsys):
+def test_options_of_a_variant_may_fit_only_together_with_what_is_tuned(monkeypatch, capsys):
+    monkeypatch.setattr("aleator.commands.compare._tell", lambda compared, plan, where: len(compared) != 2)
     variants = ["--variant", "rs2:subset=rs2", "--variant", "static:subset=static"]
     words = ["compare", DIABETES, *variants, "--tune", "ratio=0.3,0.5", "--seeds", "1", "--dry-run"]
     assert main(words) == 0, capsys.readouterr().err
