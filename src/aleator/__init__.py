@@ -9,11 +9,10 @@ bars, whether a method pays on your task.
 from typing import TYPE_CHECKING
 
 from aleator.later import later
+from aleator.version import __version__
 
 if TYPE_CHECKING:
     from aleator.experiment.load import LoadedRun, load_run
-
-__version__ = "0.1.0.dev0"
 
 __all__ = ["LoadedRun", "__version__", "load_run"]
 

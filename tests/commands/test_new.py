@@ -28,21 +28,32 @@ def test_the_two_commands_it_prints_work(mine, capsys):
     run, compare = (shlex.split(command)[1:] for command in mine)
     assert main([*run, "--out", "run"]) == 0
     assert json.loads(Path("run/result.json").read_text())["test"]["accuracy"] > 0.9
-    assert main([*compare, "--seeds", "1", "--epochs", "2", "--out", "compared"]) == 0
+    assert main([*compare, "--seeds", "1", "--rounds", "2", "--out", "compared"]) == 0
     assert "report: compared/report.html" in capsys.readouterr().out
+
+
+INTERRUPTED = """
+
+import itertools
+import signal
+
+STEPS = itertools.count()
+
+
+class Interrupted(MyRecipe):
+    def augmented(self, x, y, generator):
+        if next(STEPS) == 30:
+            signal.raise_signal(signal.SIGINT)
+        return x, y
+"""
 
 
 def test_it_is_resumed_bit_for_bit_after_an_interruption(mine):
     # Interrupted in the middle of its third pass, by its own hand so that the place is known.
-    text = Path("mine.py").read_text()
-    first_line = '        """Learn from one batch."""\n'
-    assert first_line in text
-    interruption = "        if next(STEPS) == 30:\n            signal.raise_signal(signal.SIGINT)\n"
-    counter = "import itertools\nimport signal\n\nSTEPS = itertools.count()\n"
-    Path("killed.py").write_text(counter + text.replace(first_line, first_line + interruption))
-    assert main(["run", "killed.py:MyRecipe", "--epochs", "4", "--out", "killed"]) == 130
-    assert main(["run", "killed.py:MyRecipe", "--epochs", "4", "--out", "killed", "--resume"]) == 0
-    assert main(["run", "mine.py:MyRecipe", "--epochs", "4", "--out", "whole"]) == 0
+    Path("killed.py").write_text(Path("mine.py").read_text() + INTERRUPTED)
+    assert main(["run", "killed.py:Interrupted", "--rounds", "4", "--out", "killed"]) == 130
+    assert main(["run", "killed.py:Interrupted", "--rounds", "4", "--out", "killed", "--resume"]) == 0
+    assert main(["run", "mine.py:MyRecipe", "--rounds", "4", "--out", "whole"]) == 0
     assert Path("killed/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
     killed, whole = (json.loads(Path(folder, "result.json").read_text()) for folder in ("killed", "whole"))
     assert killed["test"] == whole["test"]
@@ -50,14 +61,14 @@ def test_it_is_resumed_bit_for_bit_after_an_interruption(mine):
 
 
 def test_sizes_are_compared_with_it(mine):
-    command = "compare mine.py:MyRecipe --variant all --sizes 50 100 --seeds 1 --epochs 1 --out o"
+    command = "compare mine.py:MyRecipe --variant all --sizes 50 100 --seeds 1 --rounds 1 --out o"
     assert main(command.split()) == 0
     assert json.loads(Path("o/comparison.json").read_text())["sizes"] == [50, 100]
 
 
 def test_its_own_bad_options_are_one_line(mine, capsys):
     assert main(["run", "mine.py:MyRecipe", "--train-size", "500", "--out", "o"]) == 2
-    assert capsys.readouterr().err == "aleator: train_size must be between 1 and 398, got 500\n"
+    assert capsys.readouterr().err == "aleator: train_size must be at most 398, got 500\n"
 
 
 def test_a_file_that_exists_is_left_alone(capsys):
@@ -79,6 +90,10 @@ def test_a_name_that_cannot_be(name, line, capsys):
     assert capsys.readouterr().err == f"aleator: {line}\n"
 
 
+def test_it_has_at_most_40_lines(mine):
+    assert len(Path("mine.py").read_text().splitlines()) <= 40
+
+
 def test_the_commands_in_the_file_name_the_file(mine):
     text = Path("mine.py").read_text()
     assert len(re.findall(r"aleator (?:run|compare) mine\.py:MyRecipe", text)) == 2
@@ -86,14 +101,14 @@ def test_the_commands_in_the_file_name_the_file(mine):
 
 
 def test_a_column_that_is_constant_in_the_training_part_does_not_spoil_the_others(mine):
-    """0.1 in every training example, where float32 has it with an error, and 0.2 in half of the others."""
+    """0.1 in every training example, and 0.2 in half of the others."""
     text = Path("mine.py").read_text()
-    loaded = "        x = torch.tensor(inputs, dtype=torch.float32, device=accelerator.device)\n"
+    loaded = "        x, y = (torch.tensor(column) for column in load_breast_cancer(return_X_y=True))\n"
     ordered = "        train, validation, test = order.tensor_split("
     assert loaded in text
     assert ordered in text
     constant = "        x = torch.cat([x, torch.full((len(x), 1), 0.1)], 1)\n"
     elsewhere = "        x[order[int(0.7 * len(x)) :: 2], -1] = 0.2\n"
     Path("constant.py").write_text(text.replace(loaded, loaded + constant).replace(ordered, elsewhere + ordered))
-    assert main(["run", "constant.py:MyRecipe", "--epochs", "5", "--out", "run"]) == 0
+    assert main(["run", "constant.py:MyRecipe", "--rounds", "5", "--out", "run"]) == 0
     assert json.loads(Path("run/result.json").read_text())["test"]["accuracy"] > 0.9

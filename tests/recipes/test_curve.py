@@ -396,6 +396,8 @@ def test_a_run_resumed_after_its_last_level_trains_once_more_for_the_test(mirror
         ({"folds": 1}, "folds must be at least 2, got 1"),
         ({"levels_until": 0.0}, r"levels_until must be in \(0, 1\], got 0.0"),
         ({"forecast_at": 1.0}, r"forecast_at must be in \(0, 1\), got 1.0"),
+        ({"control_step": 500}, "control_step cannot be used with levels_until 1.0, got 500"),
+        ({"decide_at": 0.3}, "decide_at cannot be used with against None, got 0.3"),
         ({"decide_at": 45.0}, r"decide_at must be in \(0, 1\), got 45.0"),
         ({"lookahead": -1}, "lookahead must not be negative, got -1"),
         ({"stop_tau": 0.0}, "stop_tau must be positive and finite, got 0.0"),

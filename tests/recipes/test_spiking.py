@@ -59,9 +59,9 @@ def test_preset_is_that_of_the_data_and_the_nearest_size(options, name):
     assert Spiking(**options).preset_name == name
 
 
-@pytest.mark.parametrize("engine", ["event", "private", "frozen"])
+@pytest.mark.parametrize("engine", [{}, *({"engine": name, "batch_size": 8} for name in ("private", "frozen"))])
 def test_spikes_learn_digits(engine, tmp_path):
-    options = Spiking(hidden=30, train_size=240, test_size=100, validation_size=20, engine=engine, batch_size=8)
+    options = Spiking(hidden=30, train_size=240, test_size=100, validation_size=20, **engine)
     result = run(options, tmp_path / "run", QUIET, name="spiking")
     assert result["examples"] == 240
     assert result["test"]["accuracy"] > 0.4  # a constant is right for a tenth
@@ -217,7 +217,8 @@ from aleator.experiment import RunOptions, run
 from aleator.recipes.spiking import Spiking
 
 for engine in sys.argv[2:]:
-    options = Spiking(engine=engine, hidden=30, train_size=64, validation_size=20, test_size=51, batch_size=16)
+    together = {} if engine == "event" else {"batch_size": 16}
+    options = Spiking(engine=engine, hidden=30, train_size=64, validation_size=20, test_size=51, **together)
     run(options, Path(sys.argv[1]) / engine, RunOptions(trackers=()), name="spiking")
 """
 
@@ -227,7 +228,8 @@ def test_two_processes_learn_what_one_does(tmp_path, processes):
     (tmp_path / "program.py").write_text(PROGRAM)
     processes(tmp_path / "program.py", 2, tmp_path / "two", *engines)
     for engine in engines:
-        options = Spiking(engine=engine, hidden=30, train_size=64, validation_size=20, test_size=51, batch_size=16)
+        together = {} if engine == "event" else {"batch_size": 16}
+        options = Spiking(engine=engine, hidden=30, train_size=64, validation_size=20, test_size=51, **together)
         one = run(options, tmp_path / "one" / engine, RunOptions(trackers=()), name="spiking")
         two = read_json(tmp_path / "two" / engine / "result.json")
         assert two["test"] == pytest.approx(one["test"], rel=1e-9), engine
@@ -246,6 +248,9 @@ def test_two_processes_learn_what_one_does(tmp_path, processes):
         (("--epochs", "0"), "epochs must be at least 1, got 0"),
         (("--batch-size", "0"), "batch_size must be at least 1, got 0"),
         (("--lr", "-1"), "lr must be positive and finite, got -1.0"),
+        (("--lr", "0.01"), "lr cannot be used with model stdp, got 0.01"),
+        (("--batch-size", "8"), "batch_size cannot be used with engine event, got 8"),
+        (("--batch-size", "8", "--engine", "dense"), "batch_size cannot be used with engine dense, got 8"),
         (("--preset", "hao"), "preset must be one of hao2019-mnist-100"),
         (("--model", "mlp", "--engine", "frozen"), "engine must be event with model mlp, got frozen"),
         (("--model", "mlp", "--readout", "assignment"), "readout must be sl with model mlp, got assignment"),

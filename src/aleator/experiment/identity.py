@@ -18,9 +18,9 @@ import typing
 from pathlib import Path
 from typing import Any
 
-import aleator
 from aleator.experiment import registry
 from aleator.experiment.options import RunOptions
+from aleator.version import __version__
 
 
 def options_of(recipe: Any) -> dict[str, Any]:
@@ -75,13 +75,13 @@ def identity(spec: str, recipe: Any, options: RunOptions, size: int | None = Non
 @functools.cache
 def library_version() -> str:
     """Return the version of this library; between two releases with a digest of its source behind it."""
-    if "dev" not in aleator.__version__:
-        return aleator.__version__
+    if "dev" not in __version__:
+        return __version__
     digest = hashlib.sha256()
-    root = Path(aleator.__file__).parent
+    root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
-    return f"{aleator.__version__}+{digest.hexdigest()[:12]}"
+    return f"{__version__}+{digest.hexdigest()[:12]}"
 
 
 def environment() -> dict[str, Any]:

@@ -266,7 +266,6 @@ class _Run:
 
     def _conclude(self, test: dict[str, float]) -> dict[str, Any]:
         weights = self._weights()
-        further: Mapping[str, torch.nn.Module] = getattr(self.task, "saved_models", dict)()
         result = {
             "status": "done",
             "stopped": self.stopped,
@@ -288,10 +287,8 @@ class _Run:
             "finished": _now(),
         }
         if self.main:
-            if weights is not None:
-                write_bytes(self.out / "model.safetensors", to_safetensors(weights))
-            for name, model in further.items():
-                write_bytes(self.out / f"{name}.safetensors", to_safetensors(_copied(model_state(model))))
+            for file, tensors in weights.items():
+                write_bytes(self.out / f"{file}.safetensors", to_safetensors(tensors))
             write_json(self.out / "result.json", result)
         self._exhibit()
         # Until everything is written, the last checkpoint is what it can be made again from.
@@ -360,11 +357,15 @@ class _Run:
         reasons = gather_object([reason]) if self.accelerator.num_processes > 1 else [reason]
         return next((said for said in reasons if said is not None), None)
 
-    def _weights(self) -> dict[str, torch.Tensor] | None:
-        model = getattr(self.task, "model", None)
-        if not isinstance(model, torch.nn.Module):
-            return None
-        return _copied(model_state(model))
+    def _weights(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Return the weights of the task's models by the names of their files."""
+        models = {"model": getattr(self.task, "model", None), **getattr(self.task, "saved_models", dict)()}
+        # Copies: safetensors refuses tensors that share memory, as tied weights do.
+        return {
+            file: {name: tensor.clone().contiguous() for name, tensor in model_state(model).items()}
+            for file, model in models.items()
+            if isinstance(model, torch.nn.Module)
+        }
 
     # --- saving and restoring --------------------------------------------------------------------------------------
 
@@ -442,11 +443,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _copied(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    # safetensors refuses tensors that share memory, as tied weights do.
-    return {name: tensor.clone().contiguous() for name, tensor in weights.items()}
 
 
 def _twentieth(task: Task) -> int:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aleator.cli import main
-from aleator.experiment import RunOptions, run
+from aleator.experiment import RunOptions, registry, run
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.experiment.registry import resolve
@@ -182,8 +182,8 @@ def test_an_evaluation_divides_by_the_tokens_too():
 
 
 @dataclass(frozen=True)
-class Contrasts(Supervised):
-    """A loss of a whole batch."""
+class Quarters(Supervised):
+    """A linear network and four classes."""
 
     def splits(self, streams):
         data = torch.randn(64, 6, generator=Streams(0).generator("x")), torch.arange(64) % 4
@@ -191,6 +191,11 @@ class Contrasts(Supervised):
 
     def network(self, splits):
         return nn.Linear(6, 4)
+
+
+@dataclass(frozen=True)
+class Contrasts(Quarters):
+    """A loss of a whole batch."""
 
     def objective(self, model, batch, noise):
         inputs, _ = batch
@@ -207,13 +212,8 @@ def test_a_loss_of_the_whole_batch_is_learned_and_what_needs_losses_per_example_
 
 
 @dataclass(frozen=True)
-class Grouped(Contrasts):
+class Grouped(Quarters):
     """Two groups, of which one is small."""
-
-    def objective(self, *_):
-        raise AssertionError
-
-    has_objective = False
 
     def groups(self, splits):
         return (torch.arange(64) >= 48).long(), ("many", "few")
@@ -264,10 +264,8 @@ class Contrasted(Contrasts):
 
 
 @dataclass(frozen=True)
-class Scored(Contrasts):
+class Scored(Quarters):
     """Metrics of a whole split."""
-
-    has_objective = False
 
     def scores(self, outputs, targets):
         return {"classes": float(len(targets.unique())), "rows": float(len(outputs))}
@@ -294,6 +292,21 @@ def test_ema_is_what_is_evaluated_and_is_saved(tmp_path):
     assert result["test"]["loss"] == pytest.approx(float(F.cross_entropy(network(inputs), targets)), rel=1e-5)
 
 
+def test_the_mean_of_the_weights_is_saved_beside_them_and_is_what_was_measured(tmp_path):
+    words = ["run", DIABETES, "--ema", "0.9", "--rounds", "2", "--trackers", "--out", str(tmp_path / "run")]
+    assert main(words) == 0
+    mean, last = (load_file(tmp_path / "run" / f"{file}.safetensors") for file in ("model-ema", "model"))
+    assert mean.keys() == last.keys()
+    assert not any(torch.equal(mean[name], last[name]) for name in mean)
+    recipe = registry.resolve(DIABETES)()
+    with Streams(0).scope("init"):
+        network = recipe.network({})
+    network.load_state_dict(mean)
+    inputs, targets = recipe.splits(Streams(0))["test"]
+    measured = read_json(tmp_path / "run" / "result.json")["test"]["loss"]
+    assert measured == pytest.approx(float(F.mse_loss(network(inputs), targets)), rel=1e-5)
+
+
 # --- what is refused
 
 
@@ -309,8 +322,8 @@ def test_ema_is_what_is_evaluated_and_is_saved(tmp_path):
         ({"surrogate": 2, "compile": True}, "compile cannot be used with surrogate"),
         ({"surrogate": 2, "accumulate": 2}, "accumulate cannot be used with surrogate, got 2"),
         ({"ema": 1.0}, r"ema must be in \[0, 1\), got 1.0"),
-        ({"loader_workers": -1}, "loader_workers must not be negative, got -1"),
         ({"loader_workers": 2}, "loader_workers cannot be used with examples in memory, got 2"),
+        ({"loader_workers": -1}, "loader_workers must not be negative, got -1"),
         ({"lr_min": 0.1, "schedule": "constant"}, "lr_min cannot be used with schedule constant, got 0.1"),
     ],
 )

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import aleator
 from aleator.experiment.report import words
 from aleator.experiment.report.figures import Figure, Look
 from aleator.stats import LearningTrace
+from aleator.version import __version__
 
 POINTS = 80  # of a drawn trend
 
@@ -47,7 +47,7 @@ def forecast_page(
         "figures": {"forecast": forecast_figure(traces, look, horizon)},
         "command": "",
         "created": "",
-        "environment": [("Aleator", aleator.__version__)],
+        "environment": [("Aleator", __version__)],
     }
 
 

@@ -9,11 +9,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from aleator.experiment import Task
+from aleator.later import named
+from aleator.recipes.parts.checks import refuse_unless
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from aleator.random import Streams
-    from aleator.recipes.curve.task import TaggingTask
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,16 @@ class Curve:
     """Words by which a level is larger than the one before. A level ends with the sentence that reaches the number."""
     levels_until: float = 1.0
     """Fraction of the words up to which there is a level at every step, in (0, 1]."""
-    control_step: int = 20000
-    """Words between the levels after that. They save time where forecasts are only checked."""
+    control_step: int | None = None
+    """Words between the levels after that, by default 20000. They save time where forecasts are only checked."""
 
     # --- forecasts
     forecast: Literal["power-law", "last-value"] = "power-law"
     """The trend of the levels seen, or simply the last accuracy seen."""
     forecast_at: float = 0.45
     """Fraction of the words after which the final accuracy is forecast, in (0, 1)."""
-    decide_at: float = 0.4
-    """Fraction of the words after which one of two taggers is chosen, in (0, 1)."""
+    decide_at: float | None = None
+    """Fraction of the words after which one of two taggers is chosen, in (0, 1), by default 0.4."""
     tau: float = 0.005
     """Error up to which a forecast counts as right for the robustness, in accuracy."""
     stop_tau: float | None = None
@@ -75,21 +78,32 @@ class Curve:
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {value}")
         for name in ("forecast_at", "decide_at"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in (0, 1), got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise ValueError(f"{name} must be in (0, 1), got {value}")
         if not 0 < self.levels_until <= 1:
             raise ValueError(f"levels_until must be in (0, 1], got {self.levels_until}")
         if self.folds is not None and self.folds < 2:
             raise ValueError(f"folds must be at least 2, got {self.folds}")
         if self.lookahead < 0:
             raise ValueError(f"lookahead must not be negative, got {self.lookahead}")
+        refuse_unless(self.levels_until < 1, f"levels_until {self.levels_until}", self, "control_step")
+        refuse_unless(self.against is not None, "against None", self, "decide_at")
         if self.stop_tau is not None and self.against is not None:
             raise ValueError(f"stop_tau cannot be used with against, which needs the whole curve, got {self.stop_tau}")
         if self.against == self.tagger:
             raise ValueError(f"against must be another tagger than {self.tagger}, got {self.against}")
 
-    def task(self, streams: Streams, accelerator: Accelerator) -> TaggingTask:
-        """Build the task; see `aleator.experiment.Recipe`."""
-        from aleator.recipes.curve.task import TaggingTask
+    @property
+    def words_between_controls(self) -> int:
+        """Words between the levels after ``levels_until``."""
+        return 20_000 if self.control_step is None else self.control_step
 
-        return TaggingTask(self, streams)
+    @property
+    def decided_at(self) -> float:
+        """Fraction of the words after which one of two taggers is chosen."""
+        return 0.4 if self.decide_at is None else self.decide_at
+
+    def task(self, streams: Streams, accelerator: Accelerator) -> Task:
+        """Build the task; see `aleator.experiment.Recipe`."""
+        return named("aleator.recipes.curve.task:TaggingTask")(self, streams)  # type: ignore[no-any-return]

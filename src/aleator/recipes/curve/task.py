@@ -49,8 +49,10 @@ class TaggingTask:
         self.train, self.held_out, self.test = _parts(_loaded(options.data), options, streams)
         self.sentences, self.words = _levels(self.train.lengths, options)
         self.budget = Budget(len(self.words), "levels")
-        for name in ("forecast_at", "decide_at") if options.against else ("forecast_at",):
-            fraction = getattr(options, name)
+        fractions = {"forecast_at": options.forecast_at}
+        if options.against:
+            fractions["decide_at"] = options.decided_at
+        for name, fraction in fractions.items():
             if self._levels_up_to(floor_share(fraction, len(self.train))) < LEAST_LEVELS:
                 raise ValueError(
                     f"step must leave {LEAST_LEVELS} levels in the first {100 * fraction:g} % of "
@@ -170,7 +172,7 @@ class TaggingTask:
         A choice that is not made is not right either, so that never to choose is no way to be right.
         """
         a, b = self.names
-        seen = self._levels_up_to(floor_share(self.options.decide_at, self.words[-1]))
+        seen = self._levels_up_to(floor_share(self.options.decided_at, self.words[-1]))
         if self.options.forecast == "power-law":
             winner = compare_curves(
                 self._trace(a, seen, bands=True), self._trace(b, seen, bands=True), at=self.words[-1]
@@ -263,7 +265,7 @@ def _levels(lengths: Int[np.ndarray, " sentences"], options: Curve) -> tuple[lis
     total = int(lengths.sum())
     until = floor_share(options.levels_until, total)
     ends = [*range(options.step, until + 1, options.step)]
-    ends += [x for x in range(options.control_step, total, options.control_step) if x > until]
+    ends += [x for x in range(options.words_between_controls, total, options.words_between_controls) if x > until]
     sentences = list(dict.fromkeys([*(_sentences_to_reach(lengths, end) for end in ends), len(lengths)]))
     words = np.cumsum(lengths)
     return sentences, [int(words[count - 1]) for count in sentences]

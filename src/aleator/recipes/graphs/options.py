@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from aleator.experiment import Task
+from aleator.later import named
 from aleator.recipes.graphs.settings import MOLECULES, PUBLISHED, REDUCED, GraphSettings
 from aleator.recipes.parts.checks import refuse_unless
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from aleator.random import Streams
-    from aleator.recipes.graphs.task import GenerationTask
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,7 @@ class Graphs:
         names = ("batch_size", "lr", "schedule", "solver", "sampling_steps", "snr", "scale_eps", "average_weights")
         return settings.with_options({name: getattr(self, name) for name in names})
 
-    def task(self, streams: Streams, accelerator: Accelerator) -> GenerationTask:
+    def task(self, streams: Streams, accelerator: Accelerator) -> Task:
         """Build the task; see `aleator.experiment.Recipe`."""
-        from aleator.recipes.graphs.task import GenerationTask
-
-        return GenerationTask(self, streams, accelerator)
+        build = named("aleator.recipes.graphs.task:GenerationTask")
+        return build(self, streams, accelerator)  # type: ignore[no-any-return]

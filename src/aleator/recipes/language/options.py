@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
+from aleator.experiment import Task
+from aleator.later import named
 from aleator.recipes.language.reader_options import HOURGLASSES, TokenizationOptions
 from aleator.recipes.parts.checks import positive, refuse_unless
 from aleator.recipes.parts.descent import OptimizerOption, TrainingOptions
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from aleator.random import Streams
-    from aleator.recipes.language.task import LanguageTask
-
 
 Data = Literal["tinyshakespeare", "wikitext2", "udhr2", "tico19", "ud-english-ewt"]
 
@@ -145,8 +145,7 @@ class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
                 raise ValueError(f"domain_bytes must be written NAME=BYTES, got {f'{name}={count}'!r}")
         return {name: int(count) for name, count in pairs.items()}
 
-    def task(self, streams: Streams, accelerator: Accelerator) -> LanguageTask:
+    def task(self, streams: Streams, accelerator: Accelerator) -> Task:
         """Build the task; see `aleator.experiment.Recipe`."""
-        from aleator.recipes.language.task import LanguageTask
-
-        return LanguageTask(self, streams, accelerator)
+        build = named("aleator.recipes.language.task:LanguageTask")
+        return build(self, streams, accelerator)  # type: ignore[no-any-return]

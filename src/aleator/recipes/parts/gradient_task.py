@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -42,6 +43,16 @@ def whole_rounds(count: int, batch_size: int, streams: Streams, accelerator: Acc
         num_replicas=accelerator.num_processes,
         rank=accelerator.process_index,
     )
+
+
+def endless(sampler: RepeatedRandomSampler) -> Callable[[int], Iterator[Tensor]]:
+    """Return a function that yields the batches of a sampler, pass after pass."""
+
+    def batches(batch_size: int) -> Iterator[Tensor]:
+        while True:
+            yield from sampler.batches(batch_size)
+
+    return batches
 
 
 class GradientTask:

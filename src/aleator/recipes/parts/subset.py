@@ -68,8 +68,7 @@ class _SubsetAct(Act):
 
     def ordered(self, train: Examples) -> Order | None:
         from aleator.data import BudgetPlan
-        from aleator.recipes.parts.gradient_task import check_shares
-        from aleator.recipes.parts.task import endless
+        from aleator.recipes.parts.gradient_task import check_shares, endless
 
         options, run = self._options, self._run
         check_shares(run.options.batch_size, run.accelerator)

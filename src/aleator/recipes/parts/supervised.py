@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aleator.experiment import Headline, Task
@@ -157,15 +156,10 @@ class SupervisedBase(TrainingOptions):
         found = {"loss": self.losses(outputs, targets), **self.metrics(outputs, targets)}
         return {name: summed(name, values) for name, values in found.items()}
 
-    @cached_property
-    def has_objective(self) -> bool:
-        """Whether the recipe has a loss that is no mean over examples."""
-        return type(self).objective is not SupervisedBase.objective
-
-    @cached_property
-    def has_scores(self) -> bool:
-        """Whether the recipe has metrics of a whole split."""
-        return type(self).scores is not SupervisedBase.scores
+    @classmethod
+    def says(cls, method: str) -> bool:
+        """Whether the recipe has a method of its own in the place of the one that is here."""
+        return getattr(cls, method) is not getattr(SupervisedBase, method)
 
     def check(self) -> None:
         """Check what can be checked without data."""

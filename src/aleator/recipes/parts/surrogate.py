@@ -74,18 +74,18 @@ class _SurrogateDescent:
     def __init__(self, options: Surrogate, task: Any) -> None:
         from aleator.optim import SMOOTH_STEP
         from aleator.recipes.parts.losses import has_classes
-        from aleator.recipes.parts.supervised import SupervisedBase
         from aleator.recipes.parts.surrogate_step import SurrogateGradientStep
 
-        recipe = type(task.options)
-        if recipe.forward is not SupervisedBase.forward:
-            raise ValueError(f"surrogate cannot be used with {recipe.__name__}, which calls its network by forward")
+        recipe = task.options
+        if recipe.says("forward"):
+            name = type(recipe).__name__
+            raise ValueError(f"surrogate cannot be used with {name}, which calls its network by forward")
         assert options.surrogate is not None
         self.honours = options.honours
-        self._losses = task.options.losses
+        self._losses = recipe.losses
         gamma = options.target_step_size
         if gamma is None:
-            if recipe.losses is not SupervisedBase.losses:
+            if recipe.says("losses"):
                 raise ValueError("target_step_size must be given for a loss of the recipe's own, got None")
             gamma = SMOOTH_STEP["cross-entropy" if has_classes(task.train) else "squared"]
         self._step = SurrogateGradientStep(

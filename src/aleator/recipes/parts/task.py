@@ -32,7 +32,7 @@ from aleator.experiment.model_state import share_buffers, unwrapped
 from aleator.random import Streams
 from aleator.recipes.parts.acts import Acts, once
 from aleator.recipes.parts.batch import Batch, Batches, Examples, evaluation_batches, length
-from aleator.recipes.parts.gradient_task import GradientTask, placed, whole_rounds
+from aleator.recipes.parts.gradient_task import GradientTask, endless, placed, whole_rounds
 from aleator.recipes.parts.losses import has_classes, wide
 from aleator.recipes.parts.optimizers import make_optimizer, make_schedule
 from aleator.recipes.parts.part import Descent, Order, Sizes
@@ -107,7 +107,7 @@ class SupervisedTask(GradientTask):
             )
         self._before_step, self._after_step = self.acts.of("before_step"), self.acts.of("after_step")
         self._weighs, self._penalties = bool(self.acts.of("weights")), self.acts.of("penalty")
-        if options.has_objective and (self._weighs or self._penalties or self._descent is not None):
+        if options.says("objective") and (self._weighs or self._penalties or self._descent is not None):
             raise ValueError("objective cannot be used with parts that need the loss of every example: define losses")
         once(self.acts.of("started"), self)
 
@@ -241,7 +241,7 @@ class SupervisedTask(GradientTask):
         return self._gradient_step(pieces, total=batch.total)
 
     def _loss(self, inputs: Any, targets: Any, weights: Tensor | None) -> Loss:
-        if self.options.has_objective:
+        if self.options.says("objective"):
             return self.options.objective(self._forward, (inputs, targets), self.augmentation)
         found = self.losses(inputs, targets)
         if isinstance(found, tuple):
@@ -278,7 +278,7 @@ class SupervisedTask(GradientTask):
         )
         sums: dict[str, Tensor] = {}
         whole: list[tuple[Any, Any]] = []
-        wants_scores = scores and self.options.has_scores
+        wants_scores = scores and self.options.says("scores")
         for inputs, targets in batches:
             with self.accelerator.autocast():
                 outputs = forward(self.prepared_inputs(inputs))
@@ -370,16 +370,6 @@ class SupervisedTask(GradientTask):
             return Budget(self.sizes.examples, "examples")
         stop_at = self.options.stop_at
         return Budget(order.steps if stop_at is None else min(order.steps, stop_at), "steps")
-
-
-def endless(sampler: Any) -> Callable[[int], Iterator[Tensor]]:
-    """Return a function that yields the batches of a sampler, pass after pass."""
-
-    def batches(batch_size: int) -> Iterator[Tensor]:
-        while True:
-            yield from sampler.batches(batch_size)
-
-    return batches
 
 
 def _drawn(train: Examples, size: int | None, streams: Streams) -> Examples:

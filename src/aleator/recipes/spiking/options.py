@@ -11,12 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from aleator.experiment import Task
+from aleator.later import named
 from aleator.recipes.images.options import ExampleOptions
+from aleator.recipes.parts.checks import positive, refuse_unless
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from aleator.experiment import Task
     from aleator.random import Streams
 
 Part = Literal["nothing", "input_scaling", "class_scaling", "adaptive_threshold", "lateral_inhibition", "symmetry"]
@@ -66,10 +68,11 @@ class Spiking(ExampleOptions):
     """Take a part of the method out."""
 
     # --- learning in batches
-    batch_size: int = 32
-    """Samples that learn together, over all processes, with the engines private and frozen and with backpropagation."""
-    lr: float = 0.001
-    """Learning rate of Adam, which the two networks with backpropagation use."""
+    batch_size: int | None = None
+    """Samples that learn together, over all processes, with the engines private and frozen and with backpropagation,
+    by default 32."""
+    lr: float | None = None
+    """Learning rate of Adam, which the two networks with backpropagation use, by default 0.001."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without data.
@@ -83,8 +86,10 @@ class Spiking(ExampleOptions):
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.hidden < 2:
             raise ValueError(f"hidden must be at least 2, got {self.hidden}")
-        if not 0 < self.lr < float("inf"):
-            raise ValueError(f"lr must be positive and finite, got {self.lr}")
+        positive(self, "lr")
+        refuse_unless(self.model != "stdp", "model stdp", self, "lr")
+        together = self.model != "stdp" or self.engine in ("private", "frozen")
+        refuse_unless(together, f"engine {self.engine}", self, "batch_size")
         if self.model != "stdp":
             for name, value in _OF_STDP.items():
                 if getattr(self, name) != value:
@@ -94,6 +99,11 @@ class Spiking(ExampleOptions):
         from aleator.spiking import preset
 
         preset(self.preset_name)
+
+    @property
+    def samples_together(self) -> int:
+        """Samples of a batch."""
+        return 32 if self.batch_size is None else self.batch_size
 
     @property
     def preset_name(self) -> str:
@@ -106,13 +116,9 @@ class Spiking(ExampleOptions):
 
     def task(self, streams: Streams, accelerator: Accelerator) -> Task:
         """Build the task; see `aleator.experiment.Recipe`."""
-        if self.model == "stdp":
-            from aleator.recipes.spiking.task import PlasticityTask
-
-            return PlasticityTask(self, streams, accelerator)
-        from aleator.recipes.spiking.references import ReferenceTask
-
-        return ReferenceTask(self, streams, accelerator)
+        task = "task:PlasticityTask" if self.model == "stdp" else "references:ReferenceTask"
+        build = named(f"aleator.recipes.spiking.{task}")
+        return build(self, streams, accelerator)  # type: ignore[no-any-return]
 
 
 def _nearest(size: int, sizes: tuple[int, ...]) -> int:

@@ -95,27 +95,27 @@ class ReferenceTask(GradientTask):
             name: on_device(Examples(*grey_images(images, split)), accelerator.device) for name, split in splits.items()
         }
         train = self.examples["train"]
-        steps = BudgetPlan(len(train.targets), 1.0, options.epochs, options.batch_size).total_steps
-        self.budget = Budget(steps * options.batch_size, "examples")
-        self.evaluate_every = max(1, steps * options.batch_size // 5)
-        self.sampler = whole_rounds(len(train.targets), options.batch_size, streams, accelerator)
+        steps = BudgetPlan(len(train.targets), 1.0, options.epochs, options.samples_together).total_steps
+        self.budget = Budget(steps * options.samples_together, "examples")
+        self.evaluate_every = max(1, steps * options.samples_together // 5)
+        self.sampler = whole_rounds(len(train.targets), options.samples_together, streams, accelerator)
         build = _mlp if options.model == "mlp" else SurrogateSNN
         model = build(train.inputs.shape[1], options.hidden, len(images.classes)).to(accelerator.device)
         self.model = accelerator.prepare_model(model)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.lr)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.001 if options.lr is None else options.lr)
         self.schedule = ConstantLR(self.optimizer, factor=1.0)
         self.gradient_step = GradientStep(accelerator, self.model, self.optimizer, schedule=self.schedule)
 
     def train_batches(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield this process's share of the batches, round after round."""
         while True:
-            yield from InMemoryLoader(self.examples["train"], self.sampler.batches(self.options.batch_size))
+            yield from InMemoryLoader(self.examples["train"], self.sampler.batches(self.options.samples_together))
 
     def train_step(self, batch: tuple[Tensor, ...]) -> StepResult:
         """Take one step on a batch of (pixels, labels)."""
         pixels, labels = batch
         report = self.gradient_step([(len(labels), lambda: F.cross_entropy(self._scores(pixels), labels))])
-        size = self.options.batch_size
+        size = self.options.samples_together
         return StepResult({"loss": report.loss}, progress=size, examples=size, skipped=report.skipped)
 
     def evaluate(self, split: Split) -> dict[str, float]:

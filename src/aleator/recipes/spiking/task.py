@@ -81,7 +81,7 @@ class PlasticityTask:
             engine=options.engine,
             schedule=options.schedule,
             epochs=options.epochs,
-            batch_size=options.batch_size,
+            batch_size=options.samples_together,
             n_jobs=torch.get_num_threads(),
             device=str(accelerator.device),
             seed=streams.key("spiking"),
@@ -93,7 +93,7 @@ class PlasticityTask:
         total = self.count * self.classifier.passes
         self.budget = Budget(total, "examples")
         self.evaluate_every = max(1, total // 5)
-        self.stride = options.batch_size * -(-STRIDE // options.batch_size)
+        self.stride = options.samples_together * -(-STRIDE // options.samples_together)
         self.accuracies: list[list[float]] = []  # examples seen, validation accuracy
         self._responses: tuple[Responses, Tensor] | None = None
 

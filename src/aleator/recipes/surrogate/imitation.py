@@ -11,8 +11,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.linalg
@@ -24,31 +24,13 @@ from torch import Tensor
 from aleator.experiment import Budget, Headline, Split, StepResult
 from aleator.optim import SMOOTH_STEP
 from aleator.random import Streams
+from aleator.recipes.surrogate.system import Policy, System
 from aleator.recipes.surrogate.updates import TargetUpdates, model_of
 
 if TYPE_CHECKING:
     from aleator.recipes.surrogate.options import Surrogate
 
 LATE_ROUNDS = 5
-
-Policy = Callable[[Tensor], Tensor]
-"""From observations [n, observations] to actions [n, actions]."""
-
-
-@runtime_checkable
-class System(Protocol):
-    """Something to act in, with an expert."""
-
-    observations: int
-    actions: int
-
-    def collect(self, policy: Policy) -> tuple[Float[Tensor, "n observations"], Float[Tensor, "n actions"]]:
-        """Act in a round; return what was observed and what the expert would have done."""
-        ...
-
-    def measure(self, policy: Policy) -> dict[str, float]:
-        """Return figures of a policy that are not those of rounds; the same starts every time."""
-        ...
 
 
 class ImitationTask:

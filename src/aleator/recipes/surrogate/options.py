@@ -11,12 +11,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from aleator.experiment import Task
+from aleator.later import named
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from aleator.random import Streams
-    from aleator.recipes.surrogate.imitation import ImitationTask
-    from aleator.recipes.surrogate.tables import SupervisedTask
 
 SUPERVISED = ("breast-cancer", "digits", "generated")
 
@@ -114,17 +115,14 @@ class Surrogate:
             return "linear" if self.problem in SUPERVISED else "mlp"
         return _DEFAULTS.get(name) if value is None else value
 
-    def task(self, streams: Streams, accelerator: Accelerator) -> SupervisedTask | ImitationTask:
+    def task(self, streams: Streams, accelerator: Accelerator) -> Task:
         """Build the task; see `aleator.experiment.Recipe`."""
         if accelerator.num_processes > 1:
             raise ValueError(f"surrogate runs in one process, got {accelerator.num_processes}")
-        if self.problem in SUPERVISED:
-            from aleator.recipes.surrogate.tables import SupervisedTask
-
-            return SupervisedTask(self, streams, accelerator)
-        from aleator.recipes.surrogate.imitation import ImitationTask
-
-        return ImitationTask(self, streams, accelerator)
+        supervised = self.problem in SUPERVISED
+        task = "tables:SupervisedTask" if supervised else "imitation:ImitationTask"
+        build = named(f"aleator.recipes.surrogate.{task}")
+        return build(self, streams, accelerator)  # type: ignore[no-any-return]
 
     def _owners(self) -> list[tuple[str, str, bool]]:
         """Return for options that not everything has: its name, what may lack it, and whether it has it."""

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from aleator.recipes.surrogate.imitation import Policy
+from aleator.recipes.surrogate.system import Policy
 
 TORQUE = 2.0
 EPISODE = 200
