@@ -97,6 +97,7 @@ ROOMS = (
     "losses",
     "gradients",
     "optim",
+    "optim.proximal",
     "sde",
     "language",
     "graphs",

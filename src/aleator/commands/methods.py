@@ -116,6 +116,20 @@ METHODS = (
         summary="GDSS: generates graphs and molecules, node features and edges together, by a system of SDEs",
         paper="Jo et al. 2022, arXiv 2202.02514",
     ),
+    Method(
+        name="pairs",
+        room="aleator.nn",
+        import_path="aleator.nn:PairHead",
+        summary="pair prediction: predicts two answers together, to say how wrong its probabilities may be",
+        paper="Johnson et al. 2024, arXiv 2402.08733",
+    ),
+    Method(
+        name="intro-ml",
+        room="aleator.optim",
+        import_path="aleator.optim:ProximalSGD",
+        summary="Foundations: proximal steps with exact zeros, and learning rates that fall when a test says so",
+        paper="Younes 2024, arXiv 2409.02668",
+    ),
 )
 
 

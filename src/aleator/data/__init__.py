@@ -1,8 +1,9 @@
 """Which examples a step sees, how many, and where they come from.
 
 `RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; `DomainMixture` says in
-what proportion domains are shown and `MixtureSampler` draws from them. ``load`` knows images, texts, treebanks,
-graphs and molecules by name, `read_texts` takes a user's own files, and `InMemoryLoader` hands out batches.
+what proportion domains are shown and `MixtureSampler` draws from them; `PairSampler` draws two answers to one question.
+``load`` knows images, texts, treebanks, graphs and molecules by name, `read_texts` takes a user's own files, and
+`InMemoryLoader` hands out batches.
 """
 
 from typing import TYPE_CHECKING
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
         Unimax,
     )
     from aleator.data.mixtures.temperature import scalarization_weights, temperature_probabilities, variance_factor
+    from aleator.data.pair_sampler import PairSampler
     from aleator.data.repeated_random import RepeatedRandomSampler
     from aleator.data.sets.graphs import Graph, GraphSet
-    from aleator.data.sets.images import Examples, LabelledImages
+    from aleator.data.sets.images import AnsweredImages, Examples, LabelledImages
     from aleator.data.sets.load import load
     from aleator.data.sets.molecules import MoleculeSet
     from aleator.data.sets.texts import ParallelCorpus, TextCorpus, TextDomain, read_texts
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOG",
     "AnnealedTemperature",
+    "AnsweredImages",
     "AutoCooldown",
     "BudgetPlan",
     "Cooldown",
@@ -55,6 +58,7 @@ __all__ = [
     "MoleculeFacts",
     "MoleculeSet",
     "OrderMatters",
+    "PairSampler",
     "ParallelCorpus",
     "RemoteFile",
     "RepeatedRandomSampler",
@@ -79,6 +83,7 @@ __getattr__ = later(
     __name__,
     {
         "AnnealedTemperature": "mixtures.schedules",
+        "AnsweredImages": "sets.images",
         "AutoCooldown": "mixtures.schedules",
         "BudgetPlan": "budget",
         "Cooldown": "mixtures.schedules",
@@ -92,6 +97,7 @@ __getattr__ = later(
         "MixtureSchedule": "mixtures.schedules",
         "MoleculeSet": "sets.molecules",
         "OrderMatters": "mixtures.schedules",
+        "PairSampler": "pair_sampler",
         "ParallelCorpus": "sets.texts",
         "RepeatedRandomSampler": "repeated_random",
         "TaggedSentence": "sets.treebanks",

@@ -1,4 +1,4 @@
-"""What is random, or made trainable, inside the model: stochastic units, what they gate or part, and first layers."""
+"""What is random, or made trainable, in a model: stochastic units, their gates, first layers, features, pairs."""
 
 from aleator.nn.boundary_losses import binomial_boundary_loss, hinge_boundary_loss
 from aleator.nn.boundary_predictor import Boundaries, BoundaryPredictor, EvalBoundaries
@@ -6,8 +6,14 @@ from aleator.nn.conditional_linear import ConditionalLinear
 from aleator.nn.estimator_report import EstimatorReport, estimator_report
 from aleator.nn.gate_estimator import GateEstimator, StochasticUnits
 from aleator.nn.gated_linear import gated_linear
+from aleator.nn.gaussian_kernel import gaussian_kernel, kernel_ridge
 from aleator.nn.gradient_audit import Audit, GradientAudit
+from aleator.nn.kernel_head import KernelHead
 from aleator.nn.noisy_relu import NoisyReLU, noisy_relu
+from aleator.nn.nystrom import NystromFeatures, leverage_scores
+from aleator.nn.pair_distribution import PairDistribution
+from aleator.nn.pair_head import PairHead
+from aleator.nn.random_fourier_features import RandomFourierFeatures
 from aleator.nn.score_function import (
     BernoulliReinforce,
     MinVarianceBaseline,
@@ -47,8 +53,13 @@ __all__ = [
     "EvalBoundaries",
     "GateEstimator",
     "GradientAudit",
+    "KernelHead",
     "MinVarianceBaseline",
     "NoisyReLU",
+    "NystromFeatures",
+    "PairDistribution",
+    "PairHead",
+    "RandomFourierFeatures",
     "ReinMaxBernoulli",
     "RelaxedBernoulliST",
     "SparsityController",
@@ -64,7 +75,10 @@ __all__ = [
     "estimator_report",
     "first_layer_group",
     "gated_linear",
+    "gaussian_kernel",
     "hinge_boundary_loss",
+    "kernel_ridge",
+    "leverage_scores",
     "noisy_relu",
     "reinforce",
     "reinmax_bernoulli",

@@ -17,7 +17,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 _WORD = 0xFFFFFFFF
@@ -95,3 +95,21 @@ class ItemGenerator:
         angle0, angle1 = 2 * math.pi * u1, 2 * math.pi * u3
         z = torch.stack((r0 * angle0.cos(), r0 * angle0.sin(), r1 * angle1.cos(), r1 * angle1.sin()), -1)
         return z.flatten(1)[:, :size].reshape(like.shape).to(like.dtype)
+
+    def below(self, bounds: Int[Tensor, " items"]) -> Int64[Tensor, " items"]:
+        """Return one draw of whole numbers, for each item uniform over [0, bound).
+
+        A number's probability differs from 1/bound by at most 2⁻³².
+
+        Raises:
+            ValueError: if there is not one bound in [1, 2³¹] for each item.
+        """
+        if bounds.shape != self.items.shape:
+            raise ValueError(f"bounds must be one for each of {len(self.items)} items, got shape {tuple(bounds.shape)}")
+        if bounds.numel() and not 1 <= int(bounds.min()) <= int(bounds.max()) <= 2**31:
+            raise ValueError(f"bounds must be in [1, 2**31], got {int(bounds.min())} to {int(bounds.max())}")
+        self.items = self.items.to(bounds.device)
+        items = self.items
+        words = philox((0, items & _WORD, self.draws & _WORD, items >> 32), (self.key & _WORD, self.key >> 32))
+        self.draws += 1
+        return (torch.as_tensor(words[0]) * bounds.long()) >> 32

@@ -55,12 +55,22 @@ def clopper_pearson(successes: SupportsIndex, trials: SupportsIndex, level: floa
         raise ValueError(f"trials must be at least 1, got {n}")
     if not 0 <= k <= n:
         raise ValueError(f"successes must be in [0, {n}], got {k}")
+    tail = (1 - level) / 2
+    return exact_lower(k, n, tail), exact_upper(k, n, tail)
+
+
+def exact_lower(k: int, n: int, tail: float) -> float:
+    """Return the proportion at which k successes or more have probability ``tail``; 0 for k = 0."""
     from scipy.stats import beta
 
-    tail = (1 - level) / 2
-    low = 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
-    high = 1.0 if k == n else float(beta.isf(tail, k + 1, n - k))
-    return low, high
+    return 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
+
+
+def exact_upper(k: int, n: int, tail: float) -> float:
+    """Return the proportion at which k successes or fewer have probability ``tail``; 1 for k = n."""
+    from scipy.stats import beta
+
+    return 1.0 if k == n else float(beta.isf(tail, k + 1, n - k))
 
 
 def spread(values: Sequence[float], scale: float = 0.0) -> float:

@@ -12,7 +12,7 @@ import torch
 
 from aleator.data.sets.catalog import CATALOG, lookup
 from aleator.data.sets.entries import RemoteFile
-from aleator.data.sets.images import Examples
+from aleator.data.sets.images import Examples, answered_images
 from aleator.data.sets.load import load
 
 SPLIT_TRAIN = [0, 1, 6, 5, 7, 1, 9, 5, 0, 8, 1, 4]
@@ -208,3 +208,44 @@ def test_content_that_is_not_the_data_set_is_refused_even_with_the_right_checksu
     tiny.register()
     with pytest.raises(ValueError, match=reason):
         load("tiny", tiny.write(tmp_path))
+
+
+def test_cifar10h_is_what_people_saw_in_the_test_images(data_root):
+    images, people = load("cifar10", data_root).test, load("cifar10h", data_root)
+    assert torch.equal(people.inputs, images.inputs)
+    assert people.counts.shape == (10_000, 10)
+    assert int(people.counts.sum()) == 511_000
+    assert (int(people.counts.sum(1).min()), int(people.counts.sum(1).max())) == (47, 63)
+    shares = people.counts / people.counts.sum(1, keepdim=True)
+    assert float((shares.max(1).values == 1).double().mean()) == pytest.approx(0.439, abs=5e-4)
+    assert float((people.counts.argmax(1) == images.targets).double().mean()) == pytest.approx(0.9921, abs=5e-5)
+    assert people.classes == load("cifar10", data_root).classes
+    assert torch.equal(people.normalise(people.inputs[:2]), load("cifar10", data_root).normalise(images.inputs[:2]))
+
+
+def test_cifar10h_states_its_terms():
+    info = lookup("cifar10h")
+    assert info.terms == "non-commercial"
+    assert "non-commercial" in info.licence
+    assert any("forbids commercial use" in note for note in info.notes)
+    assert any("10,000 test images of cifar10" in note for note in info.notes)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (np.zeros((2, 10), np.int64), r"cifar10h: counts must have the shape \[10000, 10\], got \[2, 10\]"),
+        (np.full((2, 10), -1), "counts must not be negative, got -1"),
+        (np.zeros((2, 10)), "counts must be int64 of two dimensions"),
+        (np.array([{}]), "is not an npy file"),
+    ],
+    ids=["rows", "negative", "float", "pickle"],
+)
+def test_counts_that_are_something_else_are_refused(counts, message, data_root, tmp_path):
+    np.save(tmp_path / "c.npy", counts, allow_pickle=True)
+    info, name = lookup("cifar10h"), lookup("cifar10h").files[0].name
+    paths = {name: tmp_path / "c.npy", "data_batch_1.npz": data_root / "cifar10" / "data_batch_1.npz"}
+    paths["test_batch.npz"] = data_root / "cifar10" / "test_batch.npz"
+    with pytest.raises(ValueError, match=message):
+        answered_images(info, paths, ())

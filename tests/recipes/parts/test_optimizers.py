@@ -155,13 +155,20 @@ def help_of(recipe, option: str) -> str:
 
 @pytest.mark.parametrize("recipe", [Classify, Gates, Language])
 def test_every_optimizer_has_a_learning_rate_of_its_own_and_the_help_says_which(recipe):
-    said = set(map(float, re.findall(r"\d+\.?\d*(?= for)", help_of(recipe, "lr"))))
+    said = set(map(float, re.findall(r"[\d.]+(?:e-\d+)?(?= for)", help_of(recipe, "lr"))))
     rates = {name: recipe.own_lr.get(name, row.lr) for name, row in OPTIMIZERS.items()}
     assert said == set(rates.values())
     for name, rate in rates.items():
-        optimizer = make_optimizer(a_model(), recipe(optimizer=name), 50)
+        needed = {"prox": "l1", "prox_lam": 0.1} if "prox" in OPTIMIZERS[name].paced else {}
+        counted = "n_data" in OPTIMIZERS[name].paced
+        if (needed and not hasattr(recipe, "prox")) or (counted and not recipe.counts_examples):
+            continue
+        needed |= {"max_grad_norm": None} if counted else {}
+        supplied = {"n_data": 100, "generator": torch.Generator()}
+        optimizer = make_optimizer(a_model(), recipe(optimizer=name, **needed), 50, supplied=supplied)
         assert {group["lr"] for group in optimizer.param_groups} == {rate}
-        assert make_optimizer(a_model(), recipe(optimizer=name, lr=0.25), 50).param_groups[0]["lr"] == 0.25
+        given = make_optimizer(a_model(), recipe(optimizer=name, lr=0.25, **needed), 50, supplied=supplied)
+        assert given.param_groups[0]["lr"] == 0.25
 
 
 @pytest.mark.parametrize("lr", [1e-4, 5e-5, 10.0])

@@ -13,7 +13,7 @@ import difflib
 
 from aleator.data.sets.entries import DatasetInfo
 from aleator.data.sets.entries_graphs import COMMUNITY_SMALL, EGO_SMALL, ENZYMES, GRID, QM9, ZINC250K
-from aleator.data.sets.entries_images import CIFAR10, DIGITS, FASHION_MNIST, MNIST
+from aleator.data.sets.entries_images import CIFAR10, CIFAR10H, DIGITS, FASHION_MNIST, MNIST
 from aleator.data.sets.entries_texts import (
     TICO19,
     TINY_SHAKESPEARE,
@@ -26,7 +26,7 @@ from aleator.data.sets.entries_texts import (
 CATALOG: dict[str, DatasetInfo] = {
     info.name: info
     for info in (
-        *(DIGITS, MNIST, FASHION_MNIST, CIFAR10),
+        *(DIGITS, MNIST, FASHION_MNIST, CIFAR10, CIFAR10H),
         *(TINY_SHAKESPEARE, WIKITEXT2, UDHR2, TICO19),
         *(UD_ENGLISH_EWT, UD_GALICIAN_TREEGAL),
         *(COMMUNITY_SMALL, EGO_SMALL, ENZYMES, GRID, QM9, ZINC250K),

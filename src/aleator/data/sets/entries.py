@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["images", "text", "treebank", "graphs", "molecules"]
+Kind = Literal["images", "responses", "text", "treebank", "graphs", "molecules"]
 Reader = Literal[
-    "digits", "idx", "cifar", "shakespeare", "wikitext", "udhr", "tico", "conllu", "networkx", "tu", "smiles"
+    "digits", "idx", "cifar", "votes", "shakespeare", "wikitext", "udhr", "tico", "conllu", "networkx", "tu", "smiles"
 ]
 
 
@@ -76,9 +76,10 @@ class DatasetInfo:
         files: the files as their authors publish them, at addresses that do not change. Empty for a set that comes with
             a dependency.
         licence: the licence as the authors state it.
-        terms: ``"open"`` or ``"not stated"``.
+        terms: ``"open"``, ``"non-commercial"`` or ``"not stated"``.
         images: what is known of a set of images; None for other kinds.
         molecules: what is known of a set of molecules; None for other kinds.
+        inputs_from: the data set of images whose test part was responded to; empty for other kinds.
         mirror_files: the form in which a local mirror may hold the set instead.
         mirror_folder: the folder of that form under a data root; empty for ``name``.
         mirror_lacks: what that form leaves out; empty when it is whole.
@@ -91,9 +92,10 @@ class DatasetInfo:
     reader: Reader
     files: tuple[RemoteFile, ...]
     licence: str
-    terms: Literal["open", "not stated"]
+    terms: Literal["open", "non-commercial", "not stated"]
     images: ImageFacts | None = None
     molecules: MoleculeFacts | None = None
+    inputs_from: str = ""
     mirror_files: tuple[RemoteFile, ...] = ()
     mirror_folder: str = ""
     mirror_lacks: str = ""

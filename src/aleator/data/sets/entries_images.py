@@ -1,4 +1,4 @@
-"""The entries of the labelled sets of images: their files with checksums, their classes, their mean and deviation."""
+"""The entries of the sets of images, labelled once or by many: files with checksums, classes, mean and deviation."""
 
 from __future__ import annotations
 
@@ -117,4 +117,30 @@ CIFAR10 = DatasetInfo(
     ),
     mirror_lacks="only training batch 1 of 5 (10,000 of 50,000 training images); the test set is whole",
     notes=("Cite A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.",),
+)
+
+CIFAR10H = DatasetInfo(
+    name="cifar10h",
+    title="what people see in CIFAR-10's test images: 511,000 answers to 10,000 images",
+    kind="responses",
+    reader="votes",
+    files=(
+        RemoteFile(
+            "cifar10h-counts.npy",
+            (
+                "https://raw.githubusercontent.com/jcpeterson/cifar-10h/48da312b193b82e6939ec20f23d1f09cbdd849c8/data/"
+                "cifar10h-counts.npy",
+            ),
+            "9b36b4550349af56c79083356312eb4af856cc5fd3caf1f669d40b9d0bbb69ff",
+            800_128,
+        ),
+    ),
+    licence="CC BY-NC-SA 4.0, non-commercial",
+    terms="non-commercial",
+    inputs_from="cifar10",
+    notes=(
+        "The licence CC BY-NC-SA 4.0 forbids commercial use.",
+        "The images are the 10,000 test images of cifar10, fetched by that name; there is no training part.",
+        "Cite J. C. Peterson et al., Human uncertainty makes classification more robust, ICCV 2019.",
+    ),
 )

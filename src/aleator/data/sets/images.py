@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aleator.data.permutation import fixed_order
+from aleator.data.sets.catalog import lookup
 from aleator.data.sets.entries import DatasetInfo
-from aleator.data.sets.readers import LabelledArrays, read_cifar_archive, read_cifar_npz, read_idx
+from aleator.data.sets.readers import LabelledArrays, read_cifar_archive, read_cifar_npz, read_counts, read_idx
 
 _DIGITS_TEST = 360  # of 1,797: a fifth
 
@@ -71,13 +72,53 @@ class LabelledImages:
         Raises:
             ValueError: if the dtype is not a floating-point one.
         """
-        if not dtype.is_floating_point:
-            raise ValueError(f"dtype must be a floating-point type, got {dtype}")
-        out = inputs.to(torch.promote_types(dtype, torch.float32)).div_(self.max_value)
-        # Numbers, not tensors of constants: those would have to be copied to the device, which makes the host wait.
-        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
-            out[:, channel].sub_(mean).div_(std)
-        return out.to(dtype)
+        return standardised(inputs, self, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class AnsweredImages:
+    """A set of images to each of which several people responded.
+
+    Attributes:
+        name: the data set's name.
+        inputs: the images.
+        counts: how often each label was given to each image.
+        classes: the names of the labels, in order.
+        mean: mean of each channel over the set that the images are from, on the scale from 0 to 1.
+        std: standard deviation of the same.
+        max_value: the value of an input that stands for 1.
+        notes: what a user should know, the terms of the licence among it.
+    """
+
+    name: str
+    inputs: UInt8[Tensor, "n channel height width"]
+    counts: Int64[Tensor, "n labels"]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    max_value: int
+    notes: tuple[str, ...]
+
+    def normalise(
+        self, inputs: UInt8[Tensor, "batch channel height width"], dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Return ``(inputs / max_value - mean) / std``; see `LabelledImages.normalise`."""
+        return standardised(inputs, self, dtype)
+
+
+def standardised(inputs: Tensor, images: LabelledImages | AnsweredImages, dtype: torch.dtype) -> Tensor:
+    """Return ``(inputs / max_value - mean) / std`` with the numbers of a data set.
+
+    Raises:
+        ValueError: if the dtype is not a floating-point one.
+    """
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+    out = inputs.to(torch.promote_types(dtype, torch.float32)).div_(images.max_value)
+    # Numbers, not tensors of constants: those would have to be copied to the device, which makes the host wait.
+    for channel, (mean, std) in enumerate(zip(images.mean, images.std, strict=True)):
+        out[:, channel].sub_(mean).div_(std)
+    return out.to(dtype)
 
 
 def labelled_images(info: DatasetInfo, paths: dict[str, Path], notes: tuple[str, ...]) -> LabelledImages:
@@ -93,6 +134,34 @@ def labelled_images(info: DatasetInfo, paths: dict[str, Path], notes: tuple[str,
         name=info.name,
         train=_examples(info.name, "training", train, len(facts.classes)),
         test=_examples(info.name, "test", test, len(facts.classes)),
+        classes=facts.classes,
+        mean=facts.mean,
+        std=facts.std,
+        max_value=facts.max_value,
+        notes=notes,
+    )
+
+
+def answered_images(info: DatasetInfo, paths: dict[str, Path], notes: tuple[str, ...]) -> AnsweredImages:
+    """Return the images of another entry's test part with the counts that the files of this one hold.
+
+    Raises:
+        ValueError: if a file is not of its format, or there is not one row of counts for each image.
+    """
+    source = lookup(info.inputs_from)
+    facts = source.images
+    assert facts is not None  # an entry with images has them
+    _, test = _READERS[source.reader](paths)
+    counts = read_counts(paths[info.files[0].name])
+    if counts.shape != (len(test.images), len(facts.classes)):
+        raise ValueError(
+            f"{info.name}: counts must have the shape [{len(test.images)}, {len(facts.classes)}], "
+            f"got {list(counts.shape)}"
+        )
+    return AnsweredImages(
+        name=info.name,
+        inputs=torch.from_numpy(test.images),
+        counts=torch.from_numpy(counts),
         classes=facts.classes,
         mean=facts.mean,
         std=facts.std,

@@ -15,7 +15,7 @@ from aleator.data.sets.catalog import lookup
 from aleator.data.sets.entries import DatasetInfo, Kind
 from aleator.data.sets.files import checked_files
 from aleator.data.sets.graphs import GraphSet, graph_set
-from aleator.data.sets.images import LabelledImages, labelled_images
+from aleator.data.sets.images import AnsweredImages, LabelledImages, answered_images, labelled_images
 from aleator.data.sets.molecules import MoleculeSet, molecule_set
 from aleator.data.sets.text_readers import text_corpus
 from aleator.data.sets.texts import ParallelCorpus, TextCorpus
@@ -23,13 +23,15 @@ from aleator.data.sets.treebanks import Treebank, treebank
 
 _LOG = logging.getLogger("aleator.data")
 
-Dataset = LabelledImages | TextCorpus | Treebank | GraphSet | MoleculeSet
+Dataset = LabelledImages | AnsweredImages | TextCorpus | Treebank | GraphSet | MoleculeSet
 
 
 @overload
 def load(
     name: Literal["digits", "mnist", "fashion-mnist", "cifar10"], root: str | os.PathLike[str] | None = None
 ) -> LabelledImages: ...
+@overload
+def load(name: Literal["cifar10h"], root: str | os.PathLike[str] | None = None) -> AnsweredImages: ...
 @overload
 def load(
     name: Literal["tinyshakespeare", "wikitext2", "udhr2"], root: str | os.PathLike[str] | None = None
@@ -59,9 +61,9 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
             names. Without either, the user's cache folder, into which missing files are downloaded.
 
     Returns:
-        The data set in memory, by the kind of its entry: `LabelledImages`, `TextCorpus` (for ``"tico19"`` a
-        `ParallelCorpus`), `Treebank`, `GraphSet` or `MoleculeSet`. `Treebank.corpus` gives the treebank's running text
-        as a `TextCorpus`.
+        The data set in memory, by the kind of its entry: `LabelledImages`, `AnsweredImages`, `TextCorpus` (for
+        ``"tico19"`` a `ParallelCorpus`), `Treebank`, `GraphSet` or `MoleculeSet`. `Treebank.corpus` gives the
+        treebank's running text as a `TextCorpus`.
 
     Raises:
         ValueError: if no data set has this name, or a file is truncated, altered or not of its format.
@@ -69,12 +71,15 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
     """
     info = lookup(name)
     paths = checked_files(info, root) if info.files else {}
+    if info.inputs_from:
+        paths |= checked_files(lookup(info.inputs_from), root)
     notes = info.notes
     if info.mirror_lacks and set(paths) == {file.name for file in info.mirror_files}:
         notes = (*notes, f"This is part of the set: {info.mirror_lacks}.")
         _LOG.warning("%s: %s", info.name, info.mirror_lacks)
     readers: dict[Kind, Callable[[DatasetInfo, dict[str, Path], tuple[str, ...]], Dataset]] = {
         "images": labelled_images,
+        "responses": answered_images,
         "text": text_corpus,
         "treebank": treebank,
         "graphs": graph_set,

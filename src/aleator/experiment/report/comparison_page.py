@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from aleator.experiment.protocol import Headline
 from aleator.experiment.report import figures, words
+from aleator.experiment.report.certificate import certificate
 from aleator.experiment.report.curves import Curve, learning_curve
 from aleator.experiment.report.figures import Look
 from aleator.experiment.report.read import Comparison, Pair, Run, Summary, Variant
@@ -43,6 +44,7 @@ def comparison_page(comparison: Comparison) -> dict[str, Any]:
         "forecasts": _forecasts(comparison, look, metric),
         "tune": comparison.tune,
         "incomplete": _incomplete(comparison, runs),
+        "certificate": certificate(comparison),
         "variants_head": _variants_head(comparison, metric),
         "variants": [_variant_row(comparison, variant, look, metric) for variant in comparison.variants],
         "trials": _trials(comparison, metric),

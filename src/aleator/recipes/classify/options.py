@@ -15,6 +15,7 @@ from aleator.recipes.parts.checks import positive
 from aleator.recipes.parts.compiled import Compile
 from aleator.recipes.parts.ema import WeightEMA
 from aleator.recipes.parts.part import Part
+from aleator.recipes.parts.proximal import Proximal
 from aleator.recipes.parts.subset import Subset
 from aleator.recipes.parts.supervised import SupervisedBase
 from aleator.recipes.parts.surrogate import Surrogate
@@ -47,7 +48,7 @@ class _Network(Part):
 
 
 @dataclass(frozen=True)
-class Classify(Surrogate, Compile, WeightEMA, ImageRecipe, SupervisedBase, Tract, Subset, _Network):
+class Classify(Surrogate, Proximal, Compile, WeightEMA, ImageRecipe, SupervisedBase, Tract, Subset, _Network):
     """Classify images: full data, a static subset, or repeated random sampling, at any budget."""
 
     headline: ClassVar[Headline | None] = Headline("accuracy", "max")

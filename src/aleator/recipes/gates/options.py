@@ -18,6 +18,7 @@ from aleator.recipes.images.recipe import ImageRecipe
 from aleator.recipes.parts.checks import not_negative, positive, refuse_unless
 from aleator.recipes.parts.descent import ScheduleOption
 from aleator.recipes.parts.part import Act, Part
+from aleator.recipes.parts.proximal import Proximal
 from aleator.recipes.parts.rows import rates
 from aleator.recipes.parts.supervised import SupervisedBase
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from aleator.recipes.parts.run import Run
 
 _RATES = {"sgd": 0.1}
+LrOption = Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates(_RATES)}.")]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class _GatedNetwork(Part):
 
 
 @dataclass(frozen=True)
-class Gates(ImageRecipe, SupervisedBase, _GatedNetwork):
+class Gates(Proximal, ImageRecipe, SupervisedBase, _GatedNetwork):
     """Classify images with few open units of many: estimators of the gradient of gates, at any sparsity."""
 
     headline: ClassVar[Headline | None] = Headline("accuracy", "max")
@@ -74,7 +76,7 @@ class Gates(ImageRecipe, SupervisedBase, _GatedNetwork):
     own_lr_min: ClassVar[float | None] = 0.0
     own_momentum: ClassVar[Mapping[str, float]] = {"sgd": 0.0}
 
-    lr: Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates(_RATES)}.")] = None
+    lr: LrOption = None
     momentum: float | None = None
     """Of SGD, by default 0 here; of LARS, by default 0.9, and of Signum, by default 0.95."""
     weight_decay: float = 0.0

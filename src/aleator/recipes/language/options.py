@@ -78,6 +78,7 @@ _RATES = {
     "spectra-ademamix": 0.003,
     "spectra-mars": 0.01,
 }
+LrOption = Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates(_RATES)}.")]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
     own_lr_min: ClassVar[float | None] = 0.0
 
     optimizer: OptimizerOption = "adamw"
-    lr: Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates(_RATES)}.")] = None
+    lr: LrOption = None
     weight_decay: float = 0.1
     max_grad_norm: float | None = 1.0
     lr_min: float | None = None

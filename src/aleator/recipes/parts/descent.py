@@ -22,6 +22,7 @@ _OPTIMIZERS = f"How a gradient becomes a step: {listed([row.says for row in OPTI
 _SCHEDULES = "Over T steps, the first w of them a warmup: " + "; ".join(row.says for row in SCHEDULES.values()) + "."
 
 OptimizerOption = Annotated[Optimizer, tyro.conf.arg(help=_OPTIMIZERS)]
+LrOption = Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates({})}.")]
 ScheduleOption = Annotated[Schedule, tyro.conf.arg(help=_SCHEDULES)]
 
 
@@ -33,13 +34,14 @@ class TrainingOptions(Part):
     own_lr: ClassVar[Mapping[str, float]] = {}
     own_warmup: ClassVar[float] = 0
     own_lr_min: ClassVar[float | None] = None
+    counts_examples: ClassVar[bool] = False
     own_momentum: ClassVar[Mapping[str, float]] = {}
 
     # --- how a gradient becomes a step
     optimizer: OptimizerOption = "sgd"
-    lr: Annotated[float | None, tyro.conf.arg(help=f"Learning rate at its highest. Default: {rates({})}.")] = None
+    lr: LrOption = None
     momentum: float | None = None
-    """Of SGD and LARS, by default 0.9, and of Signum, by default 0.95."""
+    """Of SGD, proximal-sgd and LARS, by default 0.9, and of Signum, by default 0.95."""
     betas: tuple[float, ...] | None = None
     """Decay rates of the running means of AdamW, LAMB and MARS (two) and AdEMAMix (three). Default: the optimizer's."""
     weight_decay: float = 5e-4
@@ -78,10 +80,25 @@ class TrainingOptions(Part):
         refuse_unless("warmup" in schedule.owns or not self.warmup, f"schedule {self.schedule}", self, "warmup")
         for name in ("momentum", "betas", "clip", "apply_to"):
             refuse_unless(name in row.owns, f"optimizer {self.optimizer}", self, name)
+        if "sgd" in schedule.needs and self.optimizer != "sgd":
+            raise ValueError(f"schedule {self.schedule} cannot be used with optimizer {self.optimizer}")
+        if (raw := self.raw_gradient) is not None and self.max_grad_norm is not None:
+            raise ValueError(f"max_grad_norm cannot be used with {raw}, got {self.max_grad_norm}")
+        if "prox" in row.paced and not hasattr(self, "prox"):
+            raise ValueError(f"optimizer {self.optimizer} cannot be used in a recipe that has no option prox")
+        if "n_data" in row.paced and not self.counts_examples:
+            raise ValueError(f"optimizer {self.optimizer} cannot be used in a recipe whose examples are not counted")
         if self.momentum is not None and not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
         if self.betas is not None and not (len(self.betas) == row.betas and all(0 <= beta < 1 for beta in self.betas)):
             raise ValueError(f"betas must be {row.betas} numbers in [0, 1) with {self.optimizer}, got {self.betas}")
+
+    @property
+    def raw_gradient(self) -> str | None:
+        """What steps along the gradient as it is, or None: clipping and its like cannot be used with that."""
+        if "raw gradient" in SCHEDULES[self.schedule].needs:
+            return f"schedule {self.schedule}"
+        return f"optimizer {self.optimizer}" if "raw gradient" in OPTIMIZERS[self.optimizer].needs else None
 
     @property
     def peak_lr(self) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CAPABILITIES = ("clip", "accumulate", "scaler", "shard", "piece", "observe", "transform", "optimizer", "weights")
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """What says which examples a step sees, and has a position."""
 
@@ -72,6 +73,7 @@ class Sizes:
     examples: int
 
 
+@runtime_checkable
 class Descent(Protocol):
     """What turns a batch into a step when plain backward passes do not.
 

@@ -24,7 +24,8 @@ class OptimizerRow:
         betas: how many there are.
         settings: arguments of its constructor that are always the same.
         matrices: whether it adapts and decays only parameters of two or more dimensions.
-        paced: arguments that follow the schedule: ``"clip_schedule"`` its warm-up, ``"warmup"`` its length.
+        paced: arguments that follow from elsewhere: ``"clip_schedule"`` from the warm-up of the schedule, ``"warmup"``
+            from its length, ``"prox"`` from the penalty, ``"n_data"`` and ``"generator"`` from the run.
         needs: what it cannot do without: ``"steps known"``, ``"raw gradient"``, ``"one process"``.
     """
 
@@ -44,6 +45,21 @@ _SPECTRA = ("clip", "apply_to")
 
 OPTIMIZERS: Mapping[str, OptimizerRow] = {
     "sgd": OptimizerRow("torch.optim:SGD", "SGD with Nesterov momentum", 0.05, ("momentum",), momentum=0.9),
+    "proximal-sgd": OptimizerRow(
+        "aleator.optim:ProximalSGD",
+        "SGD with momentum and a proximal step, see prox",
+        0.05,
+        ("momentum",),
+        momentum=0.9,
+        paced=("prox",),
+    ),
+    "sgld": OptimizerRow(
+        "aleator.sde:SGLD",
+        "SGLD, which samples the posterior with a step that is as many times smaller as there are examples",
+        1e-5,
+        paced=("n_data", "generator"),
+        needs=frozenset({"raw gradient"}),
+    ),
     "adamw": OptimizerRow("torch.optim:AdamW", "AdamW", 0.001, ("betas",)),
     "lamb": OptimizerRow("aleator.optim:LAMB", "LAMB", 0.01, ("betas",), matrices=True),
     "lars": OptimizerRow(
@@ -114,6 +130,10 @@ SCHEDULES: Mapping[str, ScheduleRow] = {
         ("warmup",),
     ),
     "constant": ScheduleRow("constant, without a warmup", needs=frozenset()),
+    "sasa": ScheduleRow(
+        "sasa, which divides lr by 10 when SGD, here without Nesterov's direction, has become stationary",
+        needs=frozenset({"sgd", "raw gradient"}),
+    ),
 }
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from aleator.recipes.parts.descent import TrainingOptions
 from aleator.recipes.parts.ema import WeightEMA
 from aleator.recipes.parts.mixture import Mixture
 from aleator.recipes.parts.part import Part, checks_of
+from aleator.recipes.parts.proximal import Proximal
 from aleator.recipes.parts.subset import Subset
 from aleator.recipes.parts.surrogate import Surrogate
 from aleator.recipes.parts.tract import Tract
@@ -61,6 +62,7 @@ class SupervisedBase(TrainingOptions):
 
     # What a run is built from; a recipe with a step of its own names another task.
     built_by: ClassVar[str] = _TASK
+    counts_examples: ClassVar[bool] = True
     # Examples that pass through the network at once in an evaluation.
     evaluation_batch: ClassVar[int] = 1000
     # The metric that matters; None is accuracy for classes and the loss for everything else.
@@ -181,6 +183,11 @@ class SupervisedBase(TrainingOptions):
                 if value != usual and capability not in honours:
                     raise ValueError(f"{option} cannot be used with {name}, got {value}")
 
+        if (raw := self.raw_gradient) is not None:
+            for option in ("first_layer", "surrogate"):
+                if (value := getattr(self, option, None)) not in ("plain", None):
+                    raise ValueError(f"{option} cannot be used with {raw}, got {value}")
+
     def descents(self) -> dict[str, frozenset[str]]:
         """Return what replaces plain backward passes in this recipe, and what it honours."""
         found: dict[str, frozenset[str]] = {}
@@ -197,5 +204,5 @@ class SupervisedBase(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class Supervised(SupervisedBase, Subset, Mixture, Tract, Surrogate, WeightEMA, Compile):
+class Supervised(SupervisedBase, Subset, Mixture, Tract, Surrogate, Proximal, WeightEMA, Compile):
     """A supervised task with every general part."""

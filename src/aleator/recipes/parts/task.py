@@ -86,7 +86,8 @@ class SupervisedTask(GradientTask):
         self.augmentation = self.run.generator("augmentation", per_process=True, on_device=True)
 
         # How a gradient becomes a step.
-        optimizer = make_optimizer(self.model, options, order.schedule_steps, self.acts.lr_ratio)
+        supplied = {"n_data": len(self.train), "generator": self.run.generator("noise of steps", on_device=True)}
+        optimizer = make_optimizer(self.model, options, order.schedule_steps, self.acts.lr_ratio, supplied)
         self.optimizer = self.acts.through("optimized", optimizer)
         scheduled = self.acts.one("scheduled", self.optimizer)
         self.schedule = scheduled or make_schedule(self.optimizer, options, order.schedule_steps)

@@ -1,0 +1,1 @@
+"""The experiments behind "Foundations", a file for each half of the card."""
