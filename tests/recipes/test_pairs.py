@@ -134,6 +134,21 @@ def test_every_method_learns_and_says_what_it_does_not_know(options):
     assert evaluated(built, "validation")["nll"] < first["nll"]
 
 
+@pytest.mark.usefixtures("mirror")
+@pytest.mark.parametrize("options", [{}, {"method": "ensemble", "members": 2}], ids=["table", "ensemble"])
+def test_images_are_judged_and_drawn(options):
+    built = trained(2, data="cifar10h", train_size=64, batch_size=32, **options)
+    metrics = evaluated(built, "test")
+    assert all(math.isfinite(value) for value in metrics.values()), metrics
+    assert 0 < metrics["hallucination"] < 1  # answers that nobody gave
+    drawn = built.exhibits()
+    assert [exhibit.heading for exhibit in drawn[2:]] == ["Variance of all labels together", "Whom to answer"]
+    for exhibit in drawn:
+        for trace in exhibit.plot["data"]:
+            assert len(trace["x"]) == len(trace["y"]) > 1
+            assert all(math.isfinite(value) for value in (*trace["x"], *trace["y"])), exhibit.heading
+
+
 def test_pairs_find_the_half_that_cannot_be_learned():
     """150 steps instead of 1,500: the right half claims most of its error, an ensemble almost nothing."""
     pair = evaluated(trained(150, lr=3e-3), "test")
