@@ -126,7 +126,7 @@ def _language_model() -> tuple[nn.Module, Tensor, list[Tensor]]:
         max_position_embeddings=1024, pad_token_id=None, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     with Streams(0).scope("init"):
-        model = LlamaForCausalLM(config).eval()
+        model = cast("nn.Module", LlamaForCausalLM(config)).eval()
     generator = Streams(0).generator("tokens")
     prompt = torch.randint(1, 1000, (PROMPT,), generator=generator)
     return model, prompt, list(torch.randint(1, 1000, (CANDIDATES, ANSWER), generator=generator))
