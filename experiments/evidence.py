@@ -35,7 +35,8 @@ def produce(method: str, scales: Sequence[Scale], only: Sequence[str] = ()) -> N
     """Run a method's experiments of these scales and write its evidence file.
 
     Finished runs are not run again, so an interrupted call goes on where it was. Experiments of other scales, and those
-    not named in ``only``, keep the entries they have, or are entered as not run.
+    not named in ``only``, keep the entries they have where the claim and its command are still the same; others are
+    entered as not run.
 
     Raises:
         RuntimeError: if a comparison fails.
@@ -43,9 +44,12 @@ def produce(method: str, scales: Sequence[Scale], only: Sequence[str] = ()) -> N
     path = EVIDENCE / f"{method}.json"
     before = read_json(path)["claims"] if path.exists() else []
     experiments = experiments_of(method)
+    kept = {(entry["experiment"], entry["claim"], entry["command"]): entry for entry in before}
     entries = {
-        experiment.name: [claim for claim in before if claim["experiment"] == experiment.name]
-        or [_not_run(experiment, index) for index in range(len(experiment.claims))]
+        experiment.name: [
+            kept.get((experiment.name, claim.text, shlex.join(experiment.command))) or _not_run(experiment, index)
+            for index, claim in enumerate(experiment.claims)
+        ]
         for experiment in experiments
     }
     for experiment in experiments:

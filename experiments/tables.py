@@ -41,6 +41,7 @@ def _filled(match: re.Match[str]) -> str:
         "methods": _methods_table,
         "evidence": _evidence_table,
         "benchmarks": _benchmark_table,
+        "survival": _survival_table,
     }
     if kind not in makers:
         raise ValueError(f"a table must be one of {', '.join(makers)}, got {match[2]!r}")
@@ -103,6 +104,24 @@ def _benchmark_table(prefix: str) -> str:
             ratio = row["ratio"]
             spread = f"{ratio['median']:.3g} ({ratio['low']:.3g} to {ratio['high']:.3g})"
             rows.append(f"| {row['what']} | {row['ours']} | {row['peer']} | {spread} | {row['target']} |")
+    return "\n".join(rows)
+
+
+_CUTS = {
+    "kill": "killed before it",
+    "torn": "killed in the middle of it",
+    "full": "disk full from there on",
+    "stale": "the rename fails once",
+}
+
+
+def _survival_table(folder: str) -> str:
+    rows = ["| command | cut | operations that were cut | ended identical |", "|---|---|---|---|"]
+    for row in read_json(ROOT / folder / "survival.json")["rows"]:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(row["kinds"].items()))
+        which = "all" if row["every"] == 1 else f"one in {row['every']}"
+        cut, ended = _CUTS[row["how"]], f"{row['identical']} of {row['cuts']}"
+        rows.append(f"| `{row['command']}` | {cut} | {which}: {kinds} | {ended} |")
     return "\n".join(rows)
 
 

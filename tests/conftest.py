@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,51 @@ def mirror(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The local mirror, as ``ALEATOR_DATA`` of this test."""
     monkeypatch.setenv("ALEATOR_DATA", str(data_root))
     return data_root
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    """Carry out a program in several processes, as torchrun does, and return what each wrote to standard output.
+
+    ``processes(program, count, *args, timeout=240, environment={})``: `program` is the path of a Python file, whose
+    ``sys.argv[1:]`` are `args`. A process that fails fails the test, with what all of them wrote.
+    """
+
+    def launch(
+        program: Path, count: int, *args: object, timeout: float = 240, environment: Mapping[str, str] | None = None
+    ) -> list[str]:
+        folder = tmp_path_factory.mktemp("processes")
+        command = [sys.executable, "-m", "tests.launched", str(folder), str(count), str(program), *map(str, args)]
+        path = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(REPOSITORY)]).strip(os.pathsep)
+        # A launcher that is killed takes its processes with it: they are a session of their own.
+        launcher = subprocess.Popen(
+            command,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **(environment or {})},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            _, said = launcher.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(launcher.pid, signal.SIGKILL)
+            _, said = launcher.communicate()
+            said += f"\nnot done after {timeout} seconds"
+
+        def wrote(name: str, rank: int) -> str:
+            file = folder / f"{name}-{rank}"
+            return file.read_text(errors="replace") if file.exists() else ""
+
+        if launcher.returncode != 0:
+            ends = [
+                f"rank {rank}, exit {wrote('exit', rank) or 'none'}:\n{wrote('err', rank)[-3000:]}"
+                for rank in range(count)
+            ]
+            pytest.fail("\n".join([f"{program} failed in {count} processes", said[-2000:], *ends]), pytrace=False)
+        return [wrote("out", rank) for rank in range(count)]
+
+    return launch
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ interruption.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -38,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``aleator``; those of this process when None.
     """
     try:
-        return _main(list(sys.argv[1:] if argv is None else argv))
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
     except SystemExit as leaving:  # tyro leaves this way after help and completion
         return leaving.code if isinstance(leaving.code, int) else 0
     except KeyboardInterrupt:
@@ -46,8 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough; nothing more can be said to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
+    except OSError as error:
+        return _say_of_the_system(error)
+    except ValueError as error:
         return _say(str(error), 2)
+    except MemoryError as error:
+        return _say(f"memory ran out: {error}" if str(error) else "memory ran out", 1)
     except ImportError as error:
         if "pip install 'aleator[" not in str(error):
             raise
@@ -104,8 +112,23 @@ def _module(verb: str) -> Any:
 
 
 def _say(message: str, code: int) -> int:
-    sys.stderr.write(f"aleator: {' '.join(message.split())}\n")
+    text = message.encode(errors="backslashreplace").decode()
+    with contextlib.suppress(OSError):  # where standard error cannot be written, the exit code has to do
+        sys.stderr.write(f"aleator: {' '.join(text.split())}\n")
     return code
+
+
+def _say_of_the_system(error: OSError) -> int:
+    from aleator.experiment.files import described
+
+    try:
+        sys.stdout.flush()
+    except OSError:  # what could not be written there would be tried again, and fail again, at the very end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # What was asked for is at fault when a path is, and not when the disk is full or fails.
+    asked = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+    wrong_path = isinstance(error, asked) or error.errno in (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+    return _say(described(error), 2 if wrong_path else 1)
 
 
 if __name__ == "__main__":

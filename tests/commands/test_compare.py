@@ -1,6 +1,7 @@
 """Claims about ``aleator compare`` as a person meets it; what it computes is tested in ``tests/experiment``."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,37 @@ def test_report_is_written_again(capsys):
 def test_report_of_a_folder_that_holds_nothing(capsys):
     assert main(["report", "o"]) == 2
     assert capsys.readouterr().err.startswith("aleator: folder must be the folder of a comparison or of a run, got o")
+
+
+def test_the_folder_is_all_that_a_resume_needs(tmp_path, monkeypatch, capsys):
+    Path("mine.py").write_bytes(Path(TOY.removesuffix(":Toy")).read_bytes())
+    words = ["compare", "mine.py:Toy", "--variant", "a", "--variant", "b:lr=0.2", "--seeds", "2", "--steps", "4"]
+    assert main([*words, "--out", "o"]) == 0
+    (lost,) = Path("o/runs").glob("b-seed1-*")
+    shutil.rmtree(lost)
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    assert main(["compare", "--resume", "--out", "../o"]) == 0
+    content = json.loads((tmp_path / "o" / "comparison.json").read_text())
+    assert (content["finished_runs"], [v["name"] for v in content["variants"]]) == (4, ["a", "b"])
+    assert content["command"][:3] == ["aleator", "compare", "mine.py:Toy"]
+    assert main(["compare", "--resume", "--out", "../o", "--seeds", "2", "--workers", "1"]) == 0
+    capsys.readouterr()
+    for given, line in [
+        (["--seeds", "3"], "seeds must be 2 as in the comparison in"),
+        (["--lr", "0.3"], "lr must be 0.1 as in the comparison in"),
+        (["--variant", "a"], "variant must be ['a', 'b:lr=0.2'] as in the comparison in"),
+    ]:
+        assert main(["compare", "--resume", "--out", "../o", *given]) == 2
+        assert line in capsys.readouterr().err
+
+
+def test_resume_says_what_to_do_where_it_cannot(capsys):
+    assert main(["compare", "--resume"]) == 2
+    assert "--out is missing: --resume needs the folder of the comparison" in capsys.readouterr().err
+    assert main(["compare", "--resume", "--out", "o"]) == 2
+    assert "there is no comparison to resume in o; start one without --resume" in capsys.readouterr().err
+    Path("o").mkdir()
+    Path("o/comparison.json").write_text('{"sch')
+    assert main(["compare", "--resume", "--out", "o"]) == 2
+    assert "give the command of the comparison again, without --resume" in capsys.readouterr().err

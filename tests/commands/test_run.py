@@ -87,18 +87,66 @@ def test_a_folder_that_holds_something_else_is_left_alone(capsys):
 
 
 def test_resume_without_a_run(capsys):
-    assert refused(capsys, "--out", "o", "--resume") == "aleator: there is no run to resume in o"
+    assert (
+        refused(capsys, "--out", "o", "--resume")
+        == "aleator: there is no run to resume in o; start one without --resume"
+    )
     assert not Path("o").exists()
 
 
 @pytest.mark.parametrize(("name", "value", "default"), [("lr", "0.03", "0.1"), ("seed", "7", "0")])
-def test_resume_without_an_option_of_the_run_names_it(name, value, default, capsys):
+def test_resume_with_another_option_than_the_runs_names_it(name, value, default, capsys):
     assert run(f"--{name}", value, "--out", "o") == 0
     Path("o/result.json").unlink()
     capsys.readouterr()
-    line = refused(capsys, "--out", "o", "--resume")
-    expected = f"{name} must be {value} as in the run to resume, got {default}: a resume needs all options again"
-    assert line == f"aleator: {expected}"
+    line = refused(capsys, "--out", "o", "--resume", f"--{name}", default)
+    assert line == f"aleator: {name} must be {value} as in the run to resume, got {default}"
+
+
+def test_the_folder_is_all_that_a_resume_needs(tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("mine.py").write_bytes(Path(TOY.removesuffix(":Toy")).read_bytes())
+    Path("data.txt").write_text("data")
+    given = ["run", "mine.py:Toy", "--path", "data.txt", "--lr", "0.03", "--seed", "7", "--log-every", "3"]
+    assert main([*given, "--steps", "20", "--signal-at", "5", "--out", "o"]) == 130
+    assert capsys.readouterr().err.strip().endswith("resume with: aleator run --out o --resume")
+    assert main([*given, "--steps", "20", "--signal-at", "999", "--out", "whole"]) == 0
+    monkeypatch.chdir(tmp_path / "there")
+    assert main(["run", "--resume", "--out", "../here/o"]) == 0
+    assert Path().absolute() == tmp_path / "there"
+    one, other = (tmp_path / "here" / name for name in ("o", "whole"))
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+    rows = [[json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()] for place in (one, other)]
+    assert [row["metrics"] for row in rows[0]] == [row["metrics"] for row in rows[1]]
+
+
+def test_a_recipe_that_was_moved_is_found_where_it_is_said_to_be(tmp_path, monkeypatch, capsys):
+    mine = Path("mine.py")
+    mine.write_bytes(Path(TOY.removesuffix(":Toy")).read_bytes())
+    assert main(["run", "mine.py:Toy", "--steps", "5", "--signal-at", "2", "--out", "o"]) == 130
+    Path("elsewhere").mkdir()
+    mine.rename("elsewhere/mine.py")
+    capsys.readouterr()
+    assert main(["run", "--resume", "--out", "o"]) == 2
+    assert last_line(capsys).endswith("which is not there; name it: path/to/file.py:Toy")
+    assert main(["run", "elsewhere/mine.py:Toy", "--resume", "--out", "o"]) == 0
+    Path("o/result.json").unlink()
+    monkeypatch.chdir("elsewhere")  # where its name as it was given is right again
+    assert main(["run", "--resume", "--out", "../o"]) == 0
+
+
+def test_passwords_are_not_recorded_and_have_to_be_given_again(capsys):
+    address = "https://me:secret@host.example/data"
+    words = ["--say", address, "--steps", "20", "--signal-at", "5"]
+    assert main(["run", TOY, *words, "--out", "o"]) == 130
+    assert not any(b"secret" in path.read_bytes() for path in Path("o").rglob("*") if path.is_file())
+    assert json.loads(Path("o/config.json").read_text())["options"]["say"] == "https://me:***@host.example/data"
+    capsys.readouterr()
+    assert main(["run", "--resume", "--out", "o"]) == 2
+    assert last_line(capsys).startswith("aleator: say must be given again: a password is not kept in ")
+    assert main(["run", "--resume", "--out", "o", "--say", address]) == 0
 
 
 def test_resume_by_another_version_says_so(capsys):
@@ -107,7 +155,10 @@ def test_resume_by_another_version_says_so(capsys):
     Path("o/config.json").write_text(json.dumps({**config, "identity": "0" * 64}))
     capsys.readouterr()
     line = refused(capsys, "--out", "o", "--resume")
-    assert line.startswith("aleator: the recipe's source or the library differs from that of the run in o ")
+    said = (
+        "aleator: the recipe's source or the library differs from that of the run in o, or its config.json was changed"
+    )
+    assert line.startswith(said)
 
 
 def test_resume_of_another_recipe(capsys):

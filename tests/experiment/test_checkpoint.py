@@ -1,11 +1,11 @@
 import logging
-import pickle
 import shutil
 
 import pytest
 import torch
 
 from aleator.experiment.checkpoint import CheckpointStore
+from aleator.experiment.files import UnusableFolder
 
 STATE = {"weights": torch.arange(5.0), "nested": [{"a": 1, "b": None, "c": "x"}, (2.5, True)]}
 
@@ -114,7 +114,7 @@ def test_half_written_checkpoint_is_not_seen(tmp_path, monkeypatch):
     assert store.load()["step"] == 2
 
 
-def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path):
+def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path, caplog):
     import hashlib
 
     from aleator.experiment.files import write_json
@@ -130,6 +130,7 @@ def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path):
     content = (path / "state.pt").read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     write_json(path / "manifest.json", {"step": 1, "bytes": len(content), "sha256": digest})
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(UnusableFolder, match="every checkpoint in"):
         store.load()
+    assert "state.pt cannot be read: UnpicklingError" in caplog.text
     assert not (tmp_path / "owned").exists()

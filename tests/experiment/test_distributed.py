@@ -1,10 +1,7 @@
 """Two processes, gloo: what one process computes, two compute together."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -49,20 +46,13 @@ for request in requests:
 """
 
 
-def train(tmp_path: Path, processes: int, recipes: dict[str, dict], resume: bool = False) -> dict[str, Path]:
-    """Carry out the recipes one after the other; return the folder of each by its name."""
+def train(processes, tmp_path: Path, count: int, recipes: dict[str, dict], resume: bool = False) -> dict[str, Path]:
+    """Carry out the recipes one after the other, each in so many processes; return the folder of each by its name."""
     folders = {name: tmp_path / name for name in recipes}
     requests = [{"recipe": recipe, "out": str(folders[name]), "resume": resume} for name, recipe in recipes.items()]
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    launch = (
-        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-    )
-    command = [sys.executable, *launch, str(program), json.dumps(requests), str(processes)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes(program, count, json.dumps(requests), count)
     return folders
 
 
@@ -83,9 +73,10 @@ ADAM = {**EXACT, "optimizer": "adamw", "lr": 0.01}
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory, processes):
     tmp = tmp_path_factory.mktemp("distributed")
     one = train(
+        processes,
         tmp,
         1,
         {
@@ -97,6 +88,7 @@ def folders(tmp_path_factory):
         },
     )
     two = train(
+        processes,
         tmp,
         2,
         {
@@ -149,7 +141,7 @@ def test_accumulation_over_two_processes_equals_one_process(folders):
     assert largest_difference(folders["float64-1"], folders["accumulated"]) < 1e-12
 
 
-def test_sharded_runs_resume_under_any_number_of_processes(folders, tmp_path):
+def test_sharded_runs_resume_under_any_number_of_processes(folders, processes, tmp_path):
     cut = {"cut-sgd": EXACT, "cut-plain": PLAIN, "cut-adam": ADAM, "cut-one": ADAM}
     whole = {name: {**recipe, "shard": True} for name, recipe in cut.items()}
     for name, resumed in whole.items():
@@ -157,9 +149,9 @@ def test_sharded_runs_resume_under_any_number_of_processes(folders, tmp_path):
         # The run that ended at 10 becomes the first half of one that does not: the same options but for the end.
         _as_unfinished(tmp_path / name, resumed)
     shutil.copytree(tmp_path / "cut-plain", tmp_path / "cut-plain-too")
-    train(tmp_path, 1, {name: whole[name] for name in ("cut-sgd", "cut-plain")}, resume=True)
+    train(processes, tmp_path, 1, {name: whole[name] for name in ("cut-sgd", "cut-plain")}, resume=True)
     two = {name: whole[name] for name in ("cut-adam", "cut-one")}
-    train(tmp_path, 2, {**two, "cut-plain-too": whole["cut-plain"]}, resume=True)
+    train(processes, tmp_path, 2, {**two, "cut-plain-too": whole["cut-plain"]}, resume=True)
     assert largest_difference(folders["float64-1"], tmp_path / "cut-sgd") < 1e-12
     assert largest_difference(folders["plain-1"], tmp_path / "cut-plain") < 1e-12
     assert largest_difference(folders["plain-1"], tmp_path / "cut-plain-too") < 1e-12
@@ -185,6 +177,7 @@ def test_reason_to_stop_of_one_process_ends_the_run_of_all(folders):
 
 def _as_unfinished(folder: Path, recipe: dict) -> None:
     from aleator.experiment import RunOptions
+    from aleator.experiment.checkpoint import CheckpointStore
     from aleator.experiment.identity import identity, options_of
     from aleator.recipes.classify import Classify
 
@@ -194,9 +187,13 @@ def _as_unfinished(folder: Path, recipe: dict) -> None:
     config["identity"] = identity("classify", Classify(**recipe), options)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "result.json").unlink()
+    store = CheckpointStore(folder / "checkpoints", 1)
+    state = store.load()
+    shutil.rmtree(folder / "checkpoints")
+    store.save(state["step"], {**state, "identity": config["identity"]})
 
 
-def test_interrupt_of_one_process_stops_both_at_the_same_step_and_resumes(tmp_path):
+def test_interrupt_of_one_process_stops_both_at_the_same_step_and_resumes(tmp_path, processes):
     toy = f"{HERE / 'toy_recipe.py'}:Toy"
     program = tmp_path / "interrupted.py"
     program.write_text(
@@ -219,15 +216,10 @@ def test_interrupt_of_one_process_stops_both_at_the_same_step_and_resumes(tmp_pa
         "except Interrupted as error:\n"
         "    print('INTERRUPTED', error, flush=True)\n"
     )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)]
-
-    def go(folder, mode):
-        return subprocess.run([*launch, str(tmp_path / folder), mode], capture_output=True, text=True, check=True)
-
-    first = go("run", "signal")
-    assert first.stdout.count("INTERRUPTED interrupted at 10 steps") == 2, first.stdout + first.stderr[-2000:]
-    go("run", "resume")
-    go("whole", "whole")
+    first = processes(program, 2, tmp_path / "run", "signal")
+    assert ["INTERRUPTED interrupted at 10 steps" in said for said in first] == [True, True]
+    processes(program, 2, tmp_path / "run", "resume")
+    processes(program, 2, tmp_path / "whole", "whole")
     assert largest_difference(tmp_path / "run", tmp_path / "whole") == 0
     state = torch.load(max((tmp_path / "run" / "checkpoints").iterdir()) / "state.pt", weights_only=True)
     assert len(state["ranks"]) == 2

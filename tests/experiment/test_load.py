@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 import aleator
 from aleator.experiment import RunOptions, run
+from aleator.experiment.registry import resolve
 from aleator.recipes.classify import Classify
+
+TOY = f"{Path(__file__).parent / 'toy_recipe.py'}:Toy"
 
 
 def test_loaded_model_gives_the_results_of_the_run(tmp_path):
@@ -27,3 +32,13 @@ def test_missing_or_unfinished_run_is_explained(tmp_path):
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"it has no result\.json"):
         aleator.load_run(tmp_path / "run")
+
+
+def test_a_run_whose_data_have_a_relative_path_is_loaded_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("data.txt").write_text("data")
+    run(resolve(TOY)(path="data.txt", steps=2), Path("o"), RunOptions(trackers=()), name=TOY)
+    Path("there").mkdir()
+    monkeypatch.chdir("there")
+    assert aleator.load_run("../o").recipe.path == "data.txt"
+    assert Path.cwd() == tmp_path / "there"

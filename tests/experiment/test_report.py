@@ -141,8 +141,7 @@ def test_log_of_a_killed_run_is_read_up_to_its_last_whole_line(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(text[:-20])
     assert len(read_log(tmp_path)) == len(lines) - 1
     (tmp_path / "metrics.jsonl").write_text("{}\n" + text)
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1, is not a line of metrics"):
-        read_log(tmp_path)
+    assert len(read_log(tmp_path)) == len(lines)
 
 
 # --- numbers

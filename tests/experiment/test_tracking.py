@@ -76,12 +76,13 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path):
         assert [event.value for event in shown] == pytest.approx([row["metrics"]["loss"] for row in logged])
 
 
-def test_cut_last_line_is_left_out_and_a_damaged_one_named(tmp_path):
+def test_cut_last_line_is_left_out_and_damaged_ones_are_said(tmp_path, caplog):
     row = {"step": 1, "progress": 1, "examples": 8, "seconds": 0.1, "split": "train", "metrics": {"loss": 1.0}}
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps(row) + "\n" + json.dumps(row)[:20])
     assert read_metrics(path) == [row]
-    path.write_text("{}\n" + json.dumps(row) + "\n")
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1, is not a line of metrics"):
-        read_metrics(path)
+    assert caplog.text == ""
+    path.write_text("{}\n" + json.dumps(row) + "\n[[[\n" + json.dumps(row) + "\n")
+    assert read_metrics(path) == [row, row]
+    assert "metrics.jsonl: 2 lines are damaged and left out" in caplog.text
     assert read_metrics(tmp_path / "absent.jsonl") == []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from aleator.experiment import Budget, GradientStep, Headline, StepResult
+from aleator.experiment import Budget, Exhibit, GradientStep, Headline, StepResult
 
 
 class Odd(enum.Enum):
@@ -39,6 +40,14 @@ class Toy:
     """Put something into the state that cannot be read back."""
     batch_norm: bool = False
     """Normalise batches."""
+    exhibit: str = ""
+    """``"draw"`` has an exhibit, ``"fail"`` fails to make it."""
+    say: str = ""
+    """A word that changes nothing."""
+    path: str = ""
+    """A file that has to be there, as a data set is."""
+    allocate: int = 0
+    """Megabytes that the first step takes."""
     slow: float = 0.0
     """Seconds that a step takes longer."""
     precision: str = "float32"
@@ -57,6 +66,10 @@ class ToyTask:
 
     def __init__(self, options: Toy, streams, accelerator) -> None:
         self.options = options
+        if options.path and not Path(options.path).is_file():
+            raise FileNotFoundError(f"{options.path} is not a file")
+        if options.exhibit:
+            self.exhibits = self._exhibits
         self.budget = Budget(options.steps)
         self.evaluate_every = 7
         norm = nn.BatchNorm1d(4) if options.batch_norm else nn.Identity()
@@ -84,6 +97,8 @@ class ToyTask:
             import signal
 
             signal.raise_signal(signal.SIGINT)
+        if self.options.allocate and self.taken == 0:
+            torch.zeros(self.options.allocate << 18)
         if self.options.slow:
             import time
 
@@ -103,6 +118,12 @@ class ToyTask:
         self.model.train()
         noise = torch.rand(())  # an evaluation may draw, too
         return {"loss": float(loss), "noise": float(noise)}
+
+    def _exhibits(self):
+        if self.options.exhibit == "fail":
+            raise KeyError("no picture")
+        drawn = [float(torch.rand(())), self.taken, float(self.model[1].weight.sum())]
+        return [Exhibit("Drawn", "three numbers", plot={"data": [{"y": drawn}]})]
 
     def state_dict(self):
         odd = {"odd": Odd.ONE} if self.options.odd_state else {}

@@ -1,8 +1,5 @@
 """Two processes, gloo, share one request for graphs: together they have the set that one process makes."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -36,21 +33,16 @@ save_file({name: tensor.contiguous() for name, tensor in found.items()}, Path(sy
 if processes > 1:
     dist.barrier()
     dist.destroy_process_group()
-    os._exit(0)  # threads of gloo now and then abort an interpreter that is going down
 """
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, processes) -> Path:
     tmp = tmp_path_factory.mktemp("shared-request")
     program = tmp / "program.py"
     program.write_text(PROGRAM)
-    for processes in (1, 2):
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        command = [sys.executable, *(launch if processes > 1 else []), str(program), str(tmp)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr[-4000:]
+    for count in (1, 2):
+        processes(program, count, tmp)
     return tmp
 
 

@@ -1,10 +1,5 @@
 """Two processes, gloo: a script that is missing on one of them."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import torch
 
 from tests.language.small import batch, magnet
@@ -34,18 +29,12 @@ if rank == 0:
     torch.save({name: parameter.grad for name, parameter in model.named_parameters()}, sys.argv[1])
 dist.barrier()
 dist.destroy_process_group()
-os._exit(0)  # threads of gloo now and then abort an interpreter that is going down
 """
 
 
-def test_a_script_missing_on_a_rank_has_the_mean_gradient_of_both(tmp_path):
+def test_a_script_missing_on_a_rank_has_the_mean_gradient_of_both(tmp_path, processes):
     (tmp_path / "program.py").write_text(PROGRAM)
-    root = Path(__file__).parents[2]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root / 'src'}:{root}"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(tmp_path / "program.py"), str(tmp_path / "gradients.pt")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes(tmp_path / "program.py", 2, tmp_path / "gradients.pt")
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)
 
     ids, noise = batch(4)

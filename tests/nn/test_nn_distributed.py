@@ -1,9 +1,6 @@
 """Two processes, gloo, with unequal parts of a batch: the means are those of the whole."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,21 +50,16 @@ Path(sys.argv[1], f"found-{processes}-{rank}.json").write_text(json.dumps(found)
 if processes > 1:
     dist.barrier()
     dist.destroy_process_group()
-    os._exit(0)  # threads of gloo now and then abort an interpreter that is going down
 """
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, processes) -> Path:
     tmp = tmp_path_factory.mktemp("global-means")
     program = tmp / "program.py"
     program.write_text(PROGRAM)
-    for processes in (1, 2):
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        command = [sys.executable, *(launch if processes > 1 else []), str(program), str(tmp)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr[-4000:]
+    for count in (1, 2):
+        processes(program, count, tmp)
     return tmp
 
 

@@ -1,9 +1,6 @@
 """Sums first, one solution after: cut batches, scaled losses and clipped gradients are those of the whole batch."""
 
 import json
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -255,21 +252,15 @@ found["one without rows"] = error([p.grad for p in net.parameters()])
 (out / f"found-{rank}.json").write_text(json.dumps(found))
 dist.barrier()  # nobody takes the group down while another still works
 dist.destroy_process_group()
-os._exit(0)  # threads of gloo now and then abort an interpreter that is going down
 """
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, processes) -> Path:
     tmp = tmp_path_factory.mktemp("tract")
     program = tmp / "program.py"
     program.write_text(PROGRAM)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(program), str(tmp)], capture_output=True, text=True, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    processes(program, 2, tmp)
     return tmp
 
 

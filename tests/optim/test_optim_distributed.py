@@ -1,9 +1,6 @@
 """Two processes, gloo: sharded tensors, unevenly and emptily, take the steps of whole ones."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -113,17 +110,13 @@ rank = os.environ.get("RANK", "0")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, processes) -> Path:
     """One process, two processes that also resume what one has saved, one process that resumes what two have saved."""
     tmp = tmp_path_factory.mktemp("sharded")
     program = tmp / "program.py"
     program.write_text(PROGRAM)
-    for processes in (1, 2, 1):
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        command = [sys.executable, *(launch if processes > 1 else []), str(program), str(tmp), json.dumps(MAKERS)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr[-4000:]
+    for count in (1, 2, 1):
+        processes(program, count, tmp, json.dumps(MAKERS))
     return tmp
 
 

@@ -1,8 +1,6 @@
 import copy
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -248,18 +246,10 @@ for gate in sys.argv[2:]:
 """
 
 
-def test_two_processes_compute_what_one_does(tmp_path):
+def test_two_processes_compute_what_one_does(tmp_path, processes):
     gates = ("st", "sbn", "noisy-relu")
     (tmp_path / "program.py").write_text(PROGRAM)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "program.py")]
-    done = subprocess.run(
-        [sys.executable, *launch, str(tmp_path / "two"), *gates],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes(tmp_path / "program.py", 2, tmp_path / "two", *gates)
     for gate in gates:
         options = Gates(gate=gate, rounds=1, train_size=320, precision="float64")
         one = run(options, tmp_path / "one" / gate, QUIET, name="gates")

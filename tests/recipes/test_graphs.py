@@ -1,8 +1,6 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -243,31 +241,19 @@ def test_interrupted_and_resumed_run_is_bit_identical(tmp_path, monkeypatch):
 
 
 PROGRAM = """
-import os, sys
+import sys
 from pathlib import Path
-import torch.distributed as dist
 from aleator.experiment import RunOptions, run
 from aleator.recipes.graphs import Graphs
 
 options = Graphs(steps=4, batch_size=32, samples=6, validation_samples=2, sampling_steps=5)
 run(options, Path(sys.argv[1]), RunOptions(trackers=(), log_every=1), name="graphs")
-dist.barrier()
-dist.destroy_process_group()
-os._exit(0)
 """
 
 
-def test_two_processes_train_and_generate_what_one_does(tmp_path):
+def test_two_processes_train_and_generate_what_one_does(tmp_path, processes):
     (tmp_path / "program.py").write_text(PROGRAM)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "program.py")]
-    done = subprocess.run(
-        [sys.executable, *launch, str(tmp_path / "two")],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes(tmp_path / "program.py", 2, tmp_path / "two")
     options = Graphs(steps=4, batch_size=32, samples=6, validation_samples=2, sampling_steps=5)
     one = run(options, tmp_path / "one", QUIET, name="graphs")
     two = read_json(tmp_path / "two" / "result.json")

@@ -2,7 +2,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -408,21 +407,13 @@ for name, options in json.loads(sys.argv[1]).items():
 """
 
 
-def test_two_processes_compute_what_one_does(files, tmp_path):
+def test_two_processes_compute_what_one_does(files, tmp_path, processes):
     common = {"files": files, "width": 16, "context": 16, "batch_size": 8, "steps": 6, "precision": "float64"}
     recipes = {"gru": {**common, "model": "gru"}, "sharded": {**common, "shard": True, "optimizer": "spectra-adamw"}}
     weighted = {"temperature": 5, "weighting": "scalarization", "normalize": "weights", "accumulate": 3}
     recipes["weighted"] = {**recipes["gru"], **weighted}
     (tmp_path / "program.py").write_text(PROGRAM)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "program.py")]
-    done = subprocess.run(
-        [sys.executable, *launch, json.dumps(recipes), str(tmp_path / "two")],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes(tmp_path / "program.py", 2, json.dumps(recipes), tmp_path / "two")
     for name, options in recipes.items():
         one = run(Language(**options), tmp_path / "one" / name, QUIET, name="language")
         two = read_json(tmp_path / "two" / name / "result.json")

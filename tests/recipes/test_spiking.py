@@ -2,8 +2,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -221,26 +219,13 @@ from aleator.recipes.spiking import Spiking
 for engine in sys.argv[2:]:
     options = Spiking(engine=engine, hidden=30, train_size=64, validation_size=20, test_size=51, batch_size=16)
     run(options, Path(sys.argv[1]) / engine, RunOptions(trackers=()), name="spiking")
-import os
-import torch.distributed as dist
-dist.barrier()
-dist.destroy_process_group()
-os._exit(0)
 """
 
 
-def test_two_processes_learn_what_one_does(tmp_path):
+def test_two_processes_learn_what_one_does(tmp_path, processes):
     engines = ("event", "frozen")
     (tmp_path / "program.py").write_text(PROGRAM)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "program.py")]
-    done = subprocess.run(
-        [sys.executable, *launch, str(tmp_path / "two"), *engines],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes(tmp_path / "program.py", 2, tmp_path / "two", *engines)
     for engine in engines:
         options = Spiking(engine=engine, hidden=30, train_size=64, validation_size=20, test_size=51, batch_size=16)
         one = run(options, tmp_path / "one" / engine, RunOptions(trackers=()), name="spiking")

@@ -1,9 +1,5 @@
 """Two processes, gloo, that share every batch: the weights are those of one."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -42,28 +38,19 @@ if dist.get_rank() == 0:
     torch.save(results, path)
 dist.barrier()  # one that leaves while the other still sends may abort
 dist.destroy_process_group()
-os._exit(0)  # threads of gloo now and then abort an interpreter that is going down
 """
 
 
-def launched(folder, processes):
-    program, out = folder / "program.py", folder / f"{processes}.pt"
+def launched(processes, folder, count):
+    program, out = folder / "program.py", folder / f"{count}.pt"
     program.write_text(PROGRAM)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    done = subprocess.run(
-        [sys.executable, *launch, str(program), str(out), str(processes)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    processes(program, count, out, count)
     return torch.load(out, weights_only=True)
 
 
 @pytest.mark.slow
-def test_two_processes_learn_the_weights_of_one(tmp_path):
-    two, one = (launched(tmp_path, processes) for processes in (2, 1))
+def test_two_processes_learn_the_weights_of_one(tmp_path, processes):
+    two, one = (launched(processes, tmp_path, count) for count in (2, 1))
     for engine in ("FrozenEngine", "PrivateEngine"):
         assert one[engine]["hidden"].sum() > 20
         assert one[engine]["re_presentations"][3] == 2

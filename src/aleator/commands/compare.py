@@ -72,6 +72,8 @@ class Where:
         Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: runs/RECIPE/compare-TIME-ID)")
     ] = None
     """The folder for everything the comparison writes. The same command with the same folder goes on there."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on with the comparison that is in the folder. Nothing but --out needs to be given then."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,16 @@ def options() -> Any:
 
 def main(args: Sequence[str]) -> int:
     """Carry out a comparison and return the exit code."""
+    if "--resume" in args and not {"-h", "--help"} & set(args):
+        return _resume(args)
+    return _begin(args, ["aleator", "compare", *args])
+
+
+def _begin(args: Sequence[str], command: list[str]) -> int:
     if (found := recipes.recipe_word("compare", args)) is None:
         return 0
     name, words = found
-    kind = registry.resolve(name)
-    base, grid, where, each = flags.parse(
-        parts(kind), words, prog=f"aleator compare {name}", apart=parts(flags.unchecked(kind))
-    )
+    base, grid, where, each = _parsed(name, words)
     plan = {
         "name": name,
         "seeds": range(grid.seeds),
@@ -111,11 +116,52 @@ def main(args: Sequence[str]) -> int:
     compared = variants(base, grid.variant)
     if where.dry_run:
         return _tell(compared, plan, where)
-    return _compare(compared, plan, grid, where, ["aleator", "compare", *args])
+    return _compare(compared, plan, grid, where, command)
+
+
+def _parsed(name: str, words: Sequence[str]) -> list[Any]:
+    kind = registry.resolve(name)
+    return flags.parse(parts(kind), words, prog=f"aleator compare {name}", apart=parts(flags.unchecked(kind)))
+
+
+def _resume(args: Sequence[str]) -> int:
+    """Go on with the comparison in a folder: its command is in the folder; what is given as well must agree."""
+    from aleator.experiment import record
+    from aleator.experiment.files import DamagedFile, read_json
+
+    out = recipes.folder_to_resume(args, "comparison.json", "comparison")
+    again = "give the command of the comparison again, without --resume"
+    try:
+        document = read_json(out / "comparison.json")
+    except DamagedFile as error:
+        raise ValueError(f"{error}; {again}") from None
+    command = document.get("command")
+    if not isinstance(command, list) or command[:2] != ["aleator", "compare"] or len(command) < 3:
+        raise ValueError(f"{out / 'comparison.json'} does not hold the command that made it; {again}")
+    name, began = str(command[2]), [str(word) for word in command[3:]]
+    named, words = (args[0], list(args[1:])) if not args[0].startswith("-") else (None, list(args))
+    if named is not None and registry.short(named) != registry.short(name):
+        raise ValueError(
+            f"{out} holds a comparison of recipe {registry.short(name)!r}, not of {registry.short(named)!r}"
+        )
+    # The file of a recipe is looked for where it is said to be now, else where it was.
+    name = registry.absolute(named) if named is not None else name
+    began = flags.without(began, ["out", "resume", "dry-run"])
+    words = flags.without(words, ["out", "resume"])
+    asked = flags.without(began, flags.given(words)) + words
+    with record.where_it_was(document, out) as out:
+        for kept, got in zip(_parsed(name, began), _parsed(name, asked), strict=True):
+            for field in dataclasses.fields(kept) if not isinstance(kept, Where) else ():
+                before, after = (record.redacted(getattr(part, field.name)) for part in (kept, got))
+                if before != after:
+                    raise ValueError(f"{field.name} must be {before} as in the comparison in {out}, got {after}")
+        record.check_nothing_hidden({word: word for word in asked}, out)
+        return _begin([name, *asked, "--out", str(out)], ["aleator", "compare", name, *asked])
 
 
 def _compare(compared: list[Any], plan: dict[str, Any], grid: Grid, where: Where, command: list[str]) -> int:
     from aleator.experiment.comparison.execute import compare
+    from aleator.experiment.record import redacted
     from aleator.experiment.signals import Interrupted
 
     with recipes.folder(plan["name"], where.out, "compare-") as out:
@@ -125,9 +171,11 @@ def _compare(compared: list[Any], plan: dict[str, Any], grid: Grid, where: Where
                     compared, **plan, out=out, target=grid.target, workers=where.workers, ray=where.ray, command=command
                 )
         except (Interrupted, KeyboardInterrupt) as interruption:
-            again = command if where.out else [*command, "--out", str(out)]
             reason = str(interruption) or "interrupted; finished runs are kept"
-            sys.stderr.write(f"aleator: {reason}: {shlex.join(again)}\n")
+            words = ["aleator", "compare", "--out", str(out), "--resume"]
+            if not (out / "comparison.json").exists():
+                words = command if where.out else [*command, "--out", str(out)]
+            sys.stderr.write(f"aleator: {reason}: {shlex.join(redacted(words))}\n")
             return 130
     _show(out)
     if failed := len(result["failures"]):

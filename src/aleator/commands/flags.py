@@ -31,7 +31,12 @@ _COLLECTIONS = (list, tuple, set, frozenset, Sequence, Collection)
 
 
 def parse(
-    parts: Mapping[str, type[Any]], args: Sequence[str], *, prog: str, apart: Mapping[str, type[Any]] | None = None
+    parts: Mapping[str, type[Any]],
+    args: Sequence[str],
+    *,
+    prog: str,
+    defaults: Sequence[Any] | None = None,
+    apart: Mapping[str, type[Any]] | None = None,
 ) -> list[Any]:
     """Read the flags of several dataclasses from one command line.
 
@@ -40,6 +45,7 @@ def parse(
             dataclasses nested in the first keep their prefix (``--data.files``).
         args: the words after the command's name. ``--help`` prints the help and leaves with `SystemExit` 0.
         prog: the command's name in the help.
+        defaults: one instance for each part, whose values hold where a flag is not given.
         apart: the dataclasses to make instances of, where they are others than those that the help is of.
 
     Returns:
@@ -54,7 +60,7 @@ def parse(
     if apart is not None:
         kind = together(apart)
     try:
-        parsed = _quietly(kind, args)
+        parsed = _quietly(kind, args) if defaults is None else _quietly(kind, args, default=kind(*defaults))
     except _Refused as refusal:
         flags = [flag for part in parts.values() for flag in _flags(part)]
         raise ValueError(_diagnosis(flags, args, refusal)) from None
@@ -160,6 +166,26 @@ def write_help(summaries: Mapping[str, str], *, prog: str, description: str) -> 
     """Print the help of a command that is followed by one of several names."""
     with contextlib.suppress(SystemExit):
         tyro.cli(choice(summaries), args=["--help"], prog=prog, description=description)
+
+
+def last_value(args: Sequence[str], name: str) -> str | None:
+    """Return the word after the last ``--NAME``, without looking at the others."""
+    found = [values for word, values in groups(args) if word == f"--{name}" and values]
+    return found[-1][0] if found else None
+
+
+def without(args: Sequence[str], names: Collection[str]) -> list[str]:
+    """Return the words without the flags of these names and their values."""
+    kept: list[str] = []
+    for word, values in groups(args):
+        if word is None or word.removeprefix("--").replace("_", "-") not in names:
+            kept += ([] if word is None else [word]) + values
+    return kept
+
+
+def given(args: Sequence[str]) -> set[str]:
+    """Return the names of the flags among the words."""
+    return {word.removeprefix("--").replace("_", "-") for word, _ in groups(args) if word is not None}
 
 
 def field_types(kind: type[Any]) -> dict[str, Any]:
@@ -271,7 +297,7 @@ def _diagnosis(flags: list[_Flag], args: Sequence[str], refusal: _Refused, confi
     switches |= {flag.off: flag for flag in switches.values()}
     positionals = [flag for flag in flags if flag.positional]
     given = set()
-    for word, values in _groups(args):
+    for word, values in groups(args):
         if word is None:
             for value in values:
                 if not positionals:
@@ -298,7 +324,7 @@ def _diagnosis(flags: list[_Flag], args: Sequence[str], refusal: _Refused, confi
     return " ".join(str(refusal).split())
 
 
-def _groups(args: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
+def groups(args: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
     """Yield each flag with the words that follow it; words before the first flag come with None."""
     word: str | None = None
     values: list[str] = []

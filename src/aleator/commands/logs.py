@@ -14,7 +14,7 @@ def shown(file: Path | None = None) -> Iterator[None]:
     """Show what the library logs on standard error, and keep it in a file that is made with its first line."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if file is not None:
-        kept = _LogFile(file, encoding="utf-8", delay=True)
+        kept = _LogFile(file, encoding="utf-8", delay=True, errors="backslashreplace")
         kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(kept)
     logger = logging.getLogger("aleator")
@@ -32,7 +32,18 @@ def shown(file: Path | None = None) -> Iterator[None]:
 
 
 class _LogFile(logging.FileHandler):
-    """A file that makes its folder when it is opened."""
+    """A file that makes its folder when it is opened. Where nothing can be written, nothing is kept."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Go on: a full disk is said by what needs it."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
     def _open(self) -> Any:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)

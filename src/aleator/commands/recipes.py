@@ -37,6 +37,20 @@ def recipe_word(verb: str, args: Sequence[str]) -> tuple[str, list[str]] | None:
     )
 
 
+def folder_to_resume(args: Sequence[str], file: str, what: str) -> Path:
+    """Return the folder that ``--out`` names.
+
+    Raises:
+        ValueError: if there is no ``--out``, or nothing to resume in the folder.
+    """
+    given = flags.last_value(args, "out")
+    if given is None:
+        raise ValueError(f"--out is missing: --resume needs the folder of the {what} to continue")
+    if not (Path(given) / file).is_file():
+        raise ValueError(f"there is no {what} to resume in {given}; start one without --resume")
+    return Path(given)
+
+
 def tree(parts: Callable[[type[Any]], dict[str, type[Any]]]) -> Any:
     """Return a subcommand for each registered recipe that can be imported, for completion."""
     listed = {name: line for name in registry.names() if not (line := summary(name)).startswith(BROKEN)}

@@ -27,5 +27,8 @@ def write_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str
 
 def write_lines(*lines: str) -> None:
     """Write lines as they are."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    text = "".join(f"{line}\n" for line in lines)
+    # A path need not be text in any encoding.
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
     sys.stdout.flush()

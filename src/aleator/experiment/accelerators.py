@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 
 import torch
@@ -33,4 +35,22 @@ def make_accelerator(precision: str | None = None) -> Accelerator:
     if launched != accelerator.num_processes:
         found = accelerator.num_processes
         raise RuntimeError(f"the launcher started {launched} processes, but {found} found each other")
+    if launched > 1:
+        _leave_in_order()
     return accelerator
+
+
+@functools.cache
+def _leave_in_order() -> None:
+    """End the process groups before the interpreter goes down.
+
+    A thread of gloo that gives back a tensor's Python object while the interpreter is going down is ended inside a
+    function of C++ that must not be left so, and aborts the process ("terminate called without an active exception").
+    Ending the groups waits for their threads.
+    """
+    atexit.register(_end_groups)
+
+
+def _end_groups() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -21,6 +21,12 @@ class Agreement:
     def __init__(self, num_processes: int) -> None:
         self._group = dist.new_group(backend="gloo") if num_processes > 1 else None
 
+    def close(self) -> None:
+        """End the group and its threads."""
+        if self._group is not None:
+            dist.destroy_process_group(self._group)
+            self._group = None
+
     def maximum(self, value: int) -> int:
         """Return the largest of the values that the processes gave."""
         return self._reduced(value, dist.ReduceOp.MAX)

@@ -45,7 +45,10 @@ def recipe_from(spec: str, options: dict[str, Any]) -> Any:
     if unknown := options.keys() - fields.keys():
         raise ValueError(f"recipe {spec!r} has no option {', '.join(sorted(unknown))} (options: {', '.join(fields)})")
     hints = typing.get_type_hints(cls)
-    return cls(**{name: _restored(value, hints[name]) for name, value in options.items()})
+    try:
+        return cls(**{name: _restored(value, hints[name]) for name, value in options.items()})
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"the recorded options do not fit recipe {spec!r}: {error}") from None
 
 
 def identity(spec: str, recipe: Any, options: RunOptions, size: int | None = None) -> str:

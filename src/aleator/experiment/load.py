@@ -12,10 +12,10 @@ from torch import nn
 
 from aleator.experiment import registry
 from aleator.experiment.accelerators import make_accelerator
-from aleator.experiment.files import read_json
-from aleator.experiment.identity import recipe_from
+from aleator.experiment.files import UnusableFolder
 from aleator.experiment.model_state import unwrapped
 from aleator.experiment.protocol import Task
+from aleator.experiment.record import read_config, read_result, recipe_spec, recorded, where_it_was
 from aleator.random import Streams
 
 
@@ -58,20 +58,24 @@ def load_run(folder: Path | str, recipe: str | None = None) -> LoadedRun:
     for name in ("config.json", "result.json"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"there is no finished run in {folder}: it has no {name}")
-    config = read_json(folder / "config.json")
-    spec = recipe or config["recipe"]
-    if registry.source_sha256(spec) != config["source_sha256"]:
+    config = read_config(folder)
+    result = read_result(folder)
+    if result is None:
+        raise UnusableFolder(f"{folder / 'result.json'} is damaged; resume the run to make it again")
+    spec = registry.absolute(recipe or recipe_spec(config, folder))
+    if registry.source_sha256(spec) != config.get("source_sha256"):
         warnings.warn(
             f"{spec} has changed since the run in {folder} was made: the model may see other inputs now", stacklevel=2
         )
-    built = recipe_from(spec, config["options"])
-    accelerator = make_accelerator()
-    streams = Streams(config["seed"], accelerator.device)
-    with streams.scope("init"):
-        task: Task = built.task(streams, accelerator)
+    with where_it_was(config, folder):  # relative paths of data are found from there
+        built = recorded(spec, config, folder)[0]
+        accelerator = make_accelerator()
+        streams = Streams(config["seed"], accelerator.device)
+        with streams.scope("init"):
+            task: Task = built.task(streams, accelerator)
     model = getattr(task, "model", None)
     if not isinstance(model, nn.Module):
         raise ValueError(f"the task of recipe {config['recipe']!r} has no attribute model to load")
     model = unwrapped(model)
     model.load_state_dict(load_file(folder / "model.safetensors"))
-    return LoadedRun(config, read_json(folder / "result.json"), built, task, model.eval())
+    return LoadedRun(config, result, built, task, model.eval())

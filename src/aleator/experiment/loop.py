@@ -27,21 +27,23 @@ import torch
 from accelerate.utils import gather_object
 from safetensors.torch import save as to_safetensors
 
-from aleator.experiment import registry
+from aleator.experiment import record, registry
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.agreement import Agreement
+from aleator.experiment.asked import AskedRun
 from aleator.experiment.averages import Averages
 from aleator.experiment.checkpoint import CheckpointStore
 from aleator.experiment.clock import Clock
-from aleator.experiment.files import read_json, write_bytes, write_json
-from aleator.experiment.identity import environment, identity, options_of
+from aleator.experiment.files import UnusableFolder, clear_left_overs, described, write_bytes, write_json
+from aleator.experiment.identity import environment, options_of
+from aleator.experiment.locks import FolderLock
 from aleator.experiment.model_state import are_numbers, model_state
 from aleator.experiment.next_batch import NextBatch
 from aleator.experiment.options import RunOptions
 from aleator.experiment.progress import PlainProgress, ProgressDisplay, progress_display
 from aleator.experiment.protocol import Split, StepResult, Task
 from aleator.experiment.signals import Interrupted, StopRequests
-from aleator.experiment.tracking import MetricLog, require
+from aleator.experiment.tracking import LogPosition, MetricLog, require
 from aleator.random import Streams
 
 _log = logging.getLogger("aleator.experiment")
@@ -77,12 +79,13 @@ def run(
         out: the run's folder.
         options: how to run; the defaults of `RunOptions`.
         name: what `registry.resolve` finds the recipe's class under.
-        resume: continue from the newest checkpoint in ``out``. A finished run is returned as it is.
+        resume: continue from the newest checkpoint in ``out``. A finished run is returned as it is; what is missing
+            beside its result is made.
         size: the training size that a comparison set, for the record.
         command: for the record; default: this process's own.
 
     Raises:
-        ValueError: for options that cannot work, before anything is written.
+        ValueError: for options that cannot work, or a folder that another process writes, before anything is written.
         Interrupted: on SIGINT or SIGTERM, after the state was saved.
         RunFailed: for any error after that; the error itself is its cause.
         NonFiniteLoss: when a loss is not finite and ``options.non_finite`` is ``"stop"``. A `RunFailed`, too.
@@ -90,29 +93,42 @@ def run(
     options = options or RunOptions()
     with _threads(options.threads):
         with failures(except_for=(ValueError, OSError, ImportError)):
-            spec = registry.absolute(name)
-            under_way = _Run(recipe, Path(out), options, spec, resume, size, command or sys.argv)
-        with failures():
-            return under_way.finish()
+            asked = AskedRun(
+                recipe, Path(out), options, name, registry.absolute(name), resume, size, command or sys.argv
+            )
+            result = record.read_result(asked.out) if resume else None
+            if result is not None and asked.holds_it_whole(result):
+                _log.info("%s is already finished", out)
+                return result
+        with contextlib.ExitStack() as stack:
+            with failures(except_for=(ValueError, OSError, ImportError)):
+                if int(os.environ.get("RANK", "0")) == 0:
+                    stack.callback(FolderLock(asked.out).close)
+                    clear_left_overs(asked.out, record.FILES)
+                asked.check_folder()
+                if result is None and resume:  # it may have been written until the lock was free
+                    result = record.read_result(asked.out)
+                if result is not None and record.is_whole(asked.out, result):
+                    if options.keep_checkpoints == 0:  # the kill came while they were deleted
+                        CheckpointStore(asked.out / "checkpoints", 0).remove()
+                    return result
+                under_way = _Run(asked)
+                stack.callback(under_way.agreement.close)
+                if not under_way.prepare(result):
+                    assert result is not None
+                    return result
+            with failures():
+                return under_way.finish()
 
 
 class _Run:
     """One run under way."""
 
-    def __init__(
-        self,
-        recipe: Any,
-        out: Path,
-        options: RunOptions,
-        name: str,
-        resume: bool,
-        size: int | None,
-        command: list[str],
-    ) -> None:
+    def __init__(self, asked: AskedRun) -> None:
         self.clock = Clock()
-        self.out, self.options, self.name, self.resume = out, options, name, resume
-        self.identity = identity(name, recipe, options, size)
-        self._check_folder(options_of(recipe) | options_of(options))
+        recipe, options, name = asked.recipe, asked.options, asked.spec
+        self.out, self.options, self.name, self.resume = asked.out, options, name, asked.resume
+        self.identity = asked.identity
         require(options.trackers)
         self.accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
         self.rank = self.accelerator.process_index
@@ -123,22 +139,24 @@ class _Run:
         self.streams = Streams(options.seed, self.accelerator.device)
         with self.streams.scope("init"):
             self.task: Task = recipe.task(self.streams, self.accelerator)
-        self.store = CheckpointStore(out / "checkpoints", options.keep_checkpoints)
-        self.next_batch = NextBatch(out / "checkpoints", self.accelerator.num_processes, self.main)
+        self.store = CheckpointStore(self.out / "checkpoints", options.keep_checkpoints)
+        self.next_batch = NextBatch(self.out / "checkpoints", self.accelerator.num_processes, self.main)
         self.every = options.evaluate_every or getattr(self.task, "evaluate_every", None) or _twentieth(self.task)
         self.config = {
             "recipe": name,
-            "options": options_of(recipe),
+            "recipe_as_given": asked.name,
+            "options": record.redacted(options_of(recipe)),
             "seed": options.seed,
             "threads": options.threads,
-            "size": size,
+            "size": asked.size,
             "loop": options_of(options),
             "identity": self.identity,
             "budget": {"total": self.task.budget.total, "unit": self.task.budget.unit},
             "headline": {"name": self.task.headline.name, "direction": self.task.headline.direction},
             "full_size": getattr(self.task, "full_size", None),
             "source_sha256": registry.source_sha256(name),
-            "command": command,
+            "command": record.redacted(asked.command),
+            "working_directory": os.getcwd(),
             "processes": self.accelerator.num_processes,
             **environment(),
             "created": _now(),
@@ -149,17 +167,48 @@ class _Run:
         self.best: dict[str, Any] | None = None
         self.latest: dict[str, float] = {}
         self.stopped: str | None = None
+        self.restored = False
+        self.logged = LogPosition(0, 0, 0)
 
     # --- the course of a run ---------------------------------------------------------------------------------------
 
+    def prepare(self, result: dict[str, Any] | None) -> bool:
+        """Restore the newest checkpoint, if there is one, and return whether there is something to do.
+
+        Args:
+            result: of a finished run, of which something else is missing.
+
+        Raises:
+            ValueError: if the folder's checkpoints are damaged or another run's.
+            TypeError: if the task's state could not be read back.
+        """
+        if self.main:
+            self.store.clear_left_overs()
+        try:
+            self.restored = self.resume and self._restore()
+        except UnusableFolder as error:
+            if result is None:
+                raise
+            _log.warning("%s", error)
+            self.restored = False
+        if self.restored:
+            return True
+        if result is not None:
+            _log.warning("%s is finished; its exhibits cannot be made without a checkpoint", self.out)
+            return False
+        if self.resume and (self.out / "result.json").exists():
+            raise UnusableFolder(
+                f"{self.out / 'result.json'} is damaged and no checkpoint is there to make it again from; "
+                f"delete it to begin the run again"
+            )
+        state = self.task.state_dict()  # before the first step, and not at the first save
+        if self.main:
+            self.store.checked({"task": state})
+        return True
+
     def finish(self) -> dict[str, Any]:
-        result_path = self.out / "result.json"
-        if self.resume and result_path.exists():
-            _log.info("%s is already finished", self.out)
-            return read_json(result_path)
-        restored = self.resume and self._restore()
         with contextlib.ExitStack() as stack:
-            log = stack.enter_context(contextlib.closing(self._open_log(restored))) if self.main else None
+            log = stack.enter_context(contextlib.closing(self._open_log())) if self.main else None
             stop = stack.enter_context(StopRequests(_say_stopping, _leave_at_once))
             self._train(log, stack.enter_context(self._display()), stop)
             # A request to stop that comes now is met by finishing: the state is saved and little is left to do.
@@ -186,7 +235,7 @@ class _Run:
                 self.latest = self._evaluate("validation", log)
                 display.evaluated(self.progress, _readable(self.latest, self.task.headline.name))
             if done or agreed != _GO_ON:
-                self._save()
+                self._save(log)
                 saved_at = time.perf_counter()
             if agreed == _LEAVE and not done:
                 with contextlib.suppress(Exception):  # the state is saved; a batch that breaks will say so in its turn
@@ -234,15 +283,17 @@ class _Run:
             "peak_memory_bytes": _peak_memory(self.accelerator.device),
             "device": str(self.accelerator.device),
             "skipped_steps": self.skipped,
+            "exhibits": hasattr(self.task, "exhibits"),
             "finished": _now(),
         }
         if self.main:
             if weights is not None:
                 write_bytes(self.out / "model.safetensors", to_safetensors(weights))
             write_json(self.out / "result.json", result)
-            if self.options.keep_checkpoints == 0:
-                self.store.remove()
         self._exhibit()
+        # Until everything is written, the last checkpoint is what it can be made again from.
+        if self.main and self.options.keep_checkpoints == 0:
+            self.store.remove()
         self.accelerator.wait_for_everyone()
         return result
 
@@ -258,11 +309,10 @@ class _Run:
 
     # --- its parts -------------------------------------------------------------------------------------------------
 
-    def _open_log(self, restored: bool) -> MetricLog:
-        if not restored:
-            self.out.mkdir(parents=True, exist_ok=True)
+    def _open_log(self) -> MetricLog:
+        if not self.restored:
             write_json(self.out / "config.json", self.config)
-        keep = self.step if restored else None
+        keep = self.logged if self.restored else None
         return MetricLog(self.out, self.accelerator, self.options.trackers, self.config["options"], keep)
 
     def _display(self) -> ProgressDisplay:
@@ -318,7 +368,7 @@ class _Run:
 
     _COUNTERS = ("step", "progress", "examples", "skipped", "best", "latest", "stopped")
 
-    def _save(self) -> None:
+    def _save(self, log: MetricLog | None) -> None:
         with self.clock.during("checkpoint"):
             own = [{"streams": self.streams.state_dict(), "averages": self.averages.state_dict()}]
             ranks = gather_object(own) if self.accelerator.num_processes > 1 else own
@@ -329,14 +379,20 @@ class _Run:
             self.clock.read()
             state = {name: getattr(self, name) for name in self._COUNTERS}
             state |= {"identity": self.identity, "task": task, "ranks": ranks, "seconds": dict(self.clock.seconds)}
-            if self.main:
-                self.store.save(self.step, state)
+            if log is not None:
+                position = log.sync(self.step)  # first: what a checkpoint counts on is on the disk
+                self.store.save(self.step, state | {"log": vars(position)})
             self.next_batch.after_saving(self.step)
 
     def _restore(self) -> bool:
-        state = self.store.load()
+        state = self.store.load((*self._COUNTERS, "identity", "task", "ranks", "seconds", "log"))
         if state is None:
             return False
+        if state["identity"] != self.identity:
+            raise UnusableFolder(
+                f"the newest checkpoint in {self.out / 'checkpoints'} is of another run than config.json beside it; "
+                f"put back the run's own checkpoints or delete that folder to begin the run again"
+            )
         self.task.load_state_dict(state["task"])
         if self.rank < len(state["ranks"]):
             own = state["ranks"][self.rank]
@@ -347,40 +403,10 @@ class _Run:
         for name in self._COUNTERS:
             setattr(self, name, state[name])
         self.clock.seconds = state["seconds"]
+        self.logged = LogPosition(**state["log"])
         self.next_batch.after_restoring(self.step)
         _log.info("resumed at %d %s", self.progress, self.task.budget.unit)
         return True
-
-    def _check_folder(self, given: dict[str, Any]) -> None:
-        config_path = self.out / "config.json"
-        if not config_path.exists():
-            if self.resume:
-                raise ValueError(f"there is no run to resume in {self.out}")
-            if self.out.exists() and any(path.name != "run.log" for path in self.out.iterdir()):
-                raise ValueError(f"the folder {self.out} is not empty and holds no run; choose another with --out")
-            return
-        config = read_json(config_path)
-        here, asked = registry.short(config["recipe"]), registry.short(self.name)
-        if here != asked:
-            raise ValueError(f"{self.out} holds a run of recipe {here!r}, not of {asked!r}")
-        if not self.resume:
-            raise ValueError(f"{self.out} already holds a run; add --resume to continue it or choose another --out")
-        if config["threads"] != self.options.threads:
-            raise ValueError(
-                f"threads must be {config['threads']} as in the run to resume, got {self.options.threads}: "
-                f"another number changes the last bits"
-            )
-        if config["identity"] != self.identity:
-            decisive = {name: config["loop"][name] for name in ("seed", "evaluate_every", "non_finite")}
-            for name, value in (config["options"] | decisive).items():
-                if given.get(name) != value:
-                    raise ValueError(
-                        f"{name} must be {value} as in the run to resume, got {given.get(name)}: "
-                        f"a resume needs all options again"
-                    )
-            raise ValueError(
-                f"the recipe's source or the library differs from that of the run in {self.out} (see its config.json)"
-            )
 
 
 def _say_stopping() -> None:
@@ -399,7 +425,8 @@ def failures(except_for: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, (Interrupted, RunFailed, *except_for)):
             raise
-        raise RunFailed(f"{type(error).__name__}: {error}") from error
+        kind = "" if isinstance(error, OSError) and error.filename else f"{type(error).__name__}: "
+        raise RunFailed(f"{kind}{described(error)}") from error
 
 
 @contextlib.contextmanager

@@ -120,6 +120,23 @@ def test_unreachable_server_is_one_of_the_reasons(server, tmp_path):
         fetch("served", tmp_path)
 
 
+def test_an_offline_fetch_leaves_no_folder_and_says_no_more_than_that(server, tmp_path):
+    server.offer("/good")
+    file = dataclasses.replace(CATALOG["served"].files[0], urls=("http://127.0.0.1:1/gone",))
+    CATALOG["served"] = dataclasses.replace(CATALOG["served"], files=(file,))
+    with pytest.raises(ConnectionError) as error:
+        fetch("served", tmp_path / "new" / "root")
+    path = tmp_path / "new" / "root" / "served" / "file.bin"
+    assert str(error.value) == f"no address gave {path}: http://127.0.0.1:1/gone: no connection"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_of_the_server_is_said_in_its_words(server, tmp_path):
+    server.offer("/missing")
+    with pytest.raises(ConnectionError, match=r"/missing: the server answered 404 "):
+        fetch("served", tmp_path)
+
+
 def test_altered_file_on_disk_is_replaced_only_by_a_right_one(server, tmp_path):
     path = tmp_path / "served/file.bin"
     path.parent.mkdir()

@@ -7,6 +7,8 @@ import os
 import pickle
 import struct
 import tarfile
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from aleator.data.sets import graphs, text_readers
 from aleator.data.sets.readers import decode_text, read_cifar_archive, read_cifar_npz, read_idx, read_text
 
 IDX_CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
@@ -270,3 +273,105 @@ def test_damaged_gzip_text_is_refused(tmp_path, damage):
     path.write_bytes(damage(gzip.compress(b"a text")))
     with pytest.raises(ValueError, match=r"a\.txt\.gz is not a whole gzip file"):
         read_text(path)
+
+
+# --- hostile files ------------------------------------------------------------------------------------------------
+
+
+def encrypted(path):
+    """An archive whose member says that it is encrypted."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("all.tmx", "<tmx/>")
+    content = bytearray(path.read_bytes())
+    for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(start) + flags] |= 1
+    path.write_bytes(content)
+
+
+def compressed_in_an_unknown_way(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("all.tmx", "<tmx/>")
+    content = bytearray(path.read_bytes())
+    for start, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(start) + method] = 77
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("make", [encrypted, compressed_in_an_unknown_way])
+def test_an_archive_that_cannot_be_unpacked_is_one_line(tmp_path, make):
+    path = tmp_path / "hostile.zip"
+    make(path)
+    with pytest.raises(ValueError, match=r"hostile\.zip is not a whole zip archive: "):
+        text_readers._unzip(path, ".tmx")
+    with pytest.raises(ValueError, match=r"hostile\.zip is not an npz file with the arrays x and y"):
+        read_cifar_npz(path)
+
+
+def test_an_npz_file_of_absurd_size_is_one_line(tmp_path):
+    path = tmp_path / "hostile.npz"
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999, 99999), }"
+    header += b" " * (63 - (10 + len(header)) % 64) + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("x.npy", "y.npy"):
+            archive.writestr(name, b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError, match=r"hostile\.npz (does not fit into memory|is not an npz file)"):
+        read_cifar_npz(path)
+
+
+def test_an_npz_file_that_holds_no_arrays_is_one_line(tmp_path):
+    path = tmp_path / "hostile.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", b"text")
+        archive.writestr("y", b"text")
+    with pytest.raises(ValueError, match=r"is not an npz file with the arrays x and y"):
+        read_cifar_npz(path)
+
+
+@pytest.mark.parametrize("sizes", [[0, 2**32 - 1, 2**32 - 1, 2**32 - 1], [1] * 70])
+def test_an_idx_file_of_absurd_shape_is_one_line(tmp_path, sizes):
+    path = tmp_path / "hostile.gz"
+    header = bytes([0, 0, 8, len(sizes)]) + b"".join(size.to_bytes(4, "big") for size in sizes)
+    path.write_bytes(gzip.compress(header + (b"" if 0 in sizes else b"x")))
+    with pytest.raises(ValueError, match=r"hostile\.gz is not an idx file"):
+        read_idx(path)
+
+
+@pytest.mark.parametrize("number", ["9" * 40, "-1", "1e400"])
+def test_absurd_numbers_in_a_list_of_graphs_are_one_line(tmp_path, number):
+    path = tmp_path / "hostile.json"
+    path.write_text(f'{{"graphs": [{{"n": 3, "edges": [[0, {number}]]}}]}}')
+    with pytest.raises(ValueError, match=r"hostile\.json is not a list of graphs: "):
+        graphs._read_json(path)
+
+
+def test_nesting_that_is_too_deep_is_one_line(tmp_path):
+    path = tmp_path / "hostile.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"hostile\.json is not a list of graphs: "):
+        graphs._read_json(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_a_bomb_above_the_memory_limit_is_one_line(tmp_path):
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        for _ in range(192):
+            stream.write(bytes(1 << 20))
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        import resource
+
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
+        try:
+            read_text(path)
+            said = b"it was read"
+        except BaseException as error:
+            said = f"{type(error).__name__}: {error}".encode()
+        os.write(writer, said)
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    assert os.read(reader, 1000).decode() == f"ValueError: {path} does not fit into memory"
+    os.close(reader)

@@ -35,6 +35,8 @@ class Grid:
     """Be killed in the middle of the run with this seed."""
     interrupt: int = -1
     """In step 5 interrupt this process and go on when asked to leave."""
+    hang: bool = False
+    """In step 5 hear no request to leave, and do not come back."""
     announce: str = ""
     """In step 5 write the process's number to this file and go on when asked to leave."""
 
@@ -96,6 +98,9 @@ class GridTask:
             reader, writer = os.pipe()
             os.set_blocking(writer, False)
             before = signal.set_wakeup_fd(writer)
+            if self.options.hang:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_IGN)
             if self.options.announce:
                 Path(self.options.announce).write_text(str(os.getpid()))
             else:

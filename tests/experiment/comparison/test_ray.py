@@ -58,7 +58,7 @@ def test_two_nodes_give_the_numbers_of_local_processes(cluster, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_loses_no_finished_run_and_bad_input_is_told(cluster, tmp_path):
+def test_a_killed_worker_loses_no_finished_run_and_bad_input_is_told(cluster, tmp_path, caplog):
     recipe = resolve(GRID)
     variants = [Variant("base", recipe()), Variant("dies", recipe(kill_seed=1), {"kill_seed": 1})]
     content = compare(variants, name=GRID, seeds=range(3), out=tmp_path, options=QUIET, ray=cluster.address)
@@ -66,6 +66,9 @@ def test_a_killed_worker_loses_no_finished_run_and_bad_input_is_told(cluster, tm
     (failure,) = content["failures"]
     assert (failure["variant"], failure["seed"], failure["status"]) == ("dies", 1, "failed")
     assert "WorkerCrashedError" in failure["error"]
+    assert "core-worker" not in failure["error"]  # a log of Ray's, on some machine
+    assert "dies seed 1 did not finish: the process of the run died" in caplog.text
+    assert f"(log: {tmp_path / failure['log']})" in caplog.text
     refused = [Variant("base", recipe(refuse=True))]
     with pytest.raises(ValueError, match=r"^variant 'base': batch_size must be at most 3, got 8$"):
         compare(refused, name=GRID, seeds=[0], out=tmp_path / "refused", options=QUIET, ray=cluster.address)

@@ -113,13 +113,6 @@ def test_an_interrupted_worker_saves_and_its_run_continues_to_the_same_numbers(t
     assert_same_numbers(run_folder(tmp_path, run), run_folder(tmp_path, planned()))
 
 
-def test_a_leftover_of_the_first_file_does_not_stop_a_run(tmp_path, crew):
-    run = planned()
-    run_folder(tmp_path, run).mkdir(parents=True)
-    (run_folder(tmp_path, run) / ".config.json.x1y2").write_text("{")
-    assert work(crew, [run], tmp_path)[0].status == "done"
-
-
 def test_a_process_that_cannot_be_started_is_a_failed_run_and_the_next_one_starts(tmp_path, crew, monkeypatch):
     from multiprocessing.context import ForkServerProcess
 
@@ -199,6 +192,50 @@ def test_a_worker_whose_parent_was_killed_saves_and_leaves(tmp_path):
     assert left, "the worker goes on without its parent"
     (saved,) = (tmp_path / "out" / "runs").glob("v-seed0-*/checkpoints/step-*")
     assert (saved / "manifest.json").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux's pidfd")
+def test_a_hung_worker_does_not_outlive_its_parent(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("from aleator.experiment.comparison import workers\nworkers.PATIENCE = 0.5\n" + SCRIPT)
+    os.mkfifo(tmp_path / "pid")
+    options = json.dumps({"announce": str(tmp_path / "pid"), "hang": True})
+    parent = subprocess.Popen([sys.executable, script, GRID, tmp_path / "out", options])
+    worker = os.pidfd_open(int((tmp_path / "pid").read_text()))
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    left, _, _ = select.select([worker], [], [], 60)
+    assert left, "the worker hangs for ever"
+
+
+def test_a_comparison_that_is_asked_to_stop_ends_although_a_worker_hangs(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("from aleator.experiment.comparison import workers\nworkers.PATIENCE = 0.5\n" + SCRIPT)
+    os.mkfifo(tmp_path / "pid")
+    options = json.dumps({"announce": str(tmp_path / "pid"), "hang": True})
+    parent = subprocess.Popen(
+        [sys.executable, script, GRID, tmp_path / "out", options], stderr=subprocess.PIPE, text=True
+    )
+    (tmp_path / "pid").read_text()
+    parent.send_signal(signal.SIGTERM)
+    parent.send_signal(signal.SIGTERM)
+    _, said = parent.communicate(timeout=120)
+    assert "Interrupted" in said
+    (failure,) = read_json(tmp_path / "out" / "comparison.json")["failures"]
+    assert (failure["status"], failure["error"]) == ("interrupted", "the process was killed before its state was saved")
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signal masks")
+def test_the_fork_server_hears_no_ctrl_c_and_a_worker_does(tmp_path, crew):
+    from multiprocessing import forkserver
+
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGINT)
+    crew.start("ask", job_of(planned(), GRID, tmp_path, []), blocked_signals)
+    assert crew.wait(60)["ask"].answer == {"blocked": []}
+
+
+def blocked_signals(job):
+    return {"blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])]}
 
 
 def test_default_workers_fill_the_usable_cores(monkeypatch):

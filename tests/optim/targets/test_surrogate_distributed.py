@@ -1,9 +1,6 @@
 """Two processes, gloo: halves of a batch take the steps of the whole, line search included."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -51,18 +48,15 @@ Path(sys.argv[1], f"{processes}-{rank}.json").write_text(json.dumps(found))
 if group:
     dist.barrier()
     dist.destroy_process_group()
-    os._exit(0)  # threads of gloo now and then abort an interpreter that is going down
 """
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(tmp_path: Path):
+def test_two_processes_take_the_steps_of_one(tmp_path: Path, processes):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, str(program), str(tmp_path)], check=True, timeout=120, env=environment)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([*launcher, str(program), str(tmp_path)], check=True, timeout=120, env=environment)
+    for count in (1, 2):
+        processes(program, count, tmp_path)
     one, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
     assert first["weights"] == second["weights"]
     assert first["searches"] == second["searches"]

@@ -2,7 +2,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -284,7 +283,7 @@ for name, options in json.loads(sys.argv[1]).items():
 """
 
 
-def test_two_processes_compute_what_one_does_also_where_one_lacks_a_script(files, tmp_path):
+def test_two_processes_compute_what_one_does_also_where_one_lacks_a_script(files, tmp_path, processes):
     common = {"files": files, "width": 16, "heads": 2, "context": 24, "steps": 4, "eval_bytes": 500, "batch_size": 2}
     common |= {"precision": "float64", "temperature": 1e9}
     recipes = {
@@ -294,15 +293,7 @@ def test_two_processes_compute_what_one_does_also_where_one_lacks_a_script(files
         "bpe": {**common, "tokenization": "bpe", "vocabulary": 300, "model": "gru"},
     }
     (tmp_path / "program.py").write_text(PROGRAM)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "program.py")]
-    done = subprocess.run(
-        [sys.executable, *launch, json.dumps(recipes), str(tmp_path / "two")],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes(tmp_path / "program.py", 2, json.dumps(recipes), tmp_path / "two")
     for name, options in recipes.items():
         one = run(Language(**options), tmp_path / "one" / name, QUIET, name="language")
         two = read_json(tmp_path / "two" / name / "result.json")

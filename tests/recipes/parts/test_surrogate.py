@@ -140,14 +140,10 @@ run(Classify(**json.loads(sys.argv[1])), Path(sys.argv[2]), RunOptions(trackers=
 
 
 @pytest.mark.parametrize("first_layer", ["plain", "tract"])
-def test_two_processes_compute_what_one_does(first_layer, tmp_path):
+def test_two_processes_compute_what_one_does(first_layer, tmp_path, processes):
     options = {"train_size": 128, "rounds": 2, "surrogate": 3, "precision": "float64", "first_layer": first_layer}
     (tmp_path / "program.py").write_text(PROGRAM)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "program.py")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, *launch, json.dumps(options), str(tmp_path / "two")]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes(tmp_path / "program.py", 2, json.dumps(options), tmp_path / "two")
     one = run(Classify(**options), tmp_path / "one", QUIET, name="classify")
     two = read_json(tmp_path / "two" / "result.json")
     assert two["test"] == pytest.approx(one["test"], rel=1e-9)

@@ -16,10 +16,13 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from aleator.data.sets.catalog import CATALOG, lookup
 from aleator.data.sets.entries import DatasetInfo, RemoteFile
+
+if TYPE_CHECKING:
+    from requests.exceptions import RequestException
 
 _LOG = logging.getLogger("aleator.data")
 
@@ -112,14 +115,20 @@ def fetch(name: str, root: str | os.PathLike[str] | None = None, progress: Progr
 
     Raises:
         ValueError: if no data set has this name, or the folder cannot be written to.
-        ConnectionError: if no address gave the file with the right checksum; the message says what each one gave.
+        ConnectionError: if no address gave the file with the right checksum; the message says what each one gave. A
+            folder that was made for the file is gone again.
     """
     info = lookup(name)
     folder = find_root(root).path / info.name
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         return [_download(file, folder, progress) for file in info.files]
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise ValueError(f"cannot write to {folder}: {error.strerror or error}") from None
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):  # not empty, or not made
+                path.rmdir()
 
 
 def _download(file: RemoteFile, folder: Path, progress: Progress | None) -> Path:
@@ -134,9 +143,27 @@ def _download(file: RemoteFile, folder: Path, progress: Progress | None) -> Path
                 downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16)
                 known = f"sha256:{file.sha256}"
                 return Path(pooch.retrieve(url, known, fname=file.name, path=folder, downloader=downloader))
-            except (RequestException, ValueError) as error:  # ValueError: the checksum is wrong, pooch names both
+            except RequestException as error:
+                problems.append(f"{url}: {_in_words(error)}")
+            except ValueError as error:  # the checksum is wrong, pooch names both
                 problems.append(f"{url}: {error}")
     raise ConnectionError(f"no address gave {folder / file.name}: " + "; ".join(problems))
+
+
+def _in_words(error: RequestException) -> str:
+    """Say what a failed request is, without the insides of the library that made it."""
+    from requests import exceptions
+
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
+        return f"the server answered {error.response.status_code} {error.response.reason}".rstrip()
+    words: dict[type[Exception], str] = {
+        exceptions.Timeout: "no answer in time",
+        exceptions.SSLError: "the server's certificate is not accepted",
+        exceptions.ProxyError: "the proxy does not answer",
+        exceptions.ChunkedEncodingError: "the connection ended before the file did",
+        exceptions.ConnectionError: "no connection",
+    }
+    return next((text for kind, text in words.items() if isinstance(error, kind)), type(error).__name__)
 
 
 def checked_files(info: DatasetInfo, root: str | os.PathLike[str] | None = None) -> dict[str, Path]:

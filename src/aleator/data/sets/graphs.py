@@ -21,7 +21,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from aleator.data.sets.entries import DatasetInfo
-from aleator.data.sets.readers import read_text
+from aleator.data.sets.readers import read_text, refusing
 
 _MIN_NODES = 10  # of an ENZYMES graph, after J. You et al., GraphRNN, 2018
 
@@ -103,11 +103,9 @@ def _without_isolated(graph: Graph) -> Graph:
 
 
 def _read_json(path: Path) -> list[Graph]:
-    try:
+    with refusing(path, "a list of graphs", KeyError, TypeError, ValueError, AttributeError):
         records = json.loads(read_text(path))["graphs"]
         return [_graph(g["n"], g["edges"], g.get("label"), g.get("node_labels")) for g in records]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a list of graphs: {error}") from None
 
 
 def _read_tu(paths: dict[str, Path]) -> list[Graph]:
@@ -116,16 +114,17 @@ def _read_tu(paths: dict[str, Path]) -> list[Graph]:
     for name, path in paths.items():
         try:
             numbers = np.array(read_text(path).replace(",", " ").split(), np.int64)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ValueError(f"{path} must hold whole numbers: {error}") from None
         columns[name.partition("_")[2].removesuffix(".txt")] = numbers
-    owner, pairs = columns["graph_indicator"] - 1, columns["A"].reshape(-1, 2) - 1
-    first = np.searchsorted(owner, np.arange(len(columns["graph_labels"]) + 1))
     graphs = []
-    for index, label in enumerate(columns["graph_labels"].tolist()):
-        start, end = first[index], first[index + 1]
-        own = pairs[owner[pairs[:, 0]] == index] - start
-        graphs.append(_graph(int(end - start), own, label, columns["node_labels"][start:end]))
+    with refusing(next(iter(paths.values())).parent, "a set of graphs", IndexError, KeyError, ValueError):
+        owner, pairs = columns["graph_indicator"] - 1, columns["A"].reshape(-1, 2) - 1
+        first = np.searchsorted(owner, np.arange(len(columns["graph_labels"]) + 1))
+        for index, label in enumerate(columns["graph_labels"].tolist()):
+            start, end = first[index], first[index + 1]
+            own = pairs[owner[pairs[:, 0]] == index] - start
+            graphs.append(_graph(int(end - start), own, label, columns["node_labels"][start:end]))
     return graphs
 
 

@@ -5,18 +5,22 @@ values. CIFAR-10 as published is a gzipped tar of Python 2 pickles. A pickle is 
 general unpickler: `_BatchUnpickler` resolves three names, ``_reconstruct``, ``ndarray`` and ``dtype`` of NumPy, to
 stand-ins that accept an array of bytes and nothing else, and refuses every other name without importing it.
 
-A reader checks that a file is what its format says, and raises ``ValueError`` with the file's path when it is not.
+A reader checks that a file is what its format says, and raises ``ValueError`` with the file's path when it is not: cut
+short, encrypted, compressed in an unknown way, full of absurd numbers, or larger unpacked than memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import lzma
 import math
 import pickle
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,19 +40,47 @@ class LabelledArrays(NamedTuple):
     labels: Int64[np.ndarray, " n"]
 
 
+@contextlib.contextmanager
+def refusing(path: object, what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn what a decompressor or parser makes of a file that is not of its format into one line.
+
+    Args:
+        path: what the line calls the file.
+        what: what the file should be.
+        errors: of the parser, besides those of decompressors.
+
+    Raises:
+        ValueError: for such a file, and for one that does not fit into memory.
+    """
+    # Encryption is a RuntimeError of zipfile, an unknown compression a NotImplementedError, too deep a nesting a
+    # RecursionError: all of one family.
+    refused: tuple[type[Exception], ...] = (
+        *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, OverflowError),
+        *errors,
+    )
+    try:
+        yield
+    except MemoryError:
+        raise ValueError(f"{path} does not fit into memory") from None
+    except refused as error:
+        raise ValueError(f"{path} is not {what}: {error}") from None
+    except OSError as error:
+        if error.errno is not None:  # not of the decompressor but of the system
+            raise
+        raise ValueError(f"{path} is not {what}: {error}") from None
+
+
 def read_text(path: Path) -> str:
     """Read a UTF-8 text, gzipped if its name ends in ``.gz``; line ends stay as they are.
 
     Raises:
         ValueError: if the file is not UTF-8, or not a whole gzip file.
     """
-    if path.suffix != ".gz":
-        return decode_text(path.read_bytes(), path)
-    try:
+    with refusing(path, "a whole gzip file"):
+        if path.suffix != ".gz":
+            return decode_text(path.read_bytes(), path)
         with gzip.open(path) as stream:
             return decode_text(stream.read(), path)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is not a whole gzip file: {error}") from None
 
 
 def decode_text(content: bytes, source: object) -> str:
@@ -73,27 +105,25 @@ def read_idx(path: Path) -> NDArray[Any]:
     Raises:
         ValueError: if the file is not gzip, its header is not an idx header, or its length is not what the header says.
     """
-    try:
-        with gzip.open(path) as stream:
-            magic = stream.read(4)
-            if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES or magic[3] == 0:
-                raise ValueError(f"{path} is not an idx file: it starts with the bytes {magic.hex(' ') or '(none)'}")
-            sizes = stream.read(4 * magic[3])
-            if len(sizes) < 4 * magic[3]:
-                raise ValueError(f"{path} ends inside its idx header")
-            shape = tuple(np.frombuffer(sizes, ">u4").tolist())
-            dtype = np.dtype(_IDX_TYPES[magic[2]])
-            expected = math.prod(shape) * dtype.itemsize
-            # In pieces: the header's sizes are not to be trusted with one allocation.
-            content = bytearray()
-            while len(content) <= expected and (chunk := stream.read(_CHUNK)):
-                content += chunk
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is not a whole gzip file: {error}") from None
+    with refusing(path, "a whole gzip file"), gzip.open(path) as stream:
+        magic = stream.read(4)
+        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES or magic[3] == 0:
+            raise ValueError(f"{path} is not an idx file: it starts with the bytes {magic.hex(' ') or '(none)'}")
+        sizes = stream.read(4 * magic[3])
+        if len(sizes) < 4 * magic[3]:
+            raise ValueError(f"{path} ends inside its idx header")
+        shape = tuple(np.frombuffer(sizes, ">u4").tolist())
+        dtype = np.dtype(_IDX_TYPES[magic[2]])
+        expected = math.prod(shape) * dtype.itemsize
+        # In pieces: the header's sizes are not to be trusted with one allocation.
+        content = bytearray()
+        while len(content) <= expected and (chunk := stream.read(_CHUNK)):
+            content += chunk
     if len(content) != expected:
         found = "more" if len(content) > expected else f"{len(content)}"
         raise ValueError(f"{path}: the idx header {shape} announces {expected} bytes of data, found {found}")
-    array = np.frombuffer(content, dtype).reshape(shape)
+    with refusing(path, "an idx file", ValueError):
+        array = np.frombuffer(content, dtype).reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -103,11 +133,12 @@ def read_cifar_npz(path: Path) -> LabelledArrays:
     Raises:
         ValueError: if the file is not an npz file, holds pickles, or lacks one of the arrays.
     """
-    try:
+    what = "an npz file with the arrays x and y"
+    with refusing(path, what, KeyError, TypeError, AttributeError, ValueError):
         with np.load(path, allow_pickle=False) as archive:
             x, y = archive["x"], archive["y"]
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is not an npz file with the arrays x and y: {error}") from None
+        if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
+            raise ValueError("one of them is no array")
     if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (32, 32, 3):
         raise ValueError(f"{path}: x must be uint8 of shape [N, 32, 32, 3], got {x.dtype} {list(x.shape)}")
     if y.dtype != np.uint8 or y.shape != x.shape[:1]:
@@ -142,16 +173,13 @@ def read_cifar_archive(path: Path) -> tuple[LabelledArrays, LabelledArrays]:
     """
     wanted = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
     batches: dict[str, LabelledArrays] = {}
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name = Path(member.name).name
-                if name in wanted and member.isfile():
-                    stream = archive.extractfile(member)
-                    assert stream is not None  # a regular file has one
-                    batches[name] = _read_batch(stream.read(), f"{path}: {name}")
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is not a whole tar.gz file: {error}") from None
+    with refusing(path, "a whole tar.gz file"), tarfile.open(path, "r:gz") as archive:
+        for member in archive:
+            name = Path(member.name).name
+            if name in wanted and member.isfile():
+                stream = archive.extractfile(member)
+                assert stream is not None  # a regular file has one
+                batches[name] = _read_batch(stream.read(), f"{path}: {name}")
     if missing := [name for name in wanted if name not in batches]:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
     train = [batches[name] for name in wanted[:-1]]
@@ -162,6 +190,8 @@ def read_cifar_archive(path: Path) -> tuple[LabelledArrays, LabelledArrays]:
 def _read_batch(content: bytes, source: str) -> LabelledArrays:
     try:
         batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged pickle can raise almost anything; no code of its own has run
         raise ValueError(f"{source} is not a CIFAR-10 batch: {error}") from None
     data, labels = (batch.get(key) for key in (b"data", b"labels")) if isinstance(batch, dict) else (None, None)

@@ -7,7 +7,6 @@ sentence for TICO-19, so that what is held out in one language is held out in al
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from xml.etree import ElementTree
 
 from aleator.data.permutation import fixed_order
 from aleator.data.sets.entries import DatasetInfo
-from aleator.data.sets.readers import decode_text, read_text
+from aleator.data.sets.readers import decode_text, read_text, refusing
 from aleator.data.sets.texts import ParallelCorpus, TextCorpus, TextDomain, split_text
 
 Paths = dict[str, Path]
@@ -100,11 +99,11 @@ def _tico_units(paths: Paths) -> dict[str, list[str]]:
 
 
 def _translation_units(path: Path) -> dict[str, tuple[str, str]]:
-    (content,) = _unzip(path, ".tmx").values()
-    try:
-        root = ElementTree.fromstring(content)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{path} is not a translation memory: {error}") from None
+    members = list(_unzip(path, ".tmx").values())
+    if len(members) != 1:
+        raise ValueError(f"{path} must hold one .tmx file, got {len(members)}")
+    with refusing(path, "a translation memory", ElementTree.ParseError, ValueError):
+        root = ElementTree.fromstring(members[0])
     units: dict[str, tuple[str, str]] = {}
     for unit in root.iter("tu"):
         segments = [" ".join("".join(segment.itertext()).split()) for segment in unit.iter("seg")]
@@ -117,11 +116,8 @@ def _translation_units(path: Path) -> dict[str, tuple[str, str]]:
 
 def _unzip(path: Path, suffix: str) -> dict[str, bytes]:
     """Return the members of a zip archive whose name ends in ``suffix``, by name."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {name: archive.read(name) for name in archive.namelist() if name.endswith(suffix)}
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a whole zip archive: {error}") from None
+    with refusing(path, "a whole zip archive"), zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name.endswith(suffix)}
 
 
 _READERS: dict[str, Callable[[Paths], list[TextDomain]]] = {

@@ -4,7 +4,8 @@
 
 The summary is rewritten whenever a run ends, so an interrupted comparison can be reported on, and the same command
 goes on where it stopped: finished runs are kept, unfinished ones continue from their checkpoints. A run that fails
-loses only itself. Bad input in any run stops the comparison, because it would be the same with every other seed.
+loses only itself. Bad input in any run stops the comparison, because it would be the same with every other seed. One
+process at a time carries out the comparison of a folder.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aleator.experiment.comparison import workers as local
 from aleator.experiment.comparison.forecast import forecast
 from aleator.experiment.comparison.plan import PlannedRun, Variant, plan_runs, run_folder
 from aleator.experiment.comparison.progress import ComparisonProgress, clock
@@ -41,8 +45,10 @@ from aleator.experiment.comparison.workers import (
     default_workers,
     job_of,
 )
-from aleator.experiment.files import read_json, write_json
+from aleator.experiment.files import clear_left_overs, read_json, write_json
+from aleator.experiment.locks import FolderLock
 from aleator.experiment.options import RunOptions
+from aleator.experiment.record import is_whole, redacted
 from aleator.experiment.shares import check_target
 from aleator.experiment.signals import Interrupted, StopRequests
 
@@ -89,7 +95,8 @@ def compare(
         The content of ``comparison.json``. Where ``"failures"`` is not empty, some runs did not finish.
 
     Raises:
-        ValueError: for options that cannot work, in the comparison or in a run (the line names the variant).
+        ValueError: for options that cannot work, in the comparison or in a run (the line names the variant), or a
+            folder that another process writes.
         ImportError: if Ray is asked for and not installed.
         Interrupted: on SIGINT or SIGTERM, after the running runs have saved their state.
     """
@@ -99,12 +106,45 @@ def compare(
     options, out, command = options or RunOptions(), Path(out), command or []
     planned = plan_runs(variants, seeds, name=name, options=options, sizes=sizes, tune=tune)
     check_folder(out, name)
+    try:
+        lock = FolderLock(out)
+    except OSError:  # what is finished can be read where nothing can be written
+        if _waiting(planned, finished_results(planned, out), out) or not (out / "comparison.json").exists():
+            raise
+        return read_json(out / "comparison.json")
+    with contextlib.closing(lock):
+        return _compare(
+            variants,
+            planned,
+            name=name,
+            out=out,
+            threads=options.threads,
+            target=target,
+            horizon=horizon,
+            workers=workers,
+            ray=ray,
+            command=command,
+        )
+
+
+def _compare(
+    variants: Sequence[Variant],
+    planned: Sequence[PlannedRun],
+    *,
+    name: str,
+    out: Path,
+    threads: int,
+    target: float | None,
+    horizon: int | None,
+    workers: int | None,
+    ray: str | None,
+    command: list[str],
+) -> dict[str, Any]:
+    clear_left_overs(out, ["comparison.json"])
     results = finished_results(planned, out)
     if (headline := headline_of(results)) is not None:
         check_target(target, headline.name)
     ended_badly: dict[str, Outcome] = {}
-
-    out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is found out here, and said once
 
     def write() -> None:
         content = summarise(
@@ -118,14 +158,16 @@ def compare(
             command=command,
             horizon=horizon,
         )
-        write_json(out / "comparison.json", content)
+        content["working_directory"] = os.getcwd()
+        write_json(out / "comparison.json", redacted(content))
 
-    waiting = [run for run in planned if run.folder not in results]
+    waiting = _waiting(planned, results, out)
     try:
         if waiting:
-            crew = _crew(workers, ray, options.threads, out)
+            crew = _crew(workers, ray, threads, out)
             with contextlib.closing(crew):
                 _refuse_early(waiting, crew, _Books(name, out, command, results, ended_badly, write), target)
+                write()  # what is asked for, so that the folder alone is enough to go on
                 _carry_out_all(waiting, crew, _Books(name, out, command, results, ended_badly, write))
     finally:
         if results or ended_badly:
@@ -210,8 +252,10 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
     queue = deque(waiting)
     running: dict[str, PlannedRun] = {}
     refused: str | None = None
-    total = len(waiting) + len(books.results)
-    progress = ComparisonProgress(total, len(books.results), crew.slots)
+    finished = len(books.results.keys() - {run.folder for run in waiting})
+    total = len(waiting) + finished
+    progress = ComparisonProgress(total, finished, crew.slots)
+    leave_by = math.inf
     with StopRequests(lambda: _stop_gently(crew), crew.kill) as stop, progress:
         while running or (queue and refused is None and not stop.received()):
             while queue and refused is None and not stop.received() and len(running) < crew.slots:
@@ -221,6 +265,10 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
                 if stop.received():  # the request came while the process was being started
                     crew.interrupt()
                 progress.started(run.folder, run.label, run_folder(books.out, run))
+            if stop.received() or refused is not None:
+                leave_by = min(leave_by, time.monotonic() + local.PATIENCE)
+            if time.monotonic() > leave_by:
+                crew.kill()
             for folder, outcome in crew.wait(_LOOK_EVERY).items():
                 run = running.pop(folder)
                 if outcome.status == "refused" and refused is None:
@@ -236,6 +284,13 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
     if stop.received():
         done = f"{len(books.results)} of {total} runs"
         raise Interrupted(f"interrupted with {done} finished; the same command goes on from there")
+
+
+def _waiting(planned: Sequence[PlannedRun], results: Results, out: Path) -> list[PlannedRun]:
+    """Return the runs that are not finished, or of which something is missing beside the result."""
+    return [
+        run for run in planned if run.folder not in results or not is_whole(run_folder(out, run), results[run.folder])
+    ]
 
 
 def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books, target: float | None) -> None:
@@ -277,6 +332,8 @@ def _clear_unstarted(out: Path, waiting: Sequence[PlannedRun]) -> None:
     for folder in folders:
         if not (folder / "config.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
+    if not any((out / "runs").glob("*/config.json")):
+        (out / "comparison.json").unlink(missing_ok=True)
     for folder in (folders[0].parent, out):
         with contextlib.suppress(OSError):  # not empty
             folder.rmdir()

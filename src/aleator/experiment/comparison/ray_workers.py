@@ -90,8 +90,15 @@ class RayWorkers:
         except errors.TaskCancelledError:
             return Outcome("interrupted", "the run was withdrawn before it began or before its state was saved")
         except errors.RayError as error:
-            line = " ".join(str(error).split())[:500]
-            return Outcome("failed", f"{type(error).__name__}: {line}")
+            # Ray's own lines name its logs, on the machine where the process was. Ours is in the run's folder.
+            kinds = {
+                errors.WorkerCrashedError: "the process of the run died, as when the system kills it for its memory",
+                errors.OutOfMemoryError: "Ray killed the process of the run because memory ran out",
+                errors.NodeDiedError: "the node of the run died",
+            }
+            said = next((text for kind, text in kinds.items() if isinstance(error, kind)), None)
+            line = said or " ".join(str(error).split())[:500]
+            return Outcome("failed", f"{line} ({type(error).__name__})")
 
     def _check_shared(self, out: Path) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

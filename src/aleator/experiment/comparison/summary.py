@@ -10,7 +10,9 @@ or more have a forecast, see `size_forecast`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,30 +23,34 @@ from aleator.experiment import registry
 from aleator.experiment.comparison.plan import PlannedRun, Variant, run_folder
 from aleator.experiment.comparison.size_forecast import size_forecasts
 from aleator.experiment.comparison.workers import Outcome
-from aleator.experiment.files import read_json
+from aleator.experiment.files import DamagedFile, UnusableFolder, read_json
 from aleator.experiment.identity import environment, options_of
 from aleator.experiment.protocol import Headline
+from aleator.experiment.record import read_config, read_result
 from aleator.experiment.shares import is_share
-from aleator.experiment.tracking import read_metrics
+from aleator.experiment.tracking import metric_rows
 from aleator.stats import clopper_pearson, holm, mean_interval, paired_difference
 from aleator.stats.intervals import cut
+
+_log = logging.getLogger("aleator.experiment")
 
 Results = dict[str, dict[str, Any]]
 """The content of ``result.json`` of every finished run, by the name of its folder."""
 
 
 def finished_result(out: Path, run: PlannedRun) -> dict[str, Any] | None:
-    """Return the result of a run that was finished under the same identity, or None.
-
-    Raises:
-        ValueError: if a file of the run is not readable.
-    """
+    """Return the result of a run that was finished under the same identity, or None."""
     folder = run_folder(out, run)
-    if not (folder / "result.json").exists() or not (folder / "config.json").exists():
+    if not (folder / "result.json").exists() or _identity(folder) != run.identity:
         return None
-    if read_json(folder / "config.json")["identity"] != run.identity:
+    return read_result(folder)
+
+
+def _identity(folder: Path) -> str | None:
+    try:
+        return str(read_config(folder)["identity"])
+    except (OSError, UnusableFolder):  # which the run says when it is carried out
         return None
-    return read_json(folder / "result.json")
 
 
 def finished_results(planned: Sequence[PlannedRun], out: Path) -> Results:
@@ -63,7 +69,14 @@ def check_folder(out: Path, name: str) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder with --out")
     path = out / "comparison.json"
-    if path.exists() and registry.short(other := read_json(path)["recipe"]) != registry.short(name):
+    if not path.exists():
+        return
+    try:
+        other = read_json(path).get("recipe")
+    except DamagedFile as error:
+        _log.warning("%s; it is made again from the runs", error)
+        return
+    if isinstance(other, str) and registry.short(other) != registry.short(name):
         raise ValueError(f"{out} holds a comparison of recipe {other!r}, not of {name!r}; choose another with --out")
 
 
@@ -261,7 +274,7 @@ def _to_target(
 
 
 def _first_reaching(folder: Path, goal: float, headline: Headline) -> dict[str, Any] | None:
-    for row in read_metrics(folder / "metrics.jsonl"):
+    for row in metric_rows(folder / "metrics.jsonl"):
         value = row["metrics"].get(headline.name) if row["split"] == "validation" else None
         if value is not None and not headline.better(goal, value):
             return row
@@ -333,8 +346,10 @@ def _environment(out: Path, planned: Sequence[PlannedRun]) -> dict[str, Any]:
 
 def _config(out: Path, planned: Sequence[PlannedRun]) -> dict[str, Any]:
     """Return what the first run that began wrote of itself, or nothing."""
-    paths = (run_folder(out, run) / "config.json" for run in planned)
-    return next((read_json(path) for path in paths if path.exists()), {})
+    for run in planned:
+        with contextlib.suppress(OSError, UnusableFolder):
+            return read_config(run_folder(out, run))
+    return {}
 
 
 def _seeds(planned: Sequence[PlannedRun]) -> list[int]:

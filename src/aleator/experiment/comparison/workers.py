@@ -17,18 +17,22 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
 from aleator.experiment import registry
 from aleator.experiment.comparison.plan import PlannedRun, run_folder
+from aleator.experiment.files import UnusableFolder, described
 from aleator.experiment.identity import options_of, recipe_from
+from aleator.experiment.locks import wait_until_free
 from aleator.experiment.options import RunOptions
 from aleator.experiment.signals import Interrupted
 
@@ -38,7 +42,8 @@ Work = Callable[[Job], dict[str, Any]]
 # What a child needs of all that is slow to import. The first torch optimizer of a process imports torch._dynamo.
 _PRELOADED = ["aleator.experiment.loop", "torch._dynamo", "torch.utils.tensorboard", "safetensors.torch"]
 
-_PATIENCE = 30.0  # seconds that a run has to save its state when the comparison itself breaks
+PATIENCE = 30.0
+"""Seconds that a run has to save its state and leave when it is asked to; then it is killed."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +119,8 @@ def carry_out(job: Job) -> dict[str, Any]:
     from aleator.experiment import loop
 
     folder = Path(job["folder"])
+    wait_until_free(folder, PATIENCE)  # a worker of a comparison that was killed may still be saving
     started_before = (folder / "config.json").exists()
-    if not started_before:  # a process killed while it wrote the first file may have left a part of it
-        for left_over in folder.glob(".config.json.*"):
-            left_over.unlink()
     recipe, options = recipe_and_options(job)
     return loop.run(
         recipe,
@@ -150,21 +153,28 @@ def outcome_of(work: Work, job: Job) -> Outcome:
     from aleator.experiment.loop import RunFailed
 
     folder = Path(job["folder"])
-    folder.mkdir(parents=True, exist_ok=True)
-    with _output_in(folder / "run.log"):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log = (folder / "run.log").open("ab")
+    except OSError as error:
+        return Outcome("refused", _one_line(error))
+    with log, _output_in(log):
         try:
             _enter(job)
             return Outcome("done", answer=work(job))
         except (Interrupted, KeyboardInterrupt) as reason:
             return Outcome("interrupted", _one_line(reason))
+        except UnusableFolder as error:  # the fault of this run's folder, and of no other run
+            _print_traceback()
+            return Outcome("failed", _one_line(error))
         except (ValueError, OSError, ImportError) as error:
-            traceback.print_exc()
+            _print_traceback()
             return Outcome("refused", _one_line(error))
         except RunFailed as error:
-            traceback.print_exc()
+            _print_traceback()
             return Outcome("failed", _one_line(error))
         except BaseException as error:
-            traceback.print_exc()
+            _print_traceback()
             return Outcome("failed", f"{type(error).__name__}: {_one_line(error)}")
 
 
@@ -181,15 +191,20 @@ class LocalWorkers:
         self.slots = slots
         self._running: dict[str, tuple[BaseProcess, Connection]] = {}
         self._stillborn: dict[str, Outcome] = {}
+        self._killed: set[str] = set()
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
             self._context.set_forkserver_preload(_PRELOADED)
+            # Ctrl-C goes to the comparison alone: the server, too, would answer it with a traceback while it imports.
+            with _script_not_run_again(), _without_interruption():
+                forkserver.ensure_running()
 
     def start(self, key: str, job: Job, work: Work = carry_out) -> None:
         """Begin a job in a new process."""
+        self._killed.discard(key)
         receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_child, args=(work, json.dumps(job), sender), name=key)
+        process = self._context.Process(target=_child, args=(work, json.dumps(job), sender, PATIENCE), name=key)
         try:
             with _script_not_run_again():
                 process.start()
@@ -220,14 +235,16 @@ class LocalWorkers:
 
     def kill(self) -> None:
         """End every running job at once (SIGKILL)."""
+        self._killed |= self._running.keys()
         for process, _ in self._running.values():
             process.kill()
 
     def close(self) -> None:
         """End what is still running; it may save its state first."""
         self.interrupt()
+        until = time.monotonic() + PATIENCE
         for process, _ in self._running.values():
-            process.join(_PATIENCE)
+            process.join(max(0.0, until - time.monotonic()))
         self.kill()
         for key in list(self._running):
             self._collect(key)
@@ -240,7 +257,11 @@ class LocalWorkers:
             except (EOFError, OSError):
                 answer = b""
         process.join()
-        return Outcome(**json.loads(answer)) if answer else _without_a_word(process.exitcode)
+        if answer:
+            return Outcome(**json.loads(answer))
+        if key in self._killed and process.exitcode == -signal.SIGKILL:
+            return Outcome("interrupted", "the process was killed before its state was saved")
+        return _without_a_word(process.exitcode)
 
 
 def default_workers(threads: int) -> int:
@@ -252,20 +273,37 @@ def default_workers(threads: int) -> int:
     return max(1, cores // threads)
 
 
-def _child(work: Work, job: str, answer: Connection) -> None:
+def _child(work: Work, job: str, answer: Connection, patience: float) -> None:
+    if hasattr(signal, "pthread_sigmask"):  # the fork server hears no Ctrl-C
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     if hasattr(os, "setsid"):  # Ctrl-C at the terminal goes to the parent alone, which decides what the children do
         os.setsid()
-    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    threading.Thread(target=_leave_with_the_parent, args=(patience,), daemon=True).start()
     outcome = outcome_of(work, json.loads(job))
     with answer, contextlib.suppress(BrokenPipeError):
         answer.send_bytes(json.dumps(dataclasses.asdict(outcome)).encode())
 
 
-def _leave_with_the_parent() -> None:
+def _leave_with_the_parent(patience: float) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(patience)
+        os.kill(os.getpid(), signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _without_interruption() -> Iterator[None]:
+    # A Ctrl-C meanwhile is not lost: it comes when the block ends.
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -281,18 +319,16 @@ def _script_not_run_again() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _output_in(path: Path) -> Iterator[None]:
+def _output_in(log: BinaryIO) -> Iterator[None]:
     # At the level of file descriptors, so that what compiled code prints is there too.
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("aleator")
     level = logger.level
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     before = [os.dup(1), os.dup(2)]
-    with path.open("ab") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
@@ -300,11 +336,21 @@ def _output_in(path: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         for number, saved in enumerate(before, start=1):
             os.dup2(saved, number)
             os.close(saved)
+
+
+def _print_traceback() -> None:
+    with contextlib.suppress(OSError):  # a full disk keeps nobody from hearing what went wrong
+        traceback.print_exc()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
 
 
 def _enter(job: Job) -> None:
@@ -316,7 +362,7 @@ def _enter(job: Job) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:2000] or type(error).__name__
+    return described(error)[:2000]
 
 
 def _without_a_word(exit_code: int | None) -> Outcome:

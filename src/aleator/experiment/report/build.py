@@ -8,12 +8,14 @@ name that looks like a script is text.
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from aleator.experiment.files import finite, write_text
+from aleator.experiment.files import clear_left_overs, finite, write_text
 
 
 def write_report(folder: Path) -> Path:
@@ -24,7 +26,8 @@ def write_report(folder: Path) -> Path:
             named in the report.
 
     Returns:
-        The path of the report.
+        The path of the report: ``folder/report.html``, or one in a new temporary folder where ``folder`` may be read
+        and not written.
 
     Raises:
         ValueError: if the folder is neither, or one of its files is damaged; the message names it.
@@ -42,7 +45,17 @@ def write_report(folder: Path) -> Path:
         there = "it has neither comparison.json nor config.json" if folder.is_dir() else "it does not exist"
         raise ValueError(f"folder must be the folder of a comparison or of a run, got {folder}: {there}")
     path = folder / "report.html"
-    write_page(path, template, page)
+    try:
+        clear_left_overs(folder, [path.name])
+        try:
+            write_page(path, template, page)
+        except FileNotFoundError:  # another report took this one's unfinished file for left over
+            write_page(path, template, page)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        path = Path(tempfile.mkdtemp(prefix="aleator-report-")) / "report.html"
+        write_page(path, template, page)
     return path
 
 

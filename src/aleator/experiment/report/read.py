@@ -14,9 +14,12 @@ from typing import Any, Literal
 
 from aleator.experiment.files import read_json
 from aleator.experiment.protocol import Exhibit, Headline
-from aleator.experiment.tracking import read_metrics
+from aleator.experiment.tracking import metric_rows
 
 Interval = tuple[float, float]
+
+MOST_ROWS = 20_000
+"""Rows of one split that are kept of a log."""
 
 
 @dataclass(frozen=True)
@@ -254,12 +257,27 @@ def _exhibits(path: Path) -> list[Exhibit]:
 def read_log(folder: Path) -> list[LogLine]:
     """Read ``folder/metrics.jsonl``, in the order of steps.
 
-    Raises:
-        ValueError: if a line is damaged, see `read_metrics`.
+    Of a split with more rows than a page has use for, every second, fourth, eighth … and the last are kept, so that the
+    log of a week takes no more memory than that of an hour.
     """
-    rows = read_metrics(folder / "metrics.jsonl")
-    log = [LogLine(row["step"], row["seconds"], row["split"], _finite(row["metrics"])) for row in rows]
-    return sorted(log, key=lambda line: line.step)
+    kept: dict[str, list[LogLine]] = {}
+    strides: dict[str, int] = {}
+    newest: dict[str, tuple[int, LogLine]] = {}
+    for row in metric_rows(folder / "metrics.jsonl"):
+        split = row["split"]
+        line = LogLine(row["step"], row["seconds"], split, _finite(row["metrics"]))
+        number = newest[split][0] + 1 if split in newest else 0
+        newest[split] = (number, line)
+        lines, stride = kept.setdefault(split, []), strides.setdefault(split, 1)
+        if number % stride == 0:
+            lines.append(line)
+        if len(lines) > MOST_ROWS:
+            del lines[1::2]
+            strides[split] = 2 * stride
+    for split, (number, line) in newest.items():
+        if number % strides[split]:
+            kept[split].append(line)
+    return sorted((line for lines in kept.values() for line in lines), key=lambda line: line.step)
 
 
 def _comparison(folder: Path, document: dict[str, Any]) -> Comparison:

@@ -1,0 +1,86 @@
+"""Several processes on one program, as torchrun starts them: ``python -m tests.launched FOLDER COUNT PROGRAM ARGS…``.
+
+The processes are forked from this one, which has imported torch and computed nothing, so that torch is imported once.
+They find each other through a file in FOLDER and not through a port, which somebody else may take meanwhile. What a
+process writes is in FOLDER, ``out-RANK`` and ``err-RANK``. When one fails, the others are ended. A process ends its
+groups before its interpreter goes down: their threads abort a process that leaves them running.
+"""
+
+import contextlib
+import os
+import runpy
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+GRACE = 10.0  # seconds that the others have to end by themselves when one has failed
+
+
+def main() -> int:
+    folder, count, *words = sys.argv[1:]
+    import torch._dynamo  # noqa: F401  imported here for all: the first optimizer of a process needs it
+
+    ranks = {}
+    for rank in range(int(count)):
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            return _program(Path(folder), rank, int(count), words)
+        ranks[pid] = rank
+    failed, until = 0, float("inf")
+    while ranks:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            time.sleep(0.02)
+            if time.monotonic() > until:
+                for running in ranks:
+                    os.kill(running, signal.SIGKILL)
+            continue
+        code = os.waitstatus_to_exitcode(status)
+        Path(folder, f"exit-{ranks.pop(pid)}").write_text(str(code))
+        if code:
+            failed, until = 1, min(until, time.monotonic() + GRACE)
+    return failed
+
+
+def _program(folder: Path, rank: int, count: int, words: list[str]) -> int:
+    import torch.distributed as dist
+
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / f"{name}-{rank}", os.O_WRONLY | os.O_CREAT), number)
+    if count > 1:  # one process alone is started as any program is
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+        os.environ |= {name: str(value) for name, value in place.items()}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    really, begun = dist.init_process_group, 0
+
+    def init_process_group(backend: Any = None, init_method: Any = None, *args: Any, **kwargs: Any) -> None:
+        nonlocal begun
+        if init_method is None and kwargs.get("store") is None:
+            begun += 1  # a file serves one group: what the last one wrote would be read by the next
+            store = dist.FileStore(str(folder / f"store-{begun}"), count)
+            kwargs |= {"store": store, "rank": rank, "world_size": count}
+        really(backend, init_method, *args, **kwargs)
+
+    dist.init_process_group = init_process_group
+    sys.argv = words
+    sys.path.insert(0, str(Path(words[0]).parent))
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        with contextlib.suppress(Exception):
+            if dist.is_initialized():
+                dist.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
