@@ -18,13 +18,12 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.random import Streams
 from aleator.recipes.pairs import Pairs, digits_of_pi
-from aleator.recipes.pairs import options as module
 from aleator.recipes.pairs.laplace import LastLayerLaplace
 from aleator.recipes.pairs.measures import Predictions, abstention
 from aleator.recipes.pairs.task import ClassPairTask, PairTask
 
 QUIET = RunOptions(trackers=(), log_every=1)
-NAME = f"{module.__file__}:Pairs"
+NAME = "pairs"
 
 
 def task(seed: int = 0, **options) -> PairTask:
@@ -277,16 +276,7 @@ def test_text_is_learned_and_judged(monkeypatch):
 
 
 def command(out, *words: str) -> list[str]:
-    return [
-        "run",
-        f"{sys.modules[Pairs.__module__].__file__}:Pairs",
-        "--steps",
-        "10",
-        "--trackers",
-        *words,
-        "--out",
-        str(out),
-    ]
+    return ["run", NAME, "--steps", "10", "--trackers", *words, "--out", str(out)]
 
 
 @pytest.mark.parametrize("words", [(), ("--data", "digits-of-pi", "--head", "autoregressive")], ids=["line", "pi"])
