@@ -266,6 +266,7 @@ class _Run:
 
     def _conclude(self, test: dict[str, float]) -> dict[str, Any]:
         weights = self._weights()
+        further: Mapping[str, torch.nn.Module] = getattr(self.task, "saved_models", dict)()
         result = {
             "status": "done",
             "stopped": self.stopped,
@@ -289,6 +290,8 @@ class _Run:
         if self.main:
             if weights is not None:
                 write_bytes(self.out / "model.safetensors", to_safetensors(weights))
+            for name, model in further.items():
+                write_bytes(self.out / f"{name}.safetensors", to_safetensors(_copied(model_state(model))))
             write_json(self.out / "result.json", result)
         self._exhibit()
         # Until everything is written, the last checkpoint is what it can be made again from.
@@ -361,8 +364,7 @@ class _Run:
         model = getattr(self.task, "model", None)
         if not isinstance(model, torch.nn.Module):
             return None
-        # Copies: safetensors refuses tensors that share memory, as tied weights do.
-        return {name: tensor.clone().contiguous() for name, tensor in model_state(model).items()}
+        return _copied(model_state(model))
 
     # --- saving and restoring --------------------------------------------------------------------------------------
 
@@ -440,6 +442,11 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _copied(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    # safetensors refuses tensors that share memory, as tied weights do.
+    return {name: tensor.clone().contiguous() for name, tensor in weights.items()}
 
 
 def _twentieth(task: Task) -> int:
