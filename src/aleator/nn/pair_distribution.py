@@ -59,7 +59,7 @@ class PairDistribution(ABC):
         scores = at_least_float32(_square("logits", logits))
         if symmetric:
             scores = (scores + scores.mT) / 2
-        return _Table(scores.flatten(-2).log_softmax(-1).unflatten(-1, scores.shape[-2:]))
+        return _Table(scores.flatten(-2).log_softmax(-1).reshape(scores.shape))
 
     @staticmethod
     def from_log_joint(log_joint: Float[Tensor, "*batch K K2"]) -> PairDistribution:
