@@ -132,7 +132,7 @@ def writable(*tensors: Tensor) -> tuple[Tensor, ...]:
 
     In a function that torch 2.13 compiles, what is written to a float64 tensor of shape () on a CPU is lost.
     """
-    return tuple(torch.atleast_1d(tensor) for tensor in tensors)
+    return tuple(tensor.view(1) if tensor.ndim == 0 else tensor for tensor in tensors)
 
 
 def one_minus_power(beta: float, step: Tensor, dtype: torch.dtype) -> Tensor:
