@@ -26,7 +26,7 @@ from aleator.recipes.classify.models import image_model
 from benchmarks.pairs import Pairs
 
 BATCH = 64
-BLOCKS, STEPS = 15, 30  # blocks of so many steps of each side, one pair a block
+BLOCKS, STEPS = 15, 10  # blocks of so many steps of each side, one pair a block
 
 
 def benchmark() -> list[dict[str, Any]]:

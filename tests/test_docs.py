@@ -55,14 +55,15 @@ def block_with(text: str) -> str:
 
 @pytest.mark.parametrize(
     ("name", "metric", "bound"),
-    [("Diabetes", "loss", 0.8), ("Tags", "loss", 0.65), ("Pitch", "loss", 0.5), ("Ears", "loss", 0.5)],
+    [("Diabetes", "loss", 0.8), ("Tags", "loss", 0.5), ("Pitch", "loss", 0.8), ("Ears", "loss", 0.8)],
 )
 def test_the_supervised_recipes_of_the_guide_learn(name, metric, bound, tmp_path):
     """Errors of those who know nothing: 1 for Diabetes, log 2 for Tags, log 3 for Pitch and Ears."""
     file = tmp_path / "page.py"
     file.write_text("\n".join(python_blocks(RECIPE_PAGE)))
     options = ["--first-layer", "tract"] if name == "Ears" else []
-    words = ["run", f"{file}:{name}", "--rounds", "20", *options, "--trackers", "--out", str(tmp_path / "run")]
+    rounds = "10" if name in ("Diabetes", "Tags") else "3"  # the others read their examples one by one
+    words = ["run", f"{file}:{name}", "--rounds", rounds, *options, "--trackers", "--out", str(tmp_path / "run")]
     assert main(words) == 0
     assert json.loads((tmp_path / "run" / "result.json").read_text())["test"][metric] < bound
 
@@ -73,7 +74,7 @@ def test_the_part_of_the_guide_is_an_option_and_is_refused_where_it_cannot_be(tm
     file = tmp_path / "page.py"
     file.write_text("\n".join([*(block for page in pages for block in python_blocks(page)), shaken]))
     losses = []
-    for size in ("1e-9", "1.0"):
+    for size in ("1e-9", "0.1"):
         out = tmp_path / size
         command = ["run", f"{file}:Shaken", "--rounds", "2", "--shake", size, "--trackers", "--out", str(out)]
         assert main(command) == 0

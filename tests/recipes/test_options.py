@@ -191,6 +191,20 @@ GRAPHS = {
     "average_weights": Differs(False, True),
     "convention": Differs("emd", "tv"),
 }
+PAIRS = {
+    "data": Differs("half-line", "digits-of-pi", {"train_size": None}),
+    "train_size": Differs(100, 200),
+    "responses": Differs(1, 2, {"method": "single"}),
+    "method": Differs("pair", "single"),
+    "head": Differs("table", "mixture"),
+    "components": Differs(2, 4, {"head": "mixture"}),
+    "members": Differs(2, 3, {"method": "ensemble"}),
+    "steps": Differs(2, 3),
+    "batch_size": Differs(8, 16),
+    "lr": Differs(0.01, 0.02),
+    "weight_decay": Differs(0.0, 0.5),
+    "precision": Differs("float32", "float64"),
+}
 SPIKING = {
     "data": Differs("digits", "mnist"),
     "train_size": Differs(8, 16),
@@ -208,6 +222,7 @@ SPIKING = {
     "batch_size": Differs(4, 8, {"engine": "frozen"}),
     "lr": Differs(0.001, 0.002, {"model": "mlp"}),
 }
+CALM = {"tagger": "hmm", "nu": 1.0}
 CURVE = {
     "data": Differs("ud-galician-treegal", "ud-english-ewt"),
     "train_size": Differs(5000, 6000),
@@ -219,12 +234,12 @@ CURVE = {
     "control_step": Differs(600, 1200, {"levels_until": 0.6}),
     "forecast": Differs("power-law", "last-value"),
     "forecast_at": Differs(0.4, 0.6),
-    "decide_at": Differs(0.35, 0.8, {"against": "suffix-rare"}),
-    "tau": Differs(1e-6, 1.0),
-    "stop_tau": Differs(None, 0.5),
+    "decide_at": Differs(0.4, 0.7, {"tagger": "naive-bayes", "against": "suffix"}),
+    "tau": Differs(1e-6, 1.0, CALM),
+    "stop_tau": Differs(None, 0.015, CALM),
     "nu": Differs(1e-9, 1.0),
-    "lookahead": Differs(0, 2, {"nu": 1e-4}),
-    "anchor": Differs("none", "canonical", {"nu": 1.0}),
+    "lookahead": Differs(0, 2, {"nu": 1e-3}),
+    "anchor": Differs("none", "canonical", CALM),
 }
 TABLE = {
     "classify": CLASSIFY,
@@ -232,6 +247,7 @@ TABLE = {
     "gates": GATES,
     "graphs": GRAPHS,
     "language": LANGUAGE,
+    "pairs": PAIRS,
     "spiking": SPIKING,
     "surrogate": SURROGATE,
 }
@@ -242,6 +258,7 @@ BASE: dict[str, dict[str, Any]] = {
     "gates": {**SMALL_IMAGES, "experts": 8, "gater_hidden": 4},
     "graphs": {"train_size": 8, "steps": 3, "samples": 2, "validation_samples": 2, "sampling_steps": 4},
     "language": {"files": ("known", "random"), "width": 16, "layers": 1, "context": 16, "batch_size": 8, "steps": 4},
+    "pairs": {"train_size": 200, "steps": 3, "batch_size": 16},
     "spiking": {"hidden": 10, "train_size": 16, "validation_size": 8, "test_size": 8},
     "surrogate": {"calls": 3},
 }

@@ -10,13 +10,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from aleator.experiment import Precision
+from aleator.experiment import Precision, Task
+from aleator.later import named
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from aleator.random import Streams
-    from aleator.recipes.pairs.task import PairTask
 
 Data = Literal["half-line", "digits-of-pi", "pi-text", "cifar10h"]
 Method = Literal["pair", "ensemble", "dropout", "laplace", "single"]
@@ -138,12 +138,8 @@ class Pairs:
         given = {name: getattr(self, name) for name in vars(own)}
         return Settings(**{name: getattr(own, name) if value is None else value for name, value in given.items()})
 
-    def task(self, streams: Streams, accelerator: Accelerator) -> PairTask:
+    def task(self, streams: Streams, accelerator: Accelerator) -> Task:
         """Build the task; see `aleator.experiment.Recipe`."""
-        if self.data == "pi-text":
-            from aleator.recipes.pairs.text import TextPairTask
-
-            return TextPairTask(self, streams, accelerator)
-        from aleator.recipes.pairs.task import ClassPairTask
-
-        return ClassPairTask(self, streams, accelerator)
+        task = "text:TextPairTask" if self.data == "pi-text" else "task:ClassPairTask"
+        build = named(f"aleator.recipes.pairs.{task}")
+        return build(self, streams, accelerator)  # type: ignore[no-any-return]
