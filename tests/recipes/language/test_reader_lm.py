@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tests.recipes.test_tokenizations import files, task, tiny
+from tests.recipes.language.test_readers import files, task, tiny
 
 from aleator.language import LanguageModel, fairness_report
 from aleator.random import Streams
