@@ -81,7 +81,8 @@ class PairDistribution(ABC):
 
         Args:
             probs: q_m, a distribution over the K labels for each member.
-            weights: w_m of shape ``[M]`` or ``[*batch, M]``, not negative; they are divided by their sum. Default: all equal.
+            weights: w_m of shape ``[M]`` or ``[*batch, M]``, not negative; they are divided by their sum. Default: all
+                equal.
 
         Raises:
             ValueError: if the shapes do not fit, or, on a CPU, if a value is negative or not a number, or a member
