@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from timeit import default_timer
 from typing import Any
 
 from torch.utils.benchmark import Timer
@@ -36,7 +37,13 @@ class Pairs:
 
 
 def interleave(
-    ours: Callable[[], object], peer: Callable[[], object], *, pairs: int = 7, number: int = 1, threads: int = 1
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    *,
+    pairs: int = 7,
+    number: int = 1,
+    threads: int = 1,
+    clock: Callable[[], float] = default_timer,
 ) -> Pairs:
     """Time both functions in turn, after one run of each that is not counted.
 
@@ -46,8 +53,9 @@ def interleave(
         pairs: how often.
         number: calls in one timing.
         threads: of torch, for both.
+        clock: what counts as time; `time.process_time`, the CPU time of this process, where others share the machine.
     """
-    timers = [Timer("f()", globals={"f": f}, num_threads=threads) for f in (ours, peer)]
+    timers = [Timer("f()", globals={"f": f}, num_threads=threads, timer=clock) for f in (ours, peer)]
     for timer in timers:
         timer.timeit(number)
     seconds: tuple[list[float], list[float]] = ([], [])

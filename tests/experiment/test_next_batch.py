@@ -100,3 +100,24 @@ def test_a_fingerprint_is_that_of_the_content(make):
 @pytest.mark.parametrize("nothing", [None, (), object(), iter([1])])
 def test_what_has_no_content_has_no_fingerprint(nothing):
     assert fingerprint(nothing) is None
+
+
+def recursive():
+    found = [1]
+    found.append(found)
+    return found
+
+
+@pytest.mark.parametrize("make", [lambda: torch.ones(2, device="meta"), recursive])
+def test_a_batch_that_cannot_be_read_ends_no_run(tmp_path, caplog, make):
+    (tmp_path / "step-00000003").mkdir()
+    first = NextBatch(tmp_path, 1, True)
+    first.after_saving(3)
+    batch = make()
+    assert first.seen(batch) is batch
+    first.after_saving(3)
+    first.seen(torch.arange(3))
+    again = NextBatch(tmp_path, 1, True)
+    again.after_restoring(3)
+    again.seen(batch)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]

@@ -47,10 +47,10 @@ def test_a_download_that_is_cut_is_made_the_next_time(warm, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["dense", "frozen", "private"])
 def test_a_spiking_network_killed_after_a_checkpoint_ends_as_if_it_had_not_been(warm, tmp_path, engine):
-    sizes = ["--hidden", "10", "--train-size", "6", "--validation-size", "2", "--test-size", "11", "--batch-size", "2"]
+    sizes = ["--hidden", "10", "--train-size", "6", "--validation-size", "2", "--test-size", "11"]
+    sizes += [] if engine == "dense" else ["--batch-size", "2"]
     words = ["run", "spiking", "--engine", engine, *sizes, "--checkpoint-seconds", "0", "--trackers", "--out", "o/it"]
     trial = Trial(warm, Scenario("run", words, RUN.again, ["take_small_steps"]), tmp_path)
     saved = [at for at, made in enumerate(trial.operations) if made.startswith("rename /it/checkpoints/step-")]

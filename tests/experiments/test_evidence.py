@@ -116,7 +116,9 @@ def test_stale_table_is_found_and_mended(tmp_path, monkeypatch):
     assert text.endswith("<!-- end methods -->\ntail\n")
     assert tables.update(check=True) == []
     (tmp_path / "README.md").write_text("<!-- begin nonsense -->\n<!-- end nonsense -->\n")
-    with pytest.raises(ValueError, match="a table must be one of methods, evidence, benchmarks, got 'nonsense'"):
+    with pytest.raises(
+        ValueError, match="a table must be one of methods, evidence, benchmarks, survival, got 'nonsense'"
+    ):
         tables.update(check=True)
 
 

@@ -212,6 +212,10 @@ def test_the_official_spectrum_is_that_of_the_published_code_which_drops_eigenva
     assert [whole[i, -1] for i in (0, 1)] == [1 / sizes[0], 1 / sizes[1]]
     assert [official[i, -1] for i in (0, 1)] == [0, 0]
     assert graph_mmd(BIPARTITE, BIPARTITE, ["spectral"], spectrum="official")["spectral"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.plain
+def test_a_spectrum_of_another_name_is_refused():
     with pytest.raises(ValueError, match="spectrum must be 'whole' or 'official', got 'all'"):
         graph_mmd(BIPARTITE, BIPARTITE, ["spectral"], spectrum="all")
 

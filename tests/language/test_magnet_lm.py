@@ -15,8 +15,10 @@ MIXED = ["latin", "indic", "cyrl", "latin"]
 
 @pytest.mark.parametrize("options", [{}, {"capacity": 1.0}, {"capacity": 0.2}, {"utf8_safe": True}], ids=str)
 def test_no_logit_depends_on_a_later_byte_or_its_noise(options):
-    model = magnet(layers=(1, 2, 1), **options).eval()
+    # In float64: products of matrices of other sizes, for other numbers of segments, differ in their last bits.
+    model = magnet(layers=(1, 2, 1), **options).double().eval()
     ids, noise = batch(1, 32)
+    noise = noise.double()
     ids[0, :15] = torch.tensor(BytesVocabulary().encode("aбвг€d𝄞"))
     with torch.no_grad():
         before = model(ids, ["latin"], noise=noise).logits
@@ -25,8 +27,8 @@ def test_no_logit_depends_on_a_later_byte_or_its_noise(options):
             changed[0, t] = 3 + (ids[0, t] + 100) % 256
             drawn[0, t:] = 1 - drawn[0, t:]
             after = model(changed, ["latin"], noise=drawn).logits
-            assert torch.equal(after[:, :t], before[:, :t])
-            assert not torch.equal(after[:, t], before[:, t])
+            torch.testing.assert_close(after[:, :t], before[:, :t], rtol=0, atol=1e-13)
+            assert not torch.allclose(after[:, t], before[:, t], rtol=0, atol=1e-6)
 
 
 def test_rows_of_several_scripts_give_what_they_give_alone_in_the_order_of_the_input():

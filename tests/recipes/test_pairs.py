@@ -18,13 +18,12 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.random import Streams
 from aleator.recipes.pairs import Pairs, digits_of_pi
-from aleator.recipes.pairs import options as module
 from aleator.recipes.pairs.laplace import LastLayerLaplace
 from aleator.recipes.pairs.measures import Predictions, abstention
 from aleator.recipes.pairs.task import ClassPairTask, PairTask
 
 QUIET = RunOptions(trackers=(), log_every=1)
-NAME = f"{module.__file__}:Pairs"
+NAME = "pairs"
 
 
 def task(seed: int = 0, **options) -> PairTask:
@@ -132,6 +131,21 @@ def test_every_method_learns_and_says_what_it_does_not_know(options):
     assert len(built.exhibits()) >= 3
     first = evaluated(task(**options, steps=20), "validation")
     assert evaluated(built, "validation")["nll"] < first["nll"]
+
+
+@pytest.mark.usefixtures("mirror")
+@pytest.mark.parametrize("options", [{}, {"method": "ensemble", "members": 2}], ids=["table", "ensemble"])
+def test_images_are_judged_and_drawn(options):
+    built = trained(2, data="cifar10h", train_size=64, batch_size=32, **options)
+    metrics = evaluated(built, "test")
+    assert all(math.isfinite(value) for value in metrics.values()), metrics
+    assert 0 < metrics["hallucination"] < 1  # answers that nobody gave
+    drawn = built.exhibits()
+    assert [exhibit.heading for exhibit in drawn[2:]] == ["Variance of all labels together", "Whom to answer"]
+    for exhibit in drawn:
+        for trace in exhibit.plot["data"]:
+            assert len(trace["x"]) == len(trace["y"]) > 1
+            assert all(math.isfinite(value) for value in (*trace["x"], *trace["y"])), exhibit.heading
 
 
 def test_pairs_find_the_half_that_cannot_be_learned():
@@ -262,16 +276,7 @@ def test_text_is_learned_and_judged(monkeypatch):
 
 
 def command(out, *words: str) -> list[str]:
-    return [
-        "run",
-        f"{sys.modules[Pairs.__module__].__file__}:Pairs",
-        "--steps",
-        "10",
-        "--trackers",
-        *words,
-        "--out",
-        str(out),
-    ]
+    return ["run", NAME, "--steps", "10", "--trackers", *words, "--out", str(out)]
 
 
 @pytest.mark.parametrize("words", [(), ("--data", "digits-of-pi", "--head", "autoregressive")], ids=["line", "pi"])

@@ -136,6 +136,31 @@ def test_surrogates_of_a_loss_that_is_not_finite_are_not_made():
     assert not built.model.weight.any()
 
 
+class RootOfTheDistance(torch.autograd.Function):
+    """A loss that is finite where its gradient is not."""
+
+    @staticmethod
+    def forward(ctx, scores):
+        return torch.zeros(len(scores), dtype=scores.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.full((len(grad), 1), torch.inf, dtype=grad.dtype)
+
+
+def test_a_finite_loss_whose_gradient_is_not_is_told_as_skipped():
+    built = task(calls=1)
+    built._losses = lambda classes, scores: RootOfTheDistance.apply(scores)
+    assert built.train_step(next(built.train_batches())).skipped
+    assert not built.model.weight.any()
+
+
+def test_inner_steps_that_leave_all_bounds_are_told_as_skipped():
+    built = task(calls=1, inner="adam", lr=1e200, inner_steps=20)
+    assert built.train_step(next(built.train_batches())).skipped
+    assert built.totals()["total_inner_steps"] > 0
+
+
 # --- online imitation
 
 

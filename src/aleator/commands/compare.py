@@ -105,11 +105,14 @@ def _begin(args: Sequence[str], command: list[str]) -> int:
         return 0
     name, words = found
     base, grid, where, each = _parsed(name, words)
+    tune = tuned(base, grid.tune) if grid.tune else None
+    if tune is not None:  # options of a variant may fit only together with what is tuned
+        base = dataclasses.replace(base, **{tune[0]: tune[1][0]})
     plan = {
         "name": name,
         "seeds": range(grid.seeds),
         "sizes": grid.sizes or None,
-        "tune": tuned(base, grid.tune) if grid.tune else None,
+        "tune": tune,
         "horizon": grid.horizon,
         "options": RunOptions(**dataclasses.asdict(each)),
     }

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aleator.commands.score_table import read_text
+from aleator.commands.table_reader import read_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,11 +132,10 @@ def _from_arrays(path: Path) -> PairTable:
             f"{path}: {tables[0]} must be floating-point numbers of shape [items, K, K], got {table.dtype} of shape "
             f"{list(table.shape)}"
         )
-    labels = []
     for name in ("y1", "y2"):
         if arrays[name].dtype.kind not in "iu":
             raise ValueError(f"{path}: {name} must be whole numbers, got {arrays[name].dtype}")
-        labels.append(torch.from_numpy(arrays[name].astype(np.int64)))
+    y1, y2 = labels = tuple(torch.from_numpy(arrays[name].astype(np.int64)) for name in ("y1", "y2"))
     log_joint = torch.from_numpy(table.astype(np.float64))
     if tables[0] == "joint":
         if bool((log_joint < 0).any()):
@@ -144,12 +143,12 @@ def _from_arrays(path: Path) -> PairTable:
         log_joint = log_joint.log()
     try:
         pairs = PairDistribution.from_log_joint(log_joint)
-        pairs.log_prob(*labels)
+        pairs.log_prob(y1, y2)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     marginal = pairs.log_marginal().exp()
     top = marginal.argmax(1, keepdim=True)
     p, V = (values.gather(1, top).squeeze(1) for values in (marginal, pairs.variance(clip=False)))
-    hits = [(y == top.squeeze(1)).double() for y in labels]
+    hit1, hit2 = ((y == top.squeeze(1)).double() for y in labels)
     items = [str(name) for name in arrays["item"].tolist()] if "item" in arrays else None
-    return PairTable(p, V, *hits, items, (pairs, *labels))
+    return PairTable(p, V, hit1, hit2, items, (pairs, y1, y2))

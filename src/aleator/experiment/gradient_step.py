@@ -26,6 +26,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -188,6 +189,8 @@ class GradientStep:
                     parameter.grad = torch.zeros_like(parameter)
                 parameter.grad.div_(self._accelerator.num_processes)
                 dist.all_reduce(parameter.grad)
+        if isinstance(self._model, DistributedDataParallel):  # after no_sync it would leave buffers as they are
+            self._model.require_forward_param_sync = True
 
     def _apply(self, loss: Tensor, statistics: list[Tensor], total: int, unscaled: bool) -> GradientReport:
         scaler = self._accelerator.scaler

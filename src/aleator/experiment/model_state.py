@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -30,6 +31,17 @@ _SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the model inside a DDP wrapper, and any other model as it is."""
     return cast("nn.Module", model.module) if isinstance(model, DistributedDataParallel) else model
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the first one's buffers, such as running means, as DDP does in its next forward pass.
+
+    Not all processes may have an example to pass: the forward passes that follow then need no other process.
+    """
+    if isinstance(model, DistributedDataParallel):
+        for buffer in model.module.buffers():
+            dist.broadcast(buffer, 0)
+        model.require_forward_param_sync = False
 
 
 def training_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class PairDistribution(ABC):
         scores = at_least_float32(_square("logits", logits))
         if symmetric:
             scores = (scores + scores.mT) / 2
-        return _Table(scores.flatten(-2).log_softmax(-1).unflatten(-1, scores.shape[-2:]))
+        return _Table(scores.flatten(-2).log_softmax(-1).reshape(scores.shape))
 
     @staticmethod
     def from_log_joint(log_joint: Float[Tensor, "*batch K K2"]) -> PairDistribution:
@@ -81,7 +81,8 @@ class PairDistribution(ABC):
 
         Args:
             probs: q_m, a distribution over the K labels for each member.
-            weights: w_m of shape [M] or [*batch, M], not negative; they are divided by their sum. Default: all equal.
+            weights: w_m of shape ``[M]`` or ``[*batch, M]``, not negative; they are divided by their sum. Default: all
+                equal.
 
         Raises:
             ValueError: if the shapes do not fit, or, on a CPU, if a value is negative or not a number, or a member

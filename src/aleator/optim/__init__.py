@@ -44,7 +44,7 @@ from aleator.optim.targets.step_size import (
     logistic_metric,
     softmax_metric,
 )
-from aleator.optim.targets.surrogate import SurrogateStep, TargetSurrogate, surrogate_loss
+from aleator.optim.targets.surrogate import NotFiniteTargetGradient, SurrogateStep, TargetSurrogate, surrogate_loss
 from aleator.optim.weight_ema import weight_ema
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "Exponential",
     "InverseSqrt",
     "LinearEpochWarmupPoly",
+    "NotFiniteTargetGradient",
     "PathPoint",
     "Pegasos",
     "Pflug",

@@ -44,9 +44,9 @@ def adam_update(
         bias_correction: False takes m̂ = m and v̂ = v.
     """
     step.add_(1)
-    grad = grad.to(exp_avg.dtype)
-    exp_avg.lerp_(grad, 1 - betas[0])
-    exp_avg_sq.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
+    grad, *means = writable(grad.to(exp_avg.dtype), exp_avg, exp_avg_sq)
+    means[0].lerp_(grad, 1 - betas[0])
+    means[1].mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
     mean, square = exp_avg, exp_avg_sq
     if bias_correction:
         mean = mean / one_minus_power(betas[0], step, exp_avg.dtype)
@@ -125,6 +125,14 @@ def adam_updates(
             maximize=False,
         )
     return updates
+
+
+def writable(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return the tensors, those of shape () as views of shape (1,).
+
+    In a function that torch 2.13 compiles, what is written to a float64 tensor of shape () on a CPU is lost.
+    """
+    return tuple(tensor.view(1) if tensor.ndim == 0 else tensor for tensor in tensors)
 
 
 def one_minus_power(beta: float, step: Tensor, dtype: torch.dtype) -> Tensor:

@@ -36,6 +36,8 @@ def test_the_papers_table_for_resnet_50():
     for j, batch in enumerate(BATCHES):
         assert scale_for_batch(5e-3, 512, batch) == pytest.approx(4 / (2 ** (3 - j / 2) * 100), rel=1e-12)
         assert 90 * scale_warmup(0.3125 / 90, 512, batch) == pytest.approx(0.3125 * 2**j, rel=1e-12)
+    assert (3 / 297) * 297 / 3 > 1
+    assert scale_warmup(3 / 297, 3, 297) == 1  # and is no refusal of the bound itself
 
 
 def test_the_number_of_warmup_steps_is_the_same_for_every_batch():

@@ -812,3 +812,10 @@ def test_a_gradient_that_is_no_number_has_no_sign(apply_to, value, nesterov):
     lost = p[0].isnan()
     assert lost.all() if apply_to == "all" else lost[1, 2]
     assert p[1].isfinite().all()
+
+
+@pytest.mark.parametrize(("fraction", "total", "steps"), [(0.29, 100, 29), (0.57, 100, 57), (1 / 49, 49, 1)])
+def test_a_decay_has_the_steps_of_the_fraction_that_was_meant(fraction, total, steps):
+    schedule = ClipSchedule(total_steps=total, decay_fraction=fraction, decay="square", final=0.5)
+    values = [schedule(1.0, k, 1.0, 1.0) for k in range(total)]
+    assert sum(value != 1.0 for value in values) == steps - 1  # the first of them is c itself

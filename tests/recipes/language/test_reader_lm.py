@@ -1,10 +1,10 @@
 import pytest
 import torch
-from tests.recipes.test_tokenizations import files, task, tiny
 
 from aleator.language import LanguageModel, fairness_report
 from aleator.random import Streams
 from aleator.recipes.language.reader_lm import ReaderLM
+from tests.recipes.language.test_readers import files, task, tiny
 
 __all__ = ["files"]
 

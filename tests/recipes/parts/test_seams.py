@@ -249,18 +249,85 @@ def test_what_parts_remember_is_saved_under_their_names():
         built(Without).load_state_dict(state)
 
 
+class Late(Act):
+    """Remembers nothing before its first step."""
+
+    def __init__(self) -> None:
+        self.memory: dict[str, int] = {}
+
+    def after_step(self, report):
+        self.memory = {"steps": 1}
+
+    def state_dict(self):
+        return self.memory
+
+    def load_state_dict(self, state):
+        self.memory = state
+
+
+@dataclass(frozen=True)
+class Lately(Part):
+    def act(self, run):
+        return Late()
+
+
+@dataclass(frozen=True)
+class Remembering(_Task, Lately):
+    """With a part that begins to remember."""
+
+
+def test_a_part_may_begin_to_remember_in_its_first_step():
+    task, again = built(Remembering), built(Remembering)
+    stepped(task)
+    again.load_state_dict(task.state_dict())
+    assert again.state_dict()["parts"] == {"Lately": {"steps": 1}}
+
+
+class Twice(Act):
+    def wrapped(self, network):
+        return nn.Sequential(network, nn.Linear(2, 2))
+
+
+@dataclass(frozen=True)
+class Yard(Part):
+    """Whose name comes after that of the mean of the weights."""
+
+    def act(self, run):
+        return Twice()
+
+
+@dataclass(frozen=True)
+class Fenced(_Task, Yard, WeightEMA):
+    """With a mean of the weights, and a part that wraps the network after it."""
+
+
+def test_the_mean_of_the_weights_is_of_the_network_with_all_that_parts_put_around_it():
+    task = built(Fenced, ema=0.0)
+    stepped(task)
+    mean = task.acts.through("evaluated", task.model)
+    assert mean.state_dict().keys() == task.model.state_dict().keys()
+
+
 def test_a_run_that_parts_take_part_in_counts_every_batch(tmp_path):
     CALLS.clear()
     result = run(Fruit(rounds=3), tmp_path / "run", QUIET, name=f"{__file__}:Fruit")
     assert of("apple").count("after_step") == result["steps"] == 9
 
 
-@pytest.mark.parametrize("seam", ["wrapped", "before_step", "observe", "transform", "after_step"])
-def test_a_part_leaves_the_global_generator_as_it_was(seam):
-    before = torch.random.get_rng_state()
-    task = built(Fruit)
-    stepped(task)
-    assert torch.equal(before, torch.random.get_rng_state())
+def test_what_one_part_draws_to_wrap_the_network_no_other_part_and_no_weight_notices():
+    weights = [built(kind).model[0].weight for kind in (Without, Fruit)]
+    assert torch.equal(*weights)
+    assert torch.equal(built(Fruit).augmentation.get_state(), built(Without).augmentation.get_state())
+
+
+def test_parts_of_the_house_draw_nothing_from_the_global_generator_in_a_step():
+    states = []
+    for options in ({}, {"first_layer": "tract", "ema": 0.9, "subset": "rs2", "ratio": 0.5}):
+        task = built(Probing, **options)
+        with Streams(0).scope("step"):
+            task.train_step(next(task.train_batches()))
+            states.append(torch.random.get_rng_state())
+    assert torch.equal(*states)
 
 
 def test_a_part_with_a_subclass_among_the_bases_is_left_out():

@@ -1,6 +1,7 @@
 """A task of a user's own gets every method of the house from about twenty lines."""
 
 import ast
+import dataclasses
 import json
 import os
 import subprocess
@@ -17,11 +18,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from aleator.cli import main
-from aleator.experiment import RunOptions, registry
+from aleator.experiment import RunOptions, registry, run
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
+from aleator.experiment.registry import resolve
 from aleator.random import Streams
 from aleator.recipes import Supervised, SupervisedBase
+from aleator.recipes.parts import Part
+from aleator.recipes.parts.batch import evaluation_batches
+from aleator.recipes.parts.losses import per_example
 from aleator.recipes.parts.task import SupervisedTask
 
 HERE = Path(__file__).parent
@@ -75,6 +80,15 @@ def test_killed_and_resumed_it_ends_bit_identical(recipe, options, tmp_path):
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert read_json(tmp_path / "whole" / "result.json")["test"] == read_json(tmp_path / "cut" / "result.json")["test"]
+
+
+def test_options_of_a_variant_may_fit_only_together_with_what_is_tuned(monkeypatch, capsys):
+    monkeypatch.setattr("aleator.commands.compare._tell", lambda compared, plan, where: len(compared) != 2)
+    variants = ["--variant", "rs2:subset=rs2", "--variant", "static:subset=static"]
+    words = ["compare", DIABETES, *variants, "--tune", "ratio=0.3,0.5", "--seeds", "1", "--dry-run"]
+    assert main(words) == 0, capsys.readouterr().err
+    assert main([*words[:2], "--variant", "full", *words[2:]]) == 2
+    assert "variant 'full': ratio cannot be used with subset full" in capsys.readouterr().err
 
 
 def test_two_processes_compute_what_one_does(tmp_path):
@@ -224,6 +238,31 @@ def test_weights_of_a_mixture_multiply_losses():
     assert found == pytest.approx(float((weights * losses).mean()), rel=1e-5)
 
 
+def test_a_mixture_by_sampling_weighs_nothing_and_goes_with_surrogates_and_objectives():
+    mixed = {"temperature": 1e6, "batch_size": 16}
+    assert steps(built(Grouped(**mixed, surrogate=2, lr=0.01)), 1)[0].metrics["inner_steps"] == 2
+
+    @dataclass(frozen=True)
+    class Objective(Grouped):
+        has_objective = True
+
+        def objective(self, model, batch, noise):
+            return F.cross_entropy(model(batch[0]), batch[1])
+
+    task, plain = built(Objective(**mixed)), built(Grouped(**mixed))
+    losses = [[float(step.metrics["loss"]) for step in steps(each, 3)] for each in (task, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    with pytest.raises(ValueError, match="Mixture cannot be used with surrogate, which has no place for weights"):
+        built(Grouped(**mixed, surrogate=2, weighting="scalarization"))
+
+
+@dataclass(frozen=True)
+class Contrasted(Contrasts):
+    """The same examples, and the usual loss."""
+
+    has_objective = False
+
+
 @dataclass(frozen=True)
 class Scored(Quarters):
     """Metrics of a whole split."""
@@ -245,6 +284,12 @@ def test_ema_is_what_is_evaluated_and_is_saved(tmp_path):
     expected = F.cross_entropy(mean(task.held_out["test"].inputs), task.held_out["test"].targets)
     assert task.evaluate("test")["loss"] == pytest.approx(float(expected), rel=1e-5)
     assert not torch.equal(mean.weight, task.model.weight)
+    result = run(Contrasted(ema=0.5, rounds=2), tmp_path / "run", QUIET, name=f"{__file__}:Contrasted")
+    with Streams(0).scope("init"):
+        network = nn.Linear(6, 4)
+    network.load_state_dict(load_file(tmp_path / "run" / "model-ema.safetensors"))
+    inputs, targets = task.held_out["test"].inputs, task.held_out["test"].targets
+    assert result["test"]["loss"] == pytest.approx(float(F.cross_entropy(network(inputs), targets)), rel=1e-5)
 
 
 def test_the_mean_of_the_weights_is_saved_beside_them_and_is_what_was_measured(tmp_path):
@@ -298,6 +343,179 @@ def test_an_option_that_would_hide_a_method_is_refused():
         @dataclass(frozen=True)
         class Hides(SupervisedBase):
             metrics: int = 3
+
+
+def test_an_option_of_a_part_that_would_hide_a_method_is_refused():
+    @dataclass(frozen=True)
+    class Hidden(Part):
+        metrics: int = 3
+
+    with pytest.raises(TypeError, match="the option 'metrics' hides the method of SupervisedBase; rename it"):
+        type("Hides", (SupervisedBase, Hidden), {})
+
+
+def test_two_parts_of_one_name_are_refused():
+    @dataclass(frozen=True)
+    class Tract(Part):
+        def act(self, run):
+            return None
+
+    @dataclass(frozen=True)
+    class Twice(Contrasted, Tract):
+        pass
+
+    with pytest.raises(ValueError, match="Twice has two parts named Tract; rename one"):
+        built(Twice())
+
+
+DATA = torch.randn(64, 6, generator=Streams(0).generator("x")), torch.arange(64) % 4
+
+
+def with_splits(**changed: Any) -> Supervised:
+    @dataclass(frozen=True)
+    class Changed(Contrasted):
+        def splits(self, streams):
+            return {"train": DATA, "validation": DATA, "test": DATA, **changed}
+
+    return Changed()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"train": (DATA[0], DATA[1][:40])}, r"must have the same first dimension, got \[40, 64\]"),
+        ({"train": (DATA[0].numpy(), DATA[1])}, "must be tensors with a row for each example, got ndarray"),
+        ({"test": ({"a": DATA[0], "b": None}, DATA[1])}, "must be tensors with a row for each example, got NoneType"),
+        ({"validation": (DATA[0][:0], DATA[1][:0])}, "must return at least one example for validation, got none"),
+        ({"validation": [{"x": 1, "y": 2}] * 3}, r"collate must return \(inputs, targets\), got dict"),
+    ],
+)
+def test_splits_that_are_no_examples_are_named(changed, message):
+    with pytest.raises(ValueError, match=message):
+        built(with_splits(**changed))
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (torch.zeros(20).long(), "groups must have an entry for each of 64 training examples, got 20"),
+        (torch.arange(64) % 3, r"groups must be in \[0, 2\), a number for each name, got 0 to 2"),
+    ],
+)
+def test_groups_that_do_not_fit_are_named(groups, message):
+    @dataclass(frozen=True)
+    class Wrong(Grouped):
+        def groups(self, splits):
+            return groups, ("many", "few")
+
+    with pytest.raises(ValueError, match=message):
+        built(Wrong(temperature=2.0))
+
+
+@pytest.mark.parametrize("value", [0.5, torch.tensor(0.5)])
+def test_a_metric_that_is_no_number_for_each_example_is_named(value):
+    @dataclass(frozen=True)
+    class Wrong(Contrasted):
+        def metrics(self, outputs, targets):
+            return {"share": value}
+
+    with pytest.raises(ValueError, match="share must be a tensor of one number for each example, got"):
+        built(Wrong()).evaluate("test")
+
+
+# --- numbers
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool])
+def test_classes_may_be_integers_of_any_kind(dtype):
+    targets = (DATA[1] % 2).to(dtype)
+    found = built(with_splits(**dict.fromkeys(("train", "validation", "test"), (DATA[0], targets)))).evaluate("test")
+    usual = built(with_splits(**dict.fromkeys(("train", "validation", "test"), (DATA[0], DATA[1] % 2))))
+    assert found == usual.evaluate("test")
+
+
+def test_a_squared_error_of_half_precision_outputs_is_of_single_precision():
+    outputs, targets = torch.full((3, 1), 300.0, dtype=torch.float16), torch.tensor([0.0, 1.001, 2.002])
+    found = per_example(outputs, targets)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, (300 - targets).square())
+
+
+def test_tokens_in_half_precision_are_counted_in_single_precision():
+    @dataclass(frozen=True)
+    class Half(Words):
+        def losses(self, outputs, targets):
+            losses, counts = super().losses(outputs, targets)
+            return losses.bfloat16(), counts.bfloat16()
+
+    targets = torch.zeros(257, 4, dtype=torch.long)
+    targets[0, 1:] = -1
+    _, count = built(Half())._loss(torch.zeros(257, 4, 3), targets, None)
+    assert count == 256 * 4 + 1
+
+
+def test_targets_have_the_precision_of_the_network():
+    @dataclass(frozen=True)
+    class Huber(Contrasted):
+        precision: str = "float64"
+
+        def splits(self, streams):
+            data = DATA[0], DATA[0][:, :4].clone()
+            return {"train": data, "validation": data, "test": data}
+
+        def losses(self, outputs, targets):
+            return F.huber_loss(outputs, targets, reduction="none").mean(1)
+
+    assert steps(built(Huber()), 1)[0].metrics["loss"].dtype == torch.float64
+
+
+def test_a_surrogate_of_a_data_set_with_classes_has_the_step_size_of_their_loss():
+    def one_step(split) -> torch.Tensor:
+        recipe = dataclasses.replace(with_splits(**dict.fromkeys(("train", "validation", "test"), split)), **inner)
+        task = built(recipe)
+        steps(task, 1)
+        return task.model.weight.detach()
+
+    inner = {"surrogate": 2, "lr": 0.01}
+    listed = list(zip(*DATA, strict=True))
+    assert torch.equal(one_step(listed), one_step(DATA))
+
+
+def test_an_evaluation_copies_no_examples():
+    task = built(Contrasted())
+    held_out = task.held_out["test"]
+    batches = evaluation_batches(held_out, 7, rank=1, processes=2, device=task.run.device, workers=0, key=0)
+    found = list(batches)
+    assert torch.equal(torch.cat([inputs for inputs, _ in found]), held_out.inputs[1::2])
+    assert found[0][0].untyped_storage().data_ptr() == held_out.inputs.untyped_storage().data_ptr()
+
+
+def test_batches_asked_for_again_begin_behind_the_last_consumed_whatever_was_prefetched():
+    listed = list(zip(*DATA, strict=True))
+    recipe = dataclasses.replace(with_splits(train=listed), loader_workers=1, batch_size=8)
+    task, other = built(recipe), built(recipe)
+    expected = [batch.indices for batch, _ in zip(task.train_batches(), range(4), strict=False)]
+    found = [next(other.train_batches()).indices for _ in range(4)]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_two_processes_normalise_alike_whoever_looks_on(tmp_path):
+    recipe = f"{HERE / 'normalised.py'}:Normalised"
+    asked = [{}, {"looks": True}, {"ema": 0.9}]
+    requests = [{"recipe": recipe, "options": o, "out": str(tmp_path / str(i))} for i, o in enumerate(asked)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = [*launch, str(HERE / "program.py"), json.dumps(requests)]
+    done = subprocess.run(
+        words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = [read_json(tmp_path / str(index) / "result.json") for index in range(3)]
+    assert results[1]["test"] == pytest.approx(results[0]["test"], rel=1e-9)
+    task = built(resolve(recipe)(), 0)
+    for result, file in ((results[0], "0/model"), (results[2], "2/model-ema")):
+        task.model.load_state_dict(load_file(tmp_path / f"{file}.safetensors"))
+        assert task.evaluate("test")["loss"] == pytest.approx(result["test"]["loss"], rel=1e-9)
+    assert results[0]["validation"]["rows"] == 1
 
 
 def test_shapes_that_do_not_fit_are_named():

@@ -98,6 +98,33 @@ def test_a_batch_that_is_not_finite_teaches_nothing(monkeypatch):
     assert built.schedule.last_epoch == 0
 
 
+class EndlessSlope(torch.autograd.Function):
+    """A loss that is finite where its gradient is not."""
+
+    @staticmethod
+    def forward(ctx, scores):
+        ctx.shape = scores.shape
+        return torch.zeros(len(scores), dtype=scores.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.full(ctx.shape, torch.inf, dtype=grad.dtype)
+
+
+def test_a_finite_loss_whose_gradient_is_not_is_told_as_skipped():
+    model = nn.utils.skip_init(nn.Linear, 4, 2)
+    nn.init.ones_(model.weight)
+    nn.init.zeros_(model.bias)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    report, _ = SurrogateGradientStep(make_accelerator(), model, optimizer, schedule, 1.0, 3)(
+        torch.eye(4), EndlessSlope.apply
+    )
+    assert report.skipped
+    assert (model.weight == 1).all()
+    assert schedule.last_epoch == 0
+
+
 def test_interrupted_and_resumed_run_is_bit_identical(tmp_path, monkeypatch):
     def command(out):
         words = ["run", "classify", "--surrogate", "3", "--optimizer", "adamw", "--rounds", "1", "--train-size", "256"]

@@ -60,6 +60,8 @@ def scale_warmup(warmup_ratio: float, base_batch: int, batch: int) -> float:
     """
     _check_batches(base_batch, batch)
     ratio = warmup_ratio * batch / base_batch
+    if warmup_ratio == base_batch / batch:  # all of the steps, whatever rounding says
+        ratio = 1.0
     if not 0 <= ratio <= 1:
         raise ValueError(
             f"warmup_ratio must be in [0, {base_batch / batch:g}] for a batch of {batch}, got {warmup_ratio}"

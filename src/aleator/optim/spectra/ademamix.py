@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.optim.optimizer import ParamsT
 
-from aleator.optim.adam import adam_updates, one_minus_power
+from aleator.optim.adam import adam_updates, one_minus_power, writable
 from aleator.optim.arguments import check_betas, check_not_negative
 from aleator.optim.spectra.clip_schedule import ClipSchedule
 from aleator.optim.spectra.optimizer import SpectralOptimizer
@@ -57,14 +57,15 @@ def ademamix_updates(
     # The 1e-8, which is for β = 0, must not take a rate to 1 or above.
     first, last = (math.log(0.5) / math.log(min(beta + 1e-8, max(beta, 1 - 1e-8))) for beta in (beta1, beta3))
     for update, grad, square, slow, step in zip(updates, grads, exp_avg_sqs, slow_exp_avgs, steps, strict=True):
+        mean, gradient = writable(slow, grad)
         if warmup is None:
             alpha_now: float | Tensor = alpha
-            slow.lerp_(grad, 1 - beta3)
+            mean.lerp_(gradient, 1 - beta3)
         else:
             progress = (step.to(slow.dtype) / warmup).clamp(max=1)
             alpha_now = alpha * progress
             weight = -torch.expm1(math.log(0.5) / (first + (last - first) * progress))  # 1 − β₃_t, without cancellation
-            slow.lerp_(grad, weight.clamp(min=1 - beta3))  # the 1e-8 in f would overshoot
+            mean.lerp_(gradient, weight.clamp(min=1 - beta3))  # the 1e-8 in f would overshoot
         denominator = square.sqrt().div_(one_minus_power(beta2, step, square.dtype).sqrt()).add_(eps)
         update.addcdiv_(slow * alpha_now, denominator)
     return updates

@@ -22,6 +22,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from aleator.data.shares import floor_share
+
 _SHAPES: dict[str, Callable[[float], float]] = {
     "linear": lambda p: 1 - p,
     "sqrt": lambda p: 1 - math.sqrt(p),
@@ -88,7 +90,7 @@ class ClipSchedule:
                 ratio = torch.as_tensor(base_lr / (lr.clamp(min=1e-10) if isinstance(lr, Tensor) else max(lr, 1e-10)))
                 return clip * torch.where(ratio > 0, ratio, 1)
             return clip * (base_lr / max(lr, 1e-10) or 1.0)
-        length = int(self.decay_fraction * (self.total_steps or 0))
+        length = floor_share(self.decay_fraction, self.total_steps or 1)
         begin = (self.total_steps or 0) - length
         if not length or step < begin:
             return clip

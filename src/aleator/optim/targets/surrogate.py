@@ -44,6 +44,10 @@ _NOT_FINITE = "the surrogate's gradient is not finite"
 InnerSolver = Callable[[list[nn.Parameter]], Optimizer] | Literal["exact"]
 
 
+class NotFiniteTargetGradient(ValueError):
+    """The gradient in the targets of some process is not finite: the batch cannot be used."""
+
+
 @runtime_checkable
 class Metric(Protocol):
     """Weights of squared distances in target space, ``anchor.shape`` or one more dimension for a matrix per example."""
@@ -207,7 +211,8 @@ class TargetSurrogate:
                 False.
             ValueError: if the model's output is no tensor or has no examples; if the oracle returns something else than
                 tensors, its loss does not depend on the targets, its shapes are not those of the targets, or its
-                gradient is not finite on some process. Parameters and buffers are then as before.
+                gradient is not finite on some process, then a `NotFiniteTargetGradient`. Parameters and buffers are
+                then as before.
         """
         forward = functools.partial(self.model, *(inputs if isinstance(inputs, tuple) else (inputs,)))
         if not self.freeze_stochastic:
@@ -291,7 +296,7 @@ class TargetSurrogate:
         if grad.shape != anchor.shape:
             raise ValueError(f"oracle must return a gradient of shape {tuple(anchor.shape)}, got {tuple(grad.shape)}")
         if self._mean((~grad.isfinite().all()).double()) > 0:  # on any process: the others would wait for it
-            raise ValueError("oracle must return a finite gradient, got NaN or infinity")
+            raise NotFiniteTargetGradient("oracle must return a finite gradient, got NaN or infinity")
         return losses.mean(), grad, loss_of
 
     def _descend(

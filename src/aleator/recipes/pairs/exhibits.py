@@ -87,12 +87,13 @@ def whom_to_answer(scores: dict[str, Tensor], doubt: Tensor, wrong: Tensor, mass
 
 def _reliability(heading: str, said: Tensor, found: Tensor, x: str, y: str, of: str) -> Exhibit:
     order = said.argsort(stable=True)
-    means = [torch.stack([part.mean() for part in values[order].tensor_split(_BINS)]) for values in (said, found)]
-    low, high = float(min(m.min() for m in means)), float(max(m.max() for m in means))
-    ends = torch.tensor([low, high])
+    x_means, y_means = (
+        torch.stack([part.mean() for part in values[order].tensor_split(_BINS)]) for values in (said, found)
+    )
+    ends = torch.stack(torch.cat([x_means, y_means]).aminmax())
     traces = [
         {**_line("as claimed", ends, ends, "ink"), "line": {"dash": "dash"}},
-        {**_line("found", *means, 0), "mode": "markers"},
+        {**_line("found", x_means, y_means, 0), "mode": "markers"},
     ]
     layout = {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}, "showlegend": True}
     return Exhibit(heading, f"{_BINS} bins of equally many entries, of {of}.", plot={"data": traces, "layout": layout})

@@ -68,7 +68,8 @@ class Predictions(NamedTuple):
     def likeliest(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of each item the likeliest label, its probability and its variance."""
         label = self.p.argmax(1, keepdim=True)
-        return label.squeeze(1), *(t.gather(1, label).squeeze(1) for t in (self.p, self.variance))
+        p, variance = (values.gather(1, label).squeeze(1) for values in (self.p, self.variance))
+        return label.squeeze(1), p, variance
 
 
 def squared_errors(found: Predictions, part: Part) -> Float[Tensor, "items K"]:

@@ -122,7 +122,7 @@ class TextPairTask(PairTask):
         metrics["malformed"] = float((mass * torch.tensor([i < 0 for i in said])).sum())
         surprise = torch.zeros(len(asked), dtype=torch.float64).index_add_(0, n, -logp.clamp(min=-1e3)) / times
         keys = n * (len(p_true[0]) + 1) + torch.tensor(said)
-        _, place, count = keys.unique(return_inverse=True, return_counts=True)
+        _, place, count = torch.unique(keys, return_inverse=True, return_counts=True)
         agreement = (count[place] - 1) / (times[n] - 1)
         scores = {"confidence": -doubt, "likelihood": logp.exp(), "entropy": -surprise[n], "agreement": agreement}
         scores = {name: score.double() for name, score in scores.items()}

@@ -41,9 +41,11 @@ class Acts:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        found = {part.__name__: part.act(run.options, run) for part in parts_of(type(run.options))}
-        for recipe in recipes_with_act(type(run.options)):
-            found[recipe.__name__] = recipe.act(run.options, run)
+        found: dict[str, Act | None] = {}
+        for part in (*parts_of(type(run.options)), *recipes_with_act(type(run.options))):
+            if part.__name__ in found:
+                raise ValueError(f"{type(run.options).__name__} has two parts named {part.__name__}; rename one")
+            found[part.__name__] = part.act(run.options, run)
         self.by_name: dict[str, Act] = {name: act for name, act in sorted(found.items()) if act is not None}
 
     def __iter__(self) -> Iterator[Act]:
@@ -123,7 +125,7 @@ class Acts:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the memories by the names of the parts."""
-        return {name: state for name, act in self.by_name.items() if (state := act.state_dict())}
+        return {name: act.state_dict() for name, act in self.by_name.items() if answers(act, "state_dict")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put memories back.

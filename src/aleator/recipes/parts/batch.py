@@ -58,6 +58,19 @@ class Examples:
             return replace(own, dataset=Subset(self.dataset, indices.tolist()))
         return replace(own, inputs=rows(self.inputs, indices), targets=rows(self.targets, indices))
 
+    def grouped(self, groups: Tensor, names: tuple[str, ...]) -> Examples:
+        """Return the examples with their groups.
+
+        Raises:
+            ValueError: unless there is one of the groups for each example.
+        """
+        if len(groups) != len(self):
+            raise ValueError(f"groups must have an entry for each of {len(self)} training examples, got {len(groups)}")
+        if not 0 <= int(groups.min()) <= int(groups.max()) < len(names):
+            found = f"{int(groups.min())} to {int(groups.max())}"
+            raise ValueError(f"groups must be in [0, {len(names)}), a number for each name, got {found}")
+        return replace(self, groups=groups.long().cpu(), group_names=tuple(names))
+
     def on(self, device: torch.device) -> Examples:
         """Return the examples on a device; a data set stays where it is."""
         moved = tree_map(lambda t: t.to(device) if isinstance(t, Tensor) else t, (self.inputs, self.targets))
@@ -103,9 +116,14 @@ def length(tree: Any) -> int:
     """Return the first dimension of a tensor, or of the tensors in a container.
 
     Raises:
-        ValueError: if they differ, or there is no tensor.
+        ValueError: if they differ, there is no tensor, or something else.
     """
-    sizes = {len(leaf) for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor) and leaf.ndim}
+    leaves = tree_flatten(tree)[0]
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor) or not leaf.ndim:
+            got = "one number" if isinstance(leaf, Tensor) else type(leaf).__name__
+            raise ValueError(f"examples in memory must be tensors with a row for each example, got {got}")
+    sizes = {len(leaf) for leaf in leaves}
     if len(sizes) != 1:
         raise ValueError(f"tensors of examples must have the same first dimension, got {sorted(sizes) or 'none'}")
     return sizes.pop()
@@ -154,6 +172,8 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches without end."""
         self._asked.clear()
+        if self._consumed is not None:  # the sampler is ahead of it by what was prefetched
+            self._sampler.load_state_dict(self._consumed)
         read = self._in_memory() if self._examples.dataset is None else self._stored()
         for inputs, targets, indices, state in read:
             step = self.step
@@ -192,15 +212,20 @@ def evaluation_batches(
     examples: Examples, size: int, *, rank: int, processes: int, device: torch.device, workers: int, key: int
 ) -> Iterator[tuple[Any, Any]]:
     """Yield this process's share of held-out examples as (inputs, targets): every ``processes``-th example."""
-    mine = torch.arange(rank, len(examples), processes)
     if examples.dataset is None:
-        inputs, targets = rows(examples.inputs, mine), rows(examples.targets, mine)
-        for start in range(0, len(mine), size):
-            yield _slices((inputs, targets), start, start + size)
+        mine = tree_map(lambda t: t[rank::processes], (examples.inputs, examples.targets))  # a view
+        for start in range(0, length(mine), size):
+            yield _slices(mine, start, start + size)
         return
-    asked = [(step, indices.tolist()) for step, indices in enumerate(torch.split(mine, size)) if len(indices)]
+    places = torch.arange(rank, len(examples), processes)
+    asked = [(step, indices.tolist()) for step, indices in enumerate(torch.split(places, size)) if len(indices)]
     for inputs, targets in _loader(_Readable(examples, key), asked, workers, device):
         yield _moved((inputs, targets), device)
+
+
+def first(examples: Examples) -> tuple[Any, Any]:
+    """Return the first example of a data set, as a batch; no global generator is moved."""
+    return _Readable(examples, 0)[0, [0]]  # type: ignore[no-any-return]
 
 
 class _Readable(Dataset[Any]):
@@ -217,12 +242,19 @@ class _Readable(Dataset[Any]):
         step, indices = asked
         if self._reads_batches:
             with _drawing(self._key, step, int(indices[0])):
-                return self._collate(self._dataset.__getitems__(list(indices)))
+                return self._collated(self._dataset.__getitems__(list(indices)))
         items = []
         for index in indices:
             with _drawing(self._key, step, int(index)):
                 items.append(self._dataset[index])
-        return self._collate(items)
+        return self._collated(items)
+
+    def _collated(self, items: list[Any]) -> tuple[Any, Any]:
+        found: Any = self._collate(items)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            got = f"{len(found)} things" if isinstance(found, (tuple, list)) else type(found).__name__
+            raise ValueError(f"collate must return (inputs, targets), got {got}")
+        return found[0], found[1]
 
 
 @contextlib.contextmanager

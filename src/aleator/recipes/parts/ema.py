@@ -44,16 +44,13 @@ class _Mean(Act):
         self._network: nn.Module | None = None
         self._average: Any = None
 
-    def wrapped(self, network: nn.Module) -> nn.Module:
-        self._network = network
-        return network
-
-    def optimized(self, optimizer: Any) -> Any:
-        """The weights are on their device by now: the mean begins with them."""
+    def started(self, task: Any) -> None:
+        """All parts have wrapped the network by now, and it is on its device: the mean begins with its weights."""
+        from aleator.experiment.model_state import unwrapped
         from aleator.optim import weight_ema
 
-        self._average = weight_ema(self._network, self._decay)  # type: ignore[arg-type]
-        return optimizer
+        self._network = unwrapped(task.model)
+        self._average = weight_ema(self._network, self._decay)
 
     def after_step(self, report: GradientReport) -> None:
         if report.stepped:

@@ -113,11 +113,13 @@ class Mixture(MixtureOptions):
 
     def act(self, run: Run) -> Act | None:
         """Return the mixture's act."""
-        return _MixtureAct(self, run) if self.of_several_domains() else None
+        if not self.of_several_domains():
+            return None
+        return _MixtureAct(self, run) if self.weighting == "sampling" else _WeighingAct(self, run)
 
 
 class _MixtureAct(Act):
-    """Orders examples by group, or weighs their losses."""
+    """Orders examples by group."""
 
     def __init__(self, options: Mixture, run: Run) -> None:
         if options.mixture_schedule == "auto-cooldown":
@@ -156,11 +158,19 @@ class _MixtureAct(Act):
 
         return Order(sampler, batches, steps, steps)
 
-    def weights(self, batch: Batch) -> Tensor | None:
+    def state_dict(self) -> dict[str, Any]:
+        return {"mixture": self._mixture.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._mixture.load_state_dict(state["mixture"])
+
+
+class _WeighingAct(_MixtureAct):
+    """Orders examples in proportion to the groups' sizes, and weighs their losses."""
+
+    def weights(self, batch: Batch) -> Tensor:
         import torch
 
-        if self._options.weighting == "sampling":
-            return None
         assert self._groups is not None
         of_groups = torch.from_numpy(self._mixture.scalarization_weights(batch.step)).to(self._run.dtype)
         weights = of_groups[self._groups[batch.indices]].to(self._run.device)
@@ -168,12 +178,6 @@ class _MixtureAct(Act):
             return weights
         total: Tensor = self._run.accelerator.reduce(weights.sum(), reduction="sum")
         return weights * (batch.total / total)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"mixture": self._mixture.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._mixture.load_state_dict(state["mixture"])
 
 
 def make_mixture(

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 _TASK = "aleator.recipes.parts.task:SupervisedTask"
 
 
-def _is_class_variable(cls: type, name: str) -> bool:
-    return "ClassVar" in str(vars(cls).get("__annotations__", {}).get(name, ""))
+def _options_of(cls: type) -> set[str]:
+    return {name for name, kind in vars(cls).get("__annotations__", {}).items() if "ClassVar" not in str(kind)}
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,18 @@ class SupervisedBase(TrainingOptions):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse an option and a method of one name: either would hide the other in silence."""
         super().__init_subclass__(**kwargs)
-        own = {name for name in vars(cls).get("__annotations__", {}) if not _is_class_variable(cls, name)}
-        for base in cls.__mro__[1:]:
-            if not issubclass(base, Part):
-                continue
-            methods = {name for name, value in vars(base).items() if callable(value) or isinstance(value, property)}
-            options = {n for n in vars(base).get("__annotations__", {}) if not _is_class_variable(base, n)}
-            for name in sorted(own & methods - options):
-                raise TypeError(f"{cls.__name__}: the option {name!r} hides the method of {base.__name__}; rename it")
-            for name in sorted(options & {n for n, v in vars(cls).items() if callable(v) and n not in own}):
-                raise TypeError(f"{cls.__name__}: the method {name!r} hides the option of {base.__name__}; rename it")
+        bases = [base for base in cls.__mro__ if issubclass(base, Part)]
+        options = {name: base for base in reversed(bases) for name in _options_of(base)}
+        for base in bases:
+            own = _options_of(base)
+            for name, value in vars(base).items():
+                if name not in options or name in own or not (callable(value) or isinstance(value, property)):
+                    continue
+                if base is cls:
+                    hidden = f"the method {name!r} hides the option of {options[name].__name__}"
+                else:
+                    hidden = f"the option {name!r} hides the method of {base.__name__}"
+                raise TypeError(f"{cls.__name__}: {hidden}; rename it")
 
     # --- what a recipe says
 
@@ -152,7 +154,7 @@ class SupervisedBase(TrainingOptions):
         from aleator.recipes.parts.losses import summed
 
         found = {"loss": self.losses(outputs, targets), **self.metrics(outputs, targets)}
-        return {name: summed(values) for name, values in found.items()}
+        return {name: summed(name, values) for name, values in found.items()}
 
     @classmethod
     def says(cls, method: str) -> bool:

@@ -73,7 +73,7 @@ class _SurrogateDescent:
 
     def __init__(self, options: Surrogate, task: Any) -> None:
         from aleator.optim import SMOOTH_STEP
-        from aleator.recipes.parts.losses import is_classes
+        from aleator.recipes.parts.losses import has_classes
         from aleator.recipes.parts.surrogate_step import SurrogateGradientStep
 
         recipe = task.options
@@ -87,7 +87,7 @@ class _SurrogateDescent:
         if gamma is None:
             if recipe.says("losses"):
                 raise ValueError("target_step_size must be given for a loss of the recipe's own, got None")
-            gamma = SMOOTH_STEP["cross-entropy" if is_classes(task.train.targets) else "squared"]
+            gamma = SMOOTH_STEP["cross-entropy" if has_classes(task.train) else "squared"]
         self._step = SurrogateGradientStep(
             task.accelerator,
             task.model,

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from aleator.experiment.agreement import Agreement
 from aleator.experiment.gradient_step import GradientReport
-from aleator.optim import TargetSurrogate
+from aleator.optim import NotFiniteTargetGradient, TargetSurrogate
 
 _COUNTS = ("target_gradient_calls", "total_inner_steps")
 
@@ -77,7 +77,7 @@ class SurrogateGradientStep:
 
         try:
             done = self._surrogate.step(inputs, oracle)
-        except _NotFiniteError:  # statistics of the normalisation are as before
+        except (_NotFiniteError, NotFiniteTargetGradient):  # statistics of the normalisation are as before
             return GradientReport(torch.tensor(torch.nan), None, skipped=True, stepped=False), {}
         finally:
             self._optimizer.zero_grad(set_to_none=True)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,12 +28,12 @@ from torch.utils._pytree import tree_map
 from aleator.data import BudgetPlan
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.experiment.gradient_step import GradientReport, Loss
-from aleator.experiment.model_state import unwrapped
+from aleator.experiment.model_state import share_buffers, unwrapped
 from aleator.random import Streams
 from aleator.recipes.parts.acts import Acts, once
-from aleator.recipes.parts.batch import Batch, Batches, Examples, evaluation_batches
+from aleator.recipes.parts.batch import Batch, Batches, Examples, evaluation_batches, length
 from aleator.recipes.parts.gradient_task import GradientTask, endless, placed, whole_rounds
-from aleator.recipes.parts.losses import is_classes
+from aleator.recipes.parts.losses import has_classes, wide
 from aleator.recipes.parts.optimizers import make_optimizer, make_schedule
 from aleator.recipes.parts.part import Descent, Order, Sizes
 from aleator.recipes.parts.run import Run
@@ -67,7 +66,7 @@ class SupervisedTask(GradientTask):
 
         # Which examples a step sees, in which order, how many at a time.
         if (groups := options.groups(splits)) is not None:
-            train = replace(train, groups=groups[0].long().cpu(), group_names=groups[1])
+            train = train.grouped(*groups)
         self.full_size = len(train)
         train = _drawn(train, options.train_size, streams)
         kept = self.acts.one("kept", train)
@@ -94,7 +93,7 @@ class SupervisedTask(GradientTask):
         self._descent: Descent | None = self.acts.one("descent", self)
         self._gradient_step: GradientStep | None = None
         if self._descent is not None:
-            self.acts.check_places(self._descent, type(self._descent).__name__)
+            self.acts.check_places(self._descent, ", ".join(options.descents()) or type(self._descent).__name__)
         else:
             self._gradient_step = GradientStep(
                 accelerator,
@@ -147,6 +146,7 @@ class SupervisedTask(GradientTask):
         augmented, in evaluation mode.
         """
         self.model.eval()
+        share_buffers(self.model)
         for prepare in self.acts.of("before_evaluation"):
             prepare(split)
         found = self._measured(self.held_out[split])
@@ -228,7 +228,7 @@ class SupervisedTask(GradientTask):
     def _prepared(self, batch: Batch) -> Batch:
         augmented = self.options.augmented(batch.inputs, batch.targets, self.augmentation)
         inputs, targets = augmented
-        return batch.with_examples(self.prepared_inputs(inputs), targets)
+        return batch.with_examples(self.prepared_inputs(inputs), _as_dtype(targets, self.dtype))
 
     def _descend(self, batch: Batch) -> GradientReport:
         assert self._gradient_step is not None
@@ -248,10 +248,10 @@ class SupervisedTask(GradientTask):
             values, counts = found
             if weights is not None or self._penalties:
                 raise ValueError("losses with counts cannot be used with parts that weigh examples or penalise")
-            return values.sum(), counts.sum()
+            return values.sum(dtype=wide(values)), counts.sum(dtype=wide(counts))
         if found.ndim != 1:
             raise ValueError(f"losses must return one number for each example, got the shape {tuple(found.shape)}")
-        loss = (found if weights is None else found * weights).mean()
+        loss = (found if weights is None else found * weights).mean(dtype=wide(found))
         for penalty in self._penalties:
             added = penalty(found)
             if added is not None:
@@ -282,7 +282,7 @@ class SupervisedTask(GradientTask):
         for inputs, targets in batches:
             with self.accelerator.autocast():
                 outputs = forward(self.prepared_inputs(inputs))
-            outputs = _as_dtype(outputs, self.dtype)
+            outputs, targets = _as_dtype((outputs, targets), self.dtype)
             for name, (total, count) in self.options.summed(outputs, targets).items():
                 pair = torch.stack([total.double(), torch.as_tensor(count, device=total.device).double()])
                 sums[name] = sums[name] + pair if name in sums else pair
@@ -309,12 +309,12 @@ class SupervisedTask(GradientTask):
 
     def _gathered(self, whole: list[tuple[Any, Any]]) -> tuple[Any, Any]:
         """Return outputs and targets of a whole split, in its order."""
-        joined = tree_map(lambda *parts: torch.cat(parts), *whole) if len(whole) > 1 else whole[0]
+        joined = [tree_map(lambda *parts: torch.cat(parts), *whole)] if whole else []
         if self.run.processes == 1:
-            return cast("tuple[Any, Any]", joined)
+            return cast("tuple[Any, Any]", joined[0])
         from accelerate.utils import gather_object
 
-        shares = gather_object([tree_map(lambda t: t.cpu(), joined)])
+        shares = gather_object(tree_map(lambda t: t.cpu(), joined))  # none of a process without an example
         return cast("tuple[Any, Any]", tree_map(lambda *parts: _interleaved(parts), *shares))
 
     # --- what it is made of
@@ -324,12 +324,14 @@ class SupervisedTask(GradientTask):
             if name not in splits:
                 raise ValueError(f"splits must return train, validation and test, got {', '.join(splits)}")
         made = {name: self._made(split) for name, split in splits.items()}
+        for name, examples in made.items():
+            if examples.dataset is None:
+                length((examples.inputs, examples.targets))
+            if not len(examples):
+                raise ValueError(f"splits must return at least one example for {name}, got none")
         if self.options.loader_workers and all(examples.dataset is None for examples in made.values()):
-            raise ValueError(
-                f"loader_workers cannot be used with examples in memory, got {self.options.loader_workers}"
-            )
-        if not len(made["train"]):
-            raise ValueError("splits must return at least one training example, got none")
+            workers = self.options.loader_workers
+            raise ValueError(f"loader_workers cannot be used with examples in memory, got {workers}")
         held_out = {name: made[name].on(self.run.device) for name in ("validation", "test")}
         return made["train"], held_out
 
@@ -381,8 +383,7 @@ def _drawn(train: Examples, size: int | None, streams: Streams) -> Examples:
 
 def _headline(examples: Examples) -> Headline:
     """Return accuracy where the targets are classes, else the loss."""
-    targets = examples.targets if examples.dataset is None else examples.collate([examples.dataset[0]])[1]
-    return Headline("accuracy", "max") if is_classes(targets) else Headline("loss", "min")
+    return Headline("accuracy", "max") if has_classes(examples) else Headline("loss", "min")
 
 
 def _as_dtype(tree: Any, dtype: torch.dtype) -> Any:

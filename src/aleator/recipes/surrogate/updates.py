@@ -22,6 +22,7 @@ from aleator.optim import (
     Constant,
     Exponential,
     InverseSqrt,
+    NotFiniteTargetGradient,
     TargetArmijo,
     TargetSurrogate,
 )
@@ -58,13 +59,13 @@ class TargetUpdates:
         )
 
     def __call__(self, inputs: Tensor, losses: Losses) -> StepResult:
-        """Update the model once; where the loss is not finite it stays as it is."""
+        """Update the model once; a batch whose loss or gradient is not finite is reported as skipped."""
         self.counts["target_gradient_calls"] += 1
         losses = functools.partial(self._counted, losses)
         metrics: dict[str, Any]
         try:
             metrics = (self._descend if self.surrogate is None else self._on_a_surrogate)(inputs, losses)
-        except _NotFiniteError:
+        except (_NotFiniteError, NotFiniteTargetGradient):
             return StepResult(examples=len(inputs), skipped=True)
         return StepResult({name: torch.as_tensor(v).double() for name, v in metrics.items()}, examples=len(inputs))
 
@@ -91,6 +92,8 @@ class TargetUpdates:
             taken = optimizer.state_dict()["state"][0]["n_iter"] if taken else 0
         self.counts["total_inner_steps"] += taken
         self._failed(done.failed_searches, done.stopped)
+        if not done.finite:
+            raise _NotFiniteError
         return {"loss": done.loss, "inner_steps": taken, "step_size": done.step_size}
 
     def _descend(self, inputs: Tensor, losses: Losses) -> dict[str, Any]:
@@ -123,7 +126,7 @@ class TargetUpdates:
 
 
 class _NotFiniteError(Exception):
-    """The loss is not finite."""
+    """The loss, or the gradient of its surrogate, is not finite."""
 
 
 def _step_size(options: Surrogate, smooth_step: float) -> Constant | AdaGradNorm | TargetArmijo:

@@ -33,9 +33,9 @@ class CheatScores(NamedTuple):
             V is below 0.
     """
 
-    variance: Float[Tensor, "*shape"]
-    confidence: Float[Tensor, "*shape"]
-    log_variance: Float[Tensor, "*shape"]
+    variance: Tensor
+    confidence: Tensor
+    log_variance: Tensor
 
 
 def cheat_scores(logp1: Float[Tensor, "*shape"], logp2: Float[Tensor, "*shape"], clip: bool = False) -> CheatScores:
