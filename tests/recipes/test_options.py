@@ -216,11 +216,11 @@ SPIKING = {
     "hidden": Differs(8, 10),
     "preset": Differs(None, "hao2019-mnist-6400"),
     "theta_decay": Differs("exact", "none"),
-    "engine": Differs("event", "frozen"),
+    "engine": Differs("event", "frozen", {"train_size": 16}),
     "schedule": Differs("simultaneous", "layerwise"),
     "readout": Differs("sl", "assignment"),
     "without": Differs("nothing", "symmetry"),
-    "batch_size": Differs(4, 8, {"engine": "frozen"}),
+    "batch_size": Differs(4, 8, {"engine": "frozen", "train_size": 16}),
     "lr": Differs(0.001, 0.002, {"model": "mlp"}),
 }
 CALM = {"tagger": "hmm", "nu": 1.0}

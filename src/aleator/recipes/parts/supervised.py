@@ -134,7 +134,8 @@ class SupervisedBase(TrainingOptions):
         """Join items of a data set to (inputs, targets)."""
         from torch.utils.data import default_collate
 
-        return default_collate(items)  # type: ignore[no-any-return]
+        inputs, targets = default_collate(items)
+        return inputs, targets
 
     def groups(self, splits: Mapping[str, Any]) -> tuple[Tensor, tuple[str, ...]] | None:
         """Return the group of each training example, as integers from 0, and the groups' names; for mixtures."""
