@@ -244,8 +244,6 @@ def test_a_mixture_by_sampling_weighs_nothing_and_goes_with_surrogates_and_objec
 
     @dataclass(frozen=True)
     class Objective(Grouped):
-        has_objective = True
-
         def objective(self, model, batch, noise):
             return F.cross_entropy(model(batch[0]), batch[1])
 
@@ -254,13 +252,6 @@ def test_a_mixture_by_sampling_weighs_nothing_and_goes_with_surrogates_and_objec
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     with pytest.raises(ValueError, match="Mixture cannot be used with surrogate, which has no place for weights"):
         built(Grouped(**mixed, surrogate=2, weighting="scalarization"))
-
-
-@dataclass(frozen=True)
-class Contrasted(Contrasts):
-    """The same examples, and the usual loss."""
-
-    has_objective = False
 
 
 @dataclass(frozen=True)
@@ -284,7 +275,7 @@ def test_ema_is_what_is_evaluated_and_is_saved(tmp_path):
     expected = F.cross_entropy(mean(task.held_out["test"].inputs), task.held_out["test"].targets)
     assert task.evaluate("test")["loss"] == pytest.approx(float(expected), rel=1e-5)
     assert not torch.equal(mean.weight, task.model.weight)
-    result = run(Contrasted(ema=0.5, rounds=2), tmp_path / "run", QUIET, name=f"{__file__}:Contrasted")
+    result = run(Quarters(ema=0.5, rounds=2), tmp_path / "run", QUIET, name=f"{__file__}:Quarters")
     with Streams(0).scope("init"):
         network = nn.Linear(6, 4)
     network.load_state_dict(load_file(tmp_path / "run" / "model-ema.safetensors"))
@@ -361,7 +352,7 @@ def test_two_parts_of_one_name_are_refused():
             return None
 
     @dataclass(frozen=True)
-    class Twice(Contrasted, Tract):
+    class Twice(Quarters, Tract):
         pass
 
     with pytest.raises(ValueError, match="Twice has two parts named Tract; rename one"):
@@ -373,7 +364,7 @@ DATA = torch.randn(64, 6, generator=Streams(0).generator("x")), torch.arange(64)
 
 def with_splits(**changed: Any) -> Supervised:
     @dataclass(frozen=True)
-    class Changed(Contrasted):
+    class Changed(Quarters):
         def splits(self, streams):
             return {"train": DATA, "validation": DATA, "test": DATA, **changed}
 
@@ -412,10 +403,11 @@ def test_groups_that_do_not_fit_are_named(groups, message):
         built(Wrong(temperature=2.0))
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("value", [0.5, torch.tensor(0.5)])
 def test_a_metric_that_is_no_number_for_each_example_is_named(value):
     @dataclass(frozen=True)
-    class Wrong(Contrasted):
+    class Wrong(Quarters):
         def metrics(self, outputs, targets):
             return {"share": value}
 
@@ -456,7 +448,7 @@ def test_tokens_in_half_precision_are_counted_in_single_precision():
 
 def test_targets_have_the_precision_of_the_network():
     @dataclass(frozen=True)
-    class Huber(Contrasted):
+    class Huber(Quarters):
         precision: str = "float64"
 
         def splits(self, streams):
@@ -482,7 +474,7 @@ def test_a_surrogate_of_a_data_set_with_classes_has_the_step_size_of_their_loss(
 
 
 def test_an_evaluation_copies_no_examples():
-    task = built(Contrasted())
+    task = built(Quarters())
     held_out = task.held_out["test"]
     batches = evaluation_batches(held_out, 7, rank=1, processes=2, device=task.run.device, workers=0, key=0)
     found = list(batches)

@@ -130,12 +130,11 @@ class SupervisedBase(TrainingOptions):
         """Return the network's outputs."""
         return model(inputs)
 
-    def collate(self, items: list[Any]) -> tuple[Any, Any]:
-        """Join items of a data set to (inputs, targets)."""
+    def collate(self, items: list[Any]) -> Any:
+        """Join items of a data set to a pair (inputs, targets)."""
         from torch.utils.data import default_collate
 
-        inputs, targets = default_collate(items)
-        return inputs, targets
+        return default_collate(items)
 
     def groups(self, splits: Mapping[str, Any]) -> tuple[Tensor, tuple[str, ...]] | None:
         """Return the group of each training example, as integers from 0, and the groups' names; for mixtures."""
