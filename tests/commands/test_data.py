@@ -38,7 +38,7 @@ def test_list_says_what_is_here_one_line_each(one_file, capsys):
 def test_list_tells_a_part_from_the_whole(data_root, monkeypatch, capsys):
     monkeypatch.setenv("ALEATOR_DATA", str(data_root))
     list_data()
-    cifar = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("cifar10"))
+    cifar = next(line for line in capsys.readouterr().out.splitlines() if line.split()[0] == "cifar10")
     assert "in part" in cifar
     assert "none stated" in cifar
 

@@ -1,9 +1,6 @@
 """Heads: what they compute, that they learn what there is to be known, and what is refused."""
 
 import copy
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -178,14 +175,9 @@ dist.destroy_process_group()
 """
 
 
-def test_two_processes_have_the_gradient_of_one(tmp_path):
+def test_two_processes_have_the_gradient_of_one(tmp_path, processes):
     (tmp_path / "program.py").write_text(PROGRAM)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "program.py")]
-    done = subprocess.run(
-        [sys.executable, *launch, str(tmp_path / "grads.pt")],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes(tmp_path / "program.py", 2, tmp_path / "grads.pt")
     found = torch.load(tmp_path / "grads.pt", weights_only=True)
     x, y1, y2 = batch()
     for kind in KINDS:

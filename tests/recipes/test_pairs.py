@@ -3,8 +3,6 @@
 import math
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -305,29 +303,20 @@ def test_interrupted_and_resumed_run_is_bit_identical(words, tmp_path, monkeypat
 
 
 PROGRAM = """
-import os, sys
+import sys
 from pathlib import Path
-import torch.distributed as dist
 from aleator.experiment import RunOptions, run
 from aleator.recipes.pairs import Pairs
 
 for head in ("table", "autoregressive"):
     options = Pairs(steps=4, head=head, precision="float64")
     run(options, Path(sys.argv[1]) / head, RunOptions(trackers=(), log_every=1), name=sys.argv[2])
-dist.barrier()
-dist.destroy_process_group()
-os._exit(0)
 """
 
 
-def test_two_processes_train_what_one_does(tmp_path):
+def test_two_processes_train_what_one_does(tmp_path, processes):
     (tmp_path / "program.py").write_text(PROGRAM)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "program.py")]
-    done = subprocess.run(
-        [sys.executable, *launch, str(tmp_path / "two"), NAME],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes(tmp_path / "program.py", 2, tmp_path / "two", NAME)
     for head in ("table", "autoregressive"):
         options = Pairs(steps=4, head=head, precision="float64")
         one = run(options, tmp_path / "one" / head, QUIET, name=NAME)

@@ -1,9 +1,5 @@
 """Samplers on two processes: replicas that stay equal, shards whose noise differs, state that goes with its shard."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -73,16 +69,10 @@ dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> list[dict]:
+def found(tmp_path_factory, processes) -> list[dict]:
     folder = tmp_path_factory.mktemp("samplers")
     (folder / "program.py").write_text(PROGRAM)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [sys.executable, *launch, str(folder / "program.py"), str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
-    )
-    assert done.returncode == 0, done.stderr
+    processes(folder / "program.py", 2, folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -1,9 +1,6 @@
 """Two processes, gloo: a proximal step on shards is that on whole tensors."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -132,16 +129,12 @@ if sharded:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, processes) -> Path:
     tmp = tmp_path_factory.mktemp("sharded")
     program = tmp / "program.py"
     program.write_text(PROGRAM)
-    for processes in (1, 2):
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        command = [sys.executable, *(launch if processes > 1 else []), str(program), str(tmp), json.dumps(MAKERS)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr[-4000:]
+    for count in (1, 2):
+        processes(program, count, tmp, json.dumps(MAKERS))
     return tmp
 
 
@@ -176,9 +169,9 @@ def test_only_whole_blocks_are_gathered(folder, name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@pytest.mark.parametrize("processes", [1, 2])
-def test_runs_resume(folder, name, processes):
-    straight, resumed = weights(folder, f"{name}-{processes}"), weights(folder, f"{name}-{processes}-resumed")
+@pytest.mark.parametrize("count", [1, 2])
+def test_runs_resume(folder, name, count):
+    straight, resumed = weights(folder, f"{name}-{count}"), weights(folder, f"{name}-{count}-resumed")
     for key, value in straight.items():
         torch.testing.assert_close(resumed[key], value, rtol=0, atol=1e-12)
 

@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import time
@@ -91,7 +90,7 @@ def test_options_of_a_variant_may_fit_only_together_with_what_is_tuned(monkeypat
     assert "variant 'full': ratio cannot be used with subset full" in capsys.readouterr().err
 
 
-def test_two_processes_compute_what_one_does(tmp_path):
+def test_two_processes_compute_what_one_does(tmp_path, processes):
     exact = {"precision": "float64", "rounds": 2, "batch_size": 20}
     asked = [
         (DIABETES, {**exact, "optimizer": "lamb"}),
@@ -104,12 +103,8 @@ def test_two_processes_compute_what_one_does(tmp_path):
         named = enumerate(asked)
         return json.dumps([{"recipe": r, "options": o, "out": str(tmp_path / f"{kind}{i}")} for i, (r, o) in named])
 
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for kind, launched in (("one", []), ("two", launch)):
-        words = [sys.executable, *launched, str(HERE / "program.py"), requests(kind)]
-        done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
+    for count, kind in ((1, "one"), (2, "two")):
+        processes(HERE / "program.py", count, requests(kind))
     for index in range(len(asked)):
         one, two = (read_json(tmp_path / f"{kind}{index}" / "result.json") for kind in ("one", "two"))
         assert two["test"] == pytest.approx(one["test"], rel=1e-9)
@@ -491,16 +486,11 @@ def test_batches_asked_for_again_begin_behind_the_last_consumed_whatever_was_pre
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-def test_two_processes_normalise_alike_whoever_looks_on(tmp_path):
+def test_two_processes_normalise_alike_whoever_looks_on(tmp_path, processes):
     recipe = f"{HERE / 'normalised.py'}:Normalised"
     asked = [{}, {"looks": True}, {"ema": 0.9}]
     requests = [{"recipe": recipe, "options": o, "out": str(tmp_path / str(i))} for i, o in enumerate(asked)]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = [*launch, str(HERE / "program.py"), json.dumps(requests)]
-    done = subprocess.run(
-        words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    processes(HERE / "program.py", 2, json.dumps(requests))
     results = [read_json(tmp_path / str(index) / "result.json") for index in range(3)]
     assert results[1]["test"] == pytest.approx(results[0]["test"], rel=1e-9)
     task = built(resolve(recipe)(), 0)

@@ -33,6 +33,8 @@ class Subset(Part):
 
     def check(self) -> None:
         """Check what can be checked without data."""
+        if self.ratio is not None and not 0 < self.ratio <= 1:
+            raise ValueError(f"ratio must be in (0, 1], got {self.ratio}")
         subset, compressed = self.subset != "full", self.schedule_length == "compressed"
         refuse_unless(subset, "subset full", self, "stratified")
         refuse_unless(subset or compressed, "subset full, unless schedule_length is compressed", self, "ratio")
@@ -41,8 +43,6 @@ class Subset(Part):
         if (subset or compressed) and self.ratio is None:
             chosen = f"subset {self.subset}" if subset else "schedule_length compressed"
             raise ValueError(f"ratio must be given with {chosen}, got None")
-        if self.ratio is not None and not 0 < self.ratio <= 1:
-            raise ValueError(f"ratio must be in (0, 1], got {self.ratio}")
 
     def act(self, run: Run) -> Act | None:
         """Return the sampler's act."""

@@ -88,8 +88,7 @@ class Spiking(ExampleOptions):
             raise ValueError(f"hidden must be at least 2, got {self.hidden}")
         positive(self, "lr")
         refuse_unless(self.model != "stdp", "model stdp", self, "lr")
-        together = self.model != "stdp" or self.engine in ("private", "frozen")
-        refuse_unless(together, f"engine {self.engine}", self, "batch_size")
+        refuse_unless(self.learns_in_batches, f"engine {self.engine}", self, "batch_size")
         if self.model != "stdp":
             for name, value in _OF_STDP.items():
                 if getattr(self, name) != value:
@@ -99,6 +98,11 @@ class Spiking(ExampleOptions):
         from aleator.spiking import preset
 
         preset(self.preset_name)
+
+    @property
+    def learns_in_batches(self) -> bool:
+        """Whether samples of a batch learn together, and not one after the other."""
+        return self.model != "stdp" or self.engine in ("private", "frozen")
 
     @property
     def samples_together(self) -> int:

@@ -33,7 +33,7 @@ from aleator.spiking import Responses, SymSTDPClassifier, decide, preset
 if TYPE_CHECKING:
     from aleator.recipes.spiking.options import Spiking
 
-STRIDE = 100  # samples of a step, rounded up to whole batches
+STRIDE = 100  # samples of a step, rounded up to whole batches where they learn in batches
 _ENLARGE = {"digits": 3}
 
 
@@ -93,7 +93,8 @@ class PlasticityTask:
         total = self.count * self.classifier.passes
         self.budget = Budget(total, "examples")
         self.evaluate_every = max(1, total // 5)
-        self.stride = options.samples_together * -(-STRIDE // options.samples_together)
+        at_once = options.samples_together if options.learns_in_batches else 1
+        self.stride = at_once * -(-STRIDE // at_once)
         self.accuracies: list[list[float]] = []  # examples seen, validation accuracy
         self._responses: tuple[Responses, Tensor] | None = None
 
