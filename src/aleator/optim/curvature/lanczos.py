@@ -3,8 +3,9 @@
     w = A q_j;  α_j = q_jᵀ w;  w −= α_j q_j + β_{j−1} q_{j−1};  w −= Q (Qᵀ w), twice;  β_j = ‖w‖;  q_{j+1} = w / β_j
 
 The eigenvalues of T = tridiag(β, α, β) approach the extreme ones of A from inside: the largest is never above that of
-A. In floating-point arithmetic the q_j lose orthogonality as soon as an eigenvalue has converged, and copies of it appear;
-two passes of Gram-Schmidt against all of them prevent that. It costs 4·m·P operations a step and m·P numbers of memory.
+A. In floating-point arithmetic the q_j lose orthogonality as soon as an eigenvalue has converged, and copies of it
+appear; two passes of Gram-Schmidt against all of them prevent that, for 8·m·P operations a step and m·P numbers of
+memory.
 
 G. H. Golub and C. F. Van Loan, "Matrix Computations", 4th edition, §10.1 and §10.3.
 """

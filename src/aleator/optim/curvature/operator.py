@@ -4,11 +4,11 @@ With outputs f = f(θ) of n examples and their mean loss ℓ(f), J = ∂f/∂θ:
 
     hessian   ∇²_θ ℓ                     v ↦ ∂/∂θ ⟨∇ℓ, v⟩
     ggn       Jᵀ (∇²_f ℓ) J              v ↦ Jᵀ S J v;  positive semi-definite where ℓ is convex in f
-    fisher    (1/n) Σ_i Jᵢᵀ rᵢ rᵢᵀ Jᵢ    r = softmax(f) − e_y with labels y drawn from softmax(f); its mean over draws is
-                                         the ggn of the cross entropy
+    fisher    (1/n) Σ_i Jᵢᵀ rᵢ rᵢᵀ Jᵢ    r = softmax(f) − e_y with labels y drawn from softmax(f); its mean over draws
+                                         is the ggn of the cross entropy
 
-All of them are derivatives of a derivative in reverse mode: Jv = ∂/∂u ⟨Jᵀu, v⟩. Where the data pass through the model in
-one piece, the passes' graph is kept, and a product costs about two backward passes and no forward pass. It is made
+All of them are derivatives of a derivative in reverse mode: Jv = ∂/∂u ⟨Jᵀu, v⟩. Where the data pass through the model
+in one piece, the passes' graph is kept, and a product costs about two backward passes and no forward pass. It is made
 anew when weights have changed.
 
 Curvature is that of the model in evaluation mode, in float32 or float64. N. N. Schraudolph, "Fast curvature
@@ -50,7 +50,7 @@ class CurvatureOperator:
 
     Vectors are flat, in the order of the parameters; a tied parameter is in them once, one that is not trained is not.
     Attention is computed by torch's plain formula (``SDPBackend.MATH``), the only one that can be differentiated twice,
-    and autocast is off. Nothing of the model is changed: gradients, buffers and torch's global generators are as before.
+    and autocast is off. Nothing of the model is changed, nor are its gradients and torch's global generators.
 
     A model in ``DistributedDataParallel`` is unwrapped, and each process passes its own share of the data: products are
     those of all examples, the same on every process, by one all-reduce. All processes have to multiply together.
@@ -98,9 +98,8 @@ class CurvatureOperator:
         if not 0 <= weight_decay < float("inf"):
             raise ValueError(f"weight_decay must be finite and not negative, got {weight_decay}")
         if (kind == "fisher") != (generator is not None):
-            raise ValueError(
-                f"generator must be given with kind 'fisher' and with no other, got {generator} for {kind!r}"
-            )
+            given = "none" if generator is None else "one"
+            raise ValueError(f"generator must be given with kind 'fisher' and with no other, got {given} for {kind!r}")
         self._group = model.process_group if isinstance(model, DistributedDataParallel) else None
         self._model = cast("nn.Module", model.module) if isinstance(model, DistributedDataParallel) else model
         self._model = getattr(self._model, "_orig_mod", self._model)  # torch.compile has no second derivatives
@@ -314,17 +313,19 @@ def _check_modes(model: nn.Module) -> None:
     found = [
         f"{name or 'the model'} ({type(module).__name__})"
         for name, module in model.named_modules()
-        if module.training
-        and (
-            (isinstance(module, _DropoutNd) and module.p > 0)
-            or (isinstance(module, _NormBase) and module.track_running_stats)
-        )
+        if module.training and _draws_or_learns(module)
     ]
     if found:
         raise RuntimeError(
             f"curvature needs a deterministic pass that changes nothing; in training mode are {', '.join(found)}: "
             "call model.eval()"
         )
+
+
+def _draws_or_learns(module: nn.Module) -> bool:
+    if isinstance(module, _DropoutNd):
+        return module.p > 0
+    return isinstance(module, _NormBase) and module.track_running_stats
 
 
 def _check_deterministic(first: Tensor, second: Tensor) -> None:

@@ -156,10 +156,8 @@ def shrinkage_damping(
     mean = h.mean(0)
     spread = float((h - mean).square().sum(1).mean())
     away = float((mean - torch.dot(z, mean) * z).square().sum())
-    if away > 0:
-        weight = 1 - batch / n * spread / away
-    else:
-        weight = 1.0 if spread == 0 else -math.inf
+    noise = batch / n * spread
+    weight = 1 - noise / away if away > 0 else 1.0 if noise == 0 else -math.inf
     if previous is not None:
         weight = (previous + weight) / 2
     return Shrinkage((1 - weight) / weight + lr if weight > 0 else math.inf, weight)

@@ -56,8 +56,8 @@ class CurvatureLRScheduler(LRScheduler):
     where no eigenvalue is positive, everything is kept.
 
     Groups keep the ratios of their learning rates; the largest is the learned one. In several processes the model is
-    given in ``DistributedDataParallel``, each process probes its own share of a sample, and all have the same generator;
-    the rates are then the same. A sharded model is refused.
+    given in ``DistributedDataParallel``, each process probes its own share of a sample, and all have the same
+    generator; the rates are then the same. A sharded model is refused.
 
     Args:
         optimizer: SGD, for which the rule is derived.

@@ -5,7 +5,8 @@ eigenvectors,
 
     qᵀ g(A) q = Σ_k ω_k g(θ_k),    ω_k = s_k²,    Σ ω = 1,
 
-exactly for polynomials g of degree up to 2m − 1. Over probes of independent signs the left side has the mean tr g(A) / P.
+exactly for polynomials g of degree up to 2m − 1. Over probes of independent signs the left side has the mean
+tr g(A) / P.
 
 S. Ubaru, J. Chen and Y. Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature", SIMAX 38, 2017;
 B. Ghorbani, S. Krishnan and Y. Xiao, "An investigation into neural net optimization via Hessian eigenvalue density",
