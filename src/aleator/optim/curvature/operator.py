@@ -150,7 +150,7 @@ class CurvatureOperator:
         if self._weights != weights:
             self._weights, self._labels, self._held = weights, {}, None
             _check_modes(self._model)
-        with torch.enable_grad():
+        with torch.enable_grad(), self._undisturbed():
             if self._held is None and len(self._pieces) == 1:
                 self._held = self._product(0, keep=True)
             for index, (_, _, count) in enumerate(self._pieces):
@@ -179,51 +179,28 @@ class CurvatureOperator:
     def _product(self, index: int, keep: bool) -> Product:
         """Pass a piece forward and return what multiplies with its matrix; once only, unless its graph is kept."""
         inputs, targets, _ = self._pieces[index]
-        with self._undisturbed():
-            outputs = self._model(inputs)
-            if self.kind == "hessian":
-                loss = self._scalar(self._loss_fn(outputs, targets))
-                return self._of_gradient(_grad([loss], self._params, create=True), keep)
-            if not isinstance(outputs, Tensor):
-                raise ValueError(f"the model must return a tensor for kind {self.kind!r}, got {type(outputs).__name__}")
-            detached = outputs.detach().requires_grad_()
-            if self.kind == "ggn":
-                slope = _grad([self._scalar(self._loss_fn(detached, targets))], [detached], create=True)
-                curved = slope[0].requires_grad
+        outputs = self._model(inputs)
+        if self.kind == "hessian":
+            return _of_gradient(
+                _grad([_scalar(self._loss_fn(outputs, targets))], self._params, create=True), self._params, keep
+            )
+        if not isinstance(outputs, Tensor):
+            raise ValueError(f"the model must return a tensor for kind {self.kind!r}, got {type(outputs).__name__}")
+        detached = outputs.detach().requires_grad_()
+        if self.kind == "ggn":
+            slope = _grad([_scalar(self._loss_fn(detached, targets))], [detached], create=True)
+            curved = slope[0].requires_grad
 
-                def inner(jv: Tensor) -> Tensor:
-                    return _grad(slope, [detached], [jv], keep=True)[0] if curved else torch.zeros_like(jv)
+            def inner(jv: Tensor) -> Tensor:
+                return _grad(slope, [detached], [jv], keep=True)[0] if curved else torch.zeros_like(jv)
 
-            else:
-                residual = self._residual(index, detached)
+        else:
+            residual = self._residual(index, detached)
 
-                def inner(jv: Tensor) -> Tensor:
-                    return residual * ((residual * jv).sum(1, keepdim=True) / len(residual))
+            def inner(jv: Tensor) -> Tensor:
+                return residual * ((residual * jv).sum(1, keepdim=True) / len(residual))
 
-            return self._of_outputs(outputs, inner, keep)
-
-    def _of_gradient(self, gradient: list[Tensor], keep: bool) -> Product:
-        moving = [i for i, part in enumerate(gradient) if part.requires_grad]
-
-        def product(vectors: list[Tensor]) -> list[Tensor]:
-            if not moving:  # the gradient is constant
-                return [torch.zeros_like(p) for p in self._params]
-            return _grad([gradient[i] for i in moving], self._params, [vectors[i] for i in moving], keep=keep)
-
-        return product
-
-    def _of_outputs(self, outputs: Tensor, inner: Callable[[Tensor], Tensor], keep: bool) -> Product:
-        if not outputs.requires_grad:
-            return lambda vectors: [torch.zeros_like(p) for p in self._params]
-        dual = torch.zeros_like(outputs, requires_grad=True)
-        pulled = _grad([outputs], self._params, [dual], create=True)  # Jᵀu, linear in u
-        moving = [i for i, part in enumerate(pulled) if part.requires_grad]
-
-        def product(vectors: list[Tensor]) -> list[Tensor]:
-            (jv,) = _grad([pulled[i] for i in moving], [dual], [vectors[i] for i in moving], keep=True)
-            return _grad([outputs], self._params, [inner(jv)], keep=keep)
-
-        return product
+        return _of_outputs(outputs, inner, self._params, keep)
 
     def _residual(self, index: int, outputs: Tensor) -> Tensor:
         """Return softmax − e_y of each example, for labels that are drawn once."""
@@ -237,12 +214,6 @@ class CurvatureOperator:
             labels = torch.searchsorted(steps, drawn.to(p.device) * steps[:, -1:], right=True)
             self._labels[index] = labels.clamp(max=p.shape[1] - 1)
         return p.scatter_add(1, self._labels[index], p.new_full((len(p), 1), -1.0))
-
-    def _scalar(self, loss: Any) -> Tensor:
-        if not isinstance(loss, Tensor) or loss.ndim:
-            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise ValueError(f"loss_fn must return a scalar tensor, got {got}")
-        return loss
 
     # --- vectors
 
@@ -336,6 +307,39 @@ def _check_deterministic(first: Tensor, second: Tensor) -> None:
             "model draws random numbers, as dropout does, or changes in a pass, as batch normalisation does; call "
             "model.eval(), or seed what it draws"
         )
+
+
+def _scalar(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor) or loss.ndim:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"loss_fn must return a scalar tensor, got {got}")
+    return loss
+
+
+# What is kept refers to no operator: a cycle would hold its graph until the garbage is collected.
+def _of_gradient(gradient: list[Tensor], params: list[Tensor], keep: bool) -> Product:
+    moving = [i for i, part in enumerate(gradient) if part.requires_grad]
+
+    def product(vectors: list[Tensor]) -> list[Tensor]:
+        if not moving:  # the gradient is constant
+            return [torch.zeros_like(p) for p in params]
+        return _grad([gradient[i] for i in moving], params, [vectors[i] for i in moving], keep=keep)
+
+    return product
+
+
+def _of_outputs(outputs: Tensor, inner: Callable[[Tensor], Tensor], params: list[Tensor], keep: bool) -> Product:
+    if not outputs.requires_grad:
+        return lambda vectors: [torch.zeros_like(p) for p in params]
+    dual = torch.zeros_like(outputs, requires_grad=True)
+    pulled = _grad([outputs], params, [dual], create=True)  # Jᵀu, linear in u
+    moving = [i for i, part in enumerate(pulled) if part.requires_grad]
+
+    def product(vectors: list[Tensor]) -> list[Tensor]:
+        (jv,) = _grad([pulled[i] for i in moving], [dual], [vectors[i] for i in moving], keep=True)
+        return _grad([outputs], params, [inner(jv)], keep=keep)
+
+    return product
 
 
 def _grad(

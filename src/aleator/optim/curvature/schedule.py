@@ -13,8 +13,8 @@ batches add where their noise was fitted. The rate of step t is
 
 The paper names an on-the-fly learner without giving its details; this one is a reconstruction from first principles.
 Two additions are ours. ``hold="max"``: λ' is never below the largest so far, because sharpness falls once the data are
-fitted, and a rate that follows it diverges. And a warm start: after the first probe Lanczos' algorithm begins with half
-the last eigenvector and half fresh noise, while μ comes from the noise alone.
+fitted, and a rate that follows it diverges. And a warm start: after the first probe Lanczos' algorithm begins with the
+last eigenvector and a tenth of fresh noise, while μ comes from the noise alone.
 
 D. Granziol, S. Zohren and S. Roberts, "Learning Rates as a Function of Batch Size: A Random Matrix Theory Approach to
 Neural Network Training", JMLR 23, 2022, arXiv 2006.09092.
@@ -45,6 +45,8 @@ Batches = Iterable[tuple[Any, Any]]
 
 MAX_MOMENTUM = 0.99
 MAX_MOMENTUM_CHANGE = 0.05
+# Of noise in a warm start, in lengths of the last eigenvector: a new direction has to be found, too.
+FRESH = 0.1
 
 
 class CurvatureLRScheduler(LRScheduler):
@@ -213,7 +215,7 @@ class CurvatureLRScheduler(LRScheduler):
             else:
                 last = self._vector.to(fresh)
                 away = fresh - torch.dot(last, fresh) * last
-                t = lanczos(curvature, self.steps - 1, last + away / torch.linalg.vector_norm(away))
+                t = lanczos(curvature, self.steps - 1, last + FRESH * away / torch.linalg.vector_norm(away))
                 values, vectors = t.ritz()
                 mu = float(torch.dot(fresh, curvature @ fresh))
         if not math.isfinite(mu):
