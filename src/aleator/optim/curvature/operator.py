@@ -53,7 +53,8 @@ class CurvatureOperator:
     and autocast is off. Nothing of the model is changed, nor are its gradients and torch's global generators.
 
     A model in ``DistributedDataParallel`` is unwrapped, and each process passes its own share of the data: products are
-    those of all examples, the same on every process, by one all-reduce. All processes have to multiply together.
+    those of all examples, the same on every process, by one all-reduce. All processes have to multiply together. With
+    ``group`` that goes for any model that is the same on the group's processes.
 
     Args:
         model: called with ``inputs``. Modules that draw or learn in a forward pass, as dropout and batch normalisation
@@ -67,6 +68,7 @@ class CurvatureOperator:
         chunk: examples that pass through the model at once; None takes batches as they are. Pieces of a batch are
             weighted by their sizes. With more than one piece a product makes its own forward passes.
         generator: draws the labels of ``fisher``; for nothing else.
+        group: the processes that share the data; None is those of ``DistributedDataParallel``, or this one alone.
 
     Raises:
         ValueError: if an argument is out of range, there are no data, a parameter is not trained or is sharded.
@@ -90,6 +92,7 @@ class CurvatureOperator:
         chunk: int | None = None,
         *,
         generator: torch.Generator | None = None,
+        group: dist.ProcessGroup | None = None,
     ) -> None:
         if kind not in ("hessian", "ggn", "fisher"):
             raise ValueError(f"kind must be 'hessian', 'ggn' or 'fisher', got {kind!r}")
@@ -100,7 +103,7 @@ class CurvatureOperator:
         if (kind == "fisher") != (generator is not None):
             given = "none" if generator is None else "one"
             raise ValueError(f"generator must be given with kind 'fisher' and with no other, got {given} for {kind!r}")
-        self._group = model.process_group if isinstance(model, DistributedDataParallel) else None
+        self._group = group_of(model, group)
         self._model = cast("nn.Module", model.module) if isinstance(model, DistributedDataParallel) else model
         self._model = getattr(self._model, "_orig_mod", self._model)  # torch.compile has no second derivatives
         self._loss_fn, self.kind, self._weight_decay, self._generator = loss_fn, kind, weight_decay, generator
@@ -237,6 +240,11 @@ class CurvatureOperator:
             sdpa_kernel(SDPBackend.MATH),
         ):
             yield
+
+
+def group_of(model: nn.Module, group: dist.ProcessGroup | None) -> dist.ProcessGroup | None:
+    """Return the processes that share the data of a model; None for this one alone."""
+    return model.process_group if group is None and isinstance(model, DistributedDataParallel) else group
 
 
 def _trained(model: nn.Module, params: Sequence[Tensor] | None) -> list[Tensor]:

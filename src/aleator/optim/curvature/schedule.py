@@ -31,12 +31,11 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from aleator.optim.curvature.lanczos import lanczos, signs
-from aleator.optim.curvature.operator import CurvatureError, CurvatureOperator
+from aleator.optim.curvature.operator import CurvatureError, CurvatureOperator, group_of
 from aleator.optim.curvature.rates import heavy_ball
 from aleator.optim.scaling import effective_batch
 from aleator.random import Streams
@@ -78,6 +77,7 @@ class CurvatureLRScheduler(LRScheduler):
         slope: c/λ of `fit_broadening`, the noise of the training batch's curvature; 0 leaves it out.
         batch: examples of a training batch; needed with a slope.
         n: examples of the training data, for the same; None for a stream.
+        group: as of `CurvatureOperator`.
 
     Raises:
         ValueError: if an argument is out of range, or the optimizer has no momentum to set.
@@ -110,6 +110,7 @@ class CurvatureLRScheduler(LRScheduler):
         slope: float = 0.0,
         batch: int | None = None,
         n: int | None = None,
+        group: dist.ProcessGroup | None = None,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer must be a torch optimizer, got {type(optimizer).__name__}")
@@ -124,15 +125,16 @@ class CurvatureLRScheduler(LRScheduler):
             raise ValueError(f"slope must be finite and not negative, got {slope}")
         if slope and batch is None:
             raise ValueError("batch must be given with a slope, got None")
-        if set_momentum and any("momentum" not in group for group in optimizer.param_groups):
+        if set_momentum and any("momentum" not in own for own in optimizer.param_groups):
             raise ValueError(f"set_momentum must be False with {type(optimizer).__name__}, which has none, got True")
         self.optimizer = optimizer
         self.model, self.loss_fn, self.probe_loader = model, loss_fn, probe_loader
         self.every, self.steps, self.safety, self.set_momentum, self.hold = every, steps, safety, set_momentum, hold
         self.factor, self.slope, self.batch, self.n = factor, slope, batch, n
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", _copied(group["lr"]))
-        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        for own in optimizer.param_groups:
+            own.setdefault("initial_lr", _copied(own["lr"]))
+        self._group = group_of(model, group)
+        self.base_lrs = [own["initial_lr"] for own in optimizer.param_groups]
 
         # What is remembered from step to step.
         self.last_epoch = 0
@@ -205,7 +207,7 @@ class CurvatureLRScheduler(LRScheduler):
         with _evaluating(self.model):
             with torch.random.fork_rng():
                 data = list(self.probe_loader(number) if callable(self.probe_loader) else self.probe_loader)
-            curvature = CurvatureOperator(self.model, self.loss_fn, data, "ggn")
+            curvature = CurvatureOperator(self.model, self.loss_fn, data, "ggn", group=self._group)
             fresh = signs(curvature.shape[0], curvature.dtype, curvature.device, generator)
             fresh /= torch.linalg.vector_norm(fresh)
             if self._vector is None or self.steps == 1:
@@ -228,11 +230,10 @@ class CurvatureLRScheduler(LRScheduler):
 
     def _agreed(self, *numbers: float) -> list[float]:
         """Return the first process's numbers."""
-        if not isinstance(self.model, DistributedDataParallel):
+        if self._group is None:
             return list(numbers)
-        group = self.model.process_group
         said = torch.tensor(numbers, dtype=torch.float64, device=next(self.model.parameters()).device)
-        dist.broadcast(said, dist.get_global_rank(group, 0), group=group)
+        dist.broadcast(said, dist.get_global_rank(self._group, 0), group=self._group)
         return said.tolist()
 
     def _learn(self, top: float, mu: float, examples: int) -> None:

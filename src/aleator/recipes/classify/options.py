@@ -13,6 +13,7 @@ from aleator.experiment import Headline
 from aleator.recipes.images.recipe import ImageRecipe
 from aleator.recipes.parts.checks import positive
 from aleator.recipes.parts.compiled import Compile
+from aleator.recipes.parts.curvature import Curvature
 from aleator.recipes.parts.ema import WeightEMA
 from aleator.recipes.parts.part import Part
 from aleator.recipes.parts.proximal import Proximal
@@ -48,7 +49,9 @@ class _Network(Part):
 
 
 @dataclass(frozen=True)
-class Classify(Surrogate, Proximal, Compile, WeightEMA, ImageRecipe, SupervisedBase, Tract, Subset, _Network):
+class Classify(
+    Surrogate, Proximal, Compile, WeightEMA, Curvature, ImageRecipe, SupervisedBase, Tract, Subset, _Network
+):
     """Classify images: full data, a static subset, or repeated random sampling, at any budget."""
 
     headline: ClassVar[Headline | None] = Headline("accuracy", "max")

@@ -20,6 +20,7 @@ from aleator.experiment import Headline, Task
 from aleator.later import named
 from aleator.recipes.parts.checks import positive
 from aleator.recipes.parts.compiled import Compile
+from aleator.recipes.parts.curvature import Curvature
 from aleator.recipes.parts.descent import TrainingOptions
 from aleator.recipes.parts.ema import WeightEMA
 from aleator.recipes.parts.mixture import Mixture
@@ -200,5 +201,5 @@ class SupervisedBase(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class Supervised(SupervisedBase, Subset, Mixture, Tract, Surrogate, Proximal, WeightEMA, Compile):
+class Supervised(SupervisedBase, Curvature, Subset, Mixture, Tract, Surrogate, Proximal, WeightEMA, Compile):
     """A supervised task with every general part."""
