@@ -97,6 +97,7 @@ CLASSIFY = {
     "target_step_size": Differs(1.0, 2.0, {"surrogate": 2}),
     **PROX,
     "ema": Differs(0.1, 0.5),  # in its warm-up, which forgets more than a usual decay
+    "lr_rule": Differs("fixed", "curvature"),
     "compile": NotShown("only the first steps take longer; test_seams calls the compiled network"),
 }
 GATES = {

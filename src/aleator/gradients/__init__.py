@@ -5,6 +5,7 @@ from aleator.gradients.example_gradients import ExampleGradients, example_gradie
 from aleator.gradients.ghost_norms import NoGhostNorm, ghost_norms
 from aleator.gradients.grad_stats import GradStats
 from aleator.gradients.mixture_variance import VarianceForecast, batch_gradient_variance, forecast_variance
+from aleator.gradients.noise_scale import gradient_stats, noise_scale
 from aleator.gradients.noise_trace import MicroBatchNorms, TraceStats, between_trace, official_trace, pooled_trace
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "example_gradients",
     "forecast_variance",
     "ghost_norms",
+    "gradient_stats",
     "inner_products",
+    "noise_scale",
     "official_trace",
     "pooled_trace",
 ]

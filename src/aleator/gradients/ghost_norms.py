@@ -263,7 +263,7 @@ def _full(tensor: Tensor) -> Tensor:
     return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def _linear(names: Mapping[int, str], input: Tensor, weight: Tensor, bias: Tensor | None = None) -> _Rule:  # noqa: A002
+def _linear(names: Mapping[int, str], input: Tensor, weight: Tensor, bias: Tensor | None = None) -> _Rule:
     def rule(delta: Tensor) -> list[tuple[str, _Gradient]]:
         found: list[tuple[str, _Gradient]] = []
         if id(weight) in names:
@@ -278,7 +278,7 @@ def _linear(names: Mapping[int, str], input: Tensor, weight: Tensor, bias: Tenso
 
 def _convolution(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -323,7 +323,7 @@ def _convolution(
 
 def _embedding(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     weight: Tensor,
     padding_idx: int | None = None,
     max_norm: float | None = None,
@@ -365,7 +365,7 @@ def _scaled(
 
 def _layer_norm(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     normalized_shape: Any,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -377,7 +377,7 @@ def _layer_norm(
 
 def _rms_norm(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     normalized_shape: Any,
     weight: Tensor | None = None,
     eps: float | None = None,
@@ -389,7 +389,7 @@ def _rms_norm(
 
 def _group_norm(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     num_groups: int,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -400,7 +400,7 @@ def _group_norm(
 
 def _batch_norm(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,
