@@ -344,7 +344,11 @@ def _embedding(
 
 
 def _scaled(
-    names: Mapping[int, str], normalised: Callable[[], Tensor], weight: Tensor | None, bias: Tensor | None, channels: int
+    names: Mapping[int, str],
+    normalised: Callable[[], Tensor],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    channels: int,
 ) -> _Rule:
     """The rule of y = x̂ ∘ w + b, with the numbers of w along the last ``channels`` dimensions, or, for 0, the second."""
 

@@ -47,7 +47,11 @@ class Curvature(Part):
 
     def act(self, run: Run) -> Act | None:
         """Return the learner's act."""
-        return None if self.lr_rule == "fixed" else _Learner(run)
+        return self.learner(run)
+
+    def learner(self, run: Run, hold: Literal["max", "none"] = "max") -> Act | None:
+        """Return the act of a learner with this memory; None where the rate is given."""
+        return None if self.lr_rule == "fixed" else _Learner(run, hold)
 
 
 def _without_effect(options: Any) -> list[str]:
@@ -57,10 +61,10 @@ def _without_effect(options: Any) -> list[str]:
 class _Learner(Act):
     """Probes when it is time. The task is there only after the schedule has to be: `_Later` stands for it meanwhile."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, hold: Literal["max", "none"]) -> None:
         if run.options.says("objective"):
             raise ValueError("lr_rule curvature cannot be used with an objective, which is no loss of outputs")
-        self._run = run
+        self._run, self._hold = run, hold
         self._order: Order | None = None
         self._schedule: _Later | None = None
 
@@ -75,7 +79,7 @@ class _Learner(Act):
     def started(self, task: Any) -> None:
         assert self._schedule is not None
         assert self._order is not None
-        self._schedule.begin(task, self._run, self._order.schedule_steps)
+        self._schedule.begin(task, self._run, self._order.schedule_steps, self._hold)
 
     def logged(self) -> Mapping[str, Tensor]:
         import torch
@@ -95,7 +99,7 @@ class _Later:
     def __init__(self, optimizer: Optimizer) -> None:
         self._optimizer = optimizer
 
-    def begin(self, task: Any, run: Run, total_steps: int) -> None:
+    def begin(self, task: Any, run: Run, total_steps: int, hold: Literal["max", "none"]) -> None:
         import torch.distributed as dist
 
         from aleator.optim import CurvatureLRScheduler
@@ -111,6 +115,7 @@ class _Later:
                 MeanLoss(options, whole=options.accumulate == 1 and run.processes == 1),
                 Sample(task, min(4 * options.batch_size, MOST_EXAMPLES), generator),
                 every=max(FEWEST_STEPS, len(task.train) // options.batch_size),
+                hold=hold,
                 generator=generator,
                 factor=Factor(options.schedule, total_steps, options.warmup_steps(total_steps)),
                 group=dist.group.WORLD if run.processes > 1 else None,
