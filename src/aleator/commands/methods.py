@@ -103,6 +103,13 @@ METHODS = (
         paper="Lavington et al. 2023, arXiv 2302.02607",
     ),
     Method(
+        name="rmt-lr",
+        room="aleator.optim",
+        import_path="aleator.optim:CurvatureLRScheduler",
+        summary="learning rates read off the curvature: the largest stable one at each batch size, and while training",
+        paper="Granziol et al. 2020, arXiv 2006.09092",
+    ),
+    Method(
         name="sym-stdp",
         room="aleator.spiking",
         import_path="aleator.spiking:SymSTDPClassifier",
