@@ -65,7 +65,8 @@ class BatchCurvature:
         for _ in range(self.updates):
             chosen = torch.randperm(len(inputs), generator=rows)[:64]
             optimizer.zero_grad()
-            F.cross_entropy(model(inputs[chosen]), targets[chosen]).backward()
+            loss = F.cross_entropy(model(inputs[chosen]), targets[chosen])
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
         def top(count: int) -> float:
@@ -145,7 +146,8 @@ class RateGrid:
         for _ in range(UPDATES):
             chosen = torch.randint(len(inputs), (size,), generator=rows)
             optimizer.zero_grad()
-            F.cross_entropy(model(inputs[chosen]), targets[chosen]).backward()
+            loss = F.cross_entropy(model(inputs[chosen]), targets[chosen])
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         with torch.no_grad():
             loss = float(F.cross_entropy(model(inputs), targets))

@@ -221,7 +221,7 @@ class CurvatureOperator:
     # --- vectors
 
     def _split(self, vector: Tensor) -> list[Tensor]:
-        parts = vector.detach().split([p.numel() for p in self._params])
+        parts = torch.split(vector.detach(), [p.numel() for p in self._params])
         return [part.view(p.shape).to(p) for part, p in zip(parts, self._params, strict=True)]
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
@@ -248,7 +248,7 @@ def group_of(model: nn.Module, group: dist.ProcessGroup | None) -> dist.ProcessG
 
 
 def _trained(model: nn.Module, params: Sequence[Tensor] | None) -> list[Tensor]:
-    chosen = [p for p in model.parameters() if p.requires_grad] if params is None else list(params)
+    chosen: list[Tensor] = [p for p in model.parameters() if p.requires_grad] if params is None else list(params)
     if not chosen:
         raise ValueError("params must hold at least one parameter that is trained, got none")
     for parameter in chosen:

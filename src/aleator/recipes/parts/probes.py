@@ -51,8 +51,10 @@ class MeanLoss:
                     "lr_rule curvature cannot be used with losses that have counts, and accumulate or several processes"
                 )
             values, counts = found
-            return values.sum(dtype=wide(values)) / counts.sum(dtype=wide(counts))
-        return found.mean(dtype=wide(found))
+            mean: Tensor = values.sum(dtype=wide(values)) / counts.sum(dtype=wide(counts))
+        else:
+            mean = found.mean(dtype=wide(found))
+        return mean
 
 
 class Sample:
