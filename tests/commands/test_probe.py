@@ -44,6 +44,7 @@ def test_the_numbers_are_those_of_the_task(probe):
     code, out, err = probe("classify", *SMALL, "--after", "0", "--momentum", "0")
     assert (code, err) == (0, "")
     task = built(Classify(train_size=200, batch_size=16))
+    assert out.startswith("Hessian of the loss of classify")
     assert row(out, "trained numbers") == [f"{sum(p.numel() for p in task.model.parameters()):,}"]
     assert row(out, "examples looked at") == ["128 of 200"]
     top = float(row(out, "largest eigenvalue")[0])

@@ -130,7 +130,7 @@ def _say(name: str, task: Any, seen: dict[str, CurvatureSummary], asked: Probe) 
     momentum, nesterov = float(group.get("momentum", 0.0)), bool(group.get("nesterov", False))
     columns = [_facts(summary) for summary in seen.values()]
     facts = [(row, *(column[row] for column in columns)) for row in columns[0]]
-    write_table(f"Curvature of {name}", ("", *seen), facts)
+    write_table(f"Hessian of the loss of {name}", ("", *seen), facts)
 
     largest = min(summary.n for summary in seen.values())
     sizes = [2**k for k in range(largest.bit_length()) if 2**k <= largest]
@@ -175,7 +175,7 @@ def _facts(summary: CurvatureSummary) -> dict[str, str]:
         "largest eigenvalue": f"{summary.spectrum.top:.4g}",
         "smallest eigenvalue": f"{summary.spectrum.bottom:.4g}",
         "trace": f"{value:.4g} ± {error:.2g}",
-        "batch noise c": "none" if found is None else f"{found.c:.3g} ± {found.stderr:.2g}",
+        "batch noise c": "none" if found is None else f"{found.c:.3g} ± {found.stderr:.2g}, {summary.draws} draws",
         "critical batch": "none" if critical is None else f"{critical:.3g}",
         "gradient noise scale": f"{summary.noise_scale:.3g}",
     }

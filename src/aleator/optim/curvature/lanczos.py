@@ -13,7 +13,7 @@ G. H. Golub and C. F. Van Loan, "Matrix Computations", 4th edition, ยง10.1 and ย
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64
@@ -22,6 +22,7 @@ from torch import Tensor
 from aleator.optim.curvature.operator import CurvatureError
 
 
+@runtime_checkable
 class SymmetricMatrix(Protocol):
     """What `lanczos` multiplies with: a `CurvatureOperator`, a matrix, or anything like them.
 

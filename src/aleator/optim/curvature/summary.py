@@ -46,6 +46,7 @@ class CurvatureSummary:
         broadening: λ and c of the batches; None where an eigenvalue was not positive, or there were too few examples.
         noise_scale: tr V/‖ḡ‖².
         noisy: whether λ was below the noise of the smallest batch, where the law is only about right.
+        draws: batches of each size behind the broadening.
     """
 
     size: int
@@ -55,6 +56,7 @@ class CurvatureSummary:
     broadening: Broadening | None
     noise_scale: float
     noisy: bool = False
+    draws: int = DRAWS
 
     @property
     def lmbda(self) -> float:
