@@ -37,6 +37,7 @@ def test_betas_and_eps_move_with_the_batch():
     assert scale_betas((0.9,), 1e-8, 20, 50, n=100)[0] == (pytest.approx(0.6),)
 
 
+@pytest.mark.plain
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"b must be at most 10 times b0 with a beta of 0.9, got 16"):
         scale_betas((0.9, 0.999), 1e-8, 64, 1024)

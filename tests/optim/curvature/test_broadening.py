@@ -126,6 +126,7 @@ def test_a_spike_below_the_noise_warns():
         broadening_of([1 / 16, 1 / 64], [[1.5] * 2, [1.125] * 2])
 
 
+@pytest.mark.plain
 def test_what_cannot_be_is_refused():
     generator = torch.Generator()
     with pytest.raises(ValueError, match=r"batch must be at most n, 10, got 11"):

@@ -166,6 +166,7 @@ def test_a_warm_start_needs_fewer_steps():
     assert warm < 1e-3 * cold
 
 
+@pytest.mark.plain
 def test_what_cannot_be_is_refused():
     matrix = torch.eye(3)
     with pytest.raises(ValueError, match=r"steps must be at least 1, got 0"):

@@ -284,6 +284,7 @@ def test_modules_in_training_mode_are_named():
     assert torch.equal(model[1].running_mean, before)
 
 
+@pytest.mark.plain
 def test_what_cannot_be_is_refused():
     model, loss_fn, (x, y) = built("mlp")
     op = CurvatureOperator(model, loss_fn, [(x, y)])

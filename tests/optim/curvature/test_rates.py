@@ -130,6 +130,7 @@ def test_shrinkage_of_near_equal_products_keeps_its_digits():
     assert shrinkage_damping(near, z, 20, 20).weight == pytest.approx(0.75, rel=1e-9)
 
 
+@pytest.mark.plain
 def test_what_cannot_be_is_refused():
     for lmbda in (0.0, -1.0, math.nan):
         with pytest.raises(ValueError, match=r"lmbda must be positive and finite, got"):

@@ -294,6 +294,7 @@ def test_a_network_learns_at_the_rate_that_is_found():
     assert schedule.lr < 10
 
 
+@pytest.mark.plain
 def test_what_cannot_be_is_refused():
     for name, value, line in (
         ("every", 0, "every must be at least 1, got 0"),

@@ -206,7 +206,8 @@ class CurvatureLRScheduler(LRScheduler):
         generator = Streams(self._key).generator("probe", number)
         with _evaluating(self.model):
             with torch.random.fork_rng():
-                data = list(self.probe_loader(number) if callable(self.probe_loader) else self.probe_loader)
+                loader = self.probe_loader(number) if callable(self.probe_loader) else self.probe_loader
+                data = [(inputs, targets) for inputs, targets in loader]
             curvature = CurvatureOperator(self.model, self.loss_fn, data, "ggn", group=self._group)
             fresh = signs(curvature.shape[0], curvature.dtype, curvature.device, generator)
             fresh /= torch.linalg.vector_norm(fresh)

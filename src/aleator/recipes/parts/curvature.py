@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from aleator.recipes.parts.checks import refuse_unless
 from aleator.recipes.parts.part import Act, Order, Part, Sizes
@@ -14,11 +14,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-    from aleator.optim import CurvatureLRScheduler
+    from aleator.recipes.parts.curvature_schedule import LaterSchedule
     from aleator.recipes.parts.run import Run
-
-MOST_EXAMPLES = 4096
-FEWEST_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -59,27 +56,31 @@ def _without_effect(options: Any) -> list[str]:
 
 
 class _Learner(Act):
-    """Probes when it is time. The task is there only after the schedule has to be: `_Later` stands for it meanwhile."""
+    """Probes when it is time."""
 
     def __init__(self, run: Run, hold: Literal["max", "none"]) -> None:
         if run.options.says("objective"):
             raise ValueError("lr_rule curvature cannot be used with an objective, which is no loss of outputs")
         self._run, self._hold = run, hold
         self._order: Order | None = None
-        self._schedule: _Later | None = None
+        self._schedule: LaterSchedule | None = None
 
     def sized(self, order: Order) -> Sizes | None:
         self._order = order  # how long schedules are
         return None
 
     def scheduled(self, optimizer: Optimizer) -> LRScheduler:
-        self._schedule = _Later(optimizer)
-        return cast("LRScheduler", self._schedule)
+        from aleator.recipes.parts.curvature_schedule import LaterSchedule
+
+        self._schedule = LaterSchedule(optimizer)
+        return self._schedule
 
     def started(self, task: Any) -> None:
         assert self._schedule is not None
         assert self._order is not None
-        self._schedule.begin(task, self._run, self._order.schedule_steps, self._hold)
+        options, steps = self._run.options, self._order.schedule_steps
+        factor = Factor(options.schedule, steps, options.warmup_steps(steps))
+        self._schedule.begin(task, self._run, factor, self._hold)
 
     def logged(self) -> Mapping[str, Tensor]:
         import torch
@@ -89,51 +90,6 @@ class _Learner(Act):
         if learned.lmbda is None or learned.momentum is None:
             return {}
         return {"curvature": torch.tensor(learned.lmbda), "momentum": torch.tensor(learned.momentum)}
-
-
-class _Later:
-    """A `CurvatureLRScheduler` that is made when the task is there, and probes aside from the training step."""
-
-    learned: CurvatureLRScheduler
-
-    def __init__(self, optimizer: Optimizer) -> None:
-        self._optimizer = optimizer
-
-    def begin(self, task: Any, run: Run, total_steps: int, hold: Literal["max", "none"]) -> None:
-        import torch.distributed as dist
-
-        from aleator.optim import CurvatureLRScheduler
-        from aleator.recipes.parts.probes import Called, MeanLoss, Sample
-
-        options = run.options
-        self._task = task
-        generator = run.generator("curvature")
-        with task.aside("curvature") as model:
-            self.learned = CurvatureLRScheduler(
-                self._optimizer,
-                Called(model, options),
-                MeanLoss(options, whole=options.accumulate == 1 and run.processes == 1),
-                Sample(task, min(4 * options.batch_size, MOST_EXAMPLES), generator),
-                every=max(FEWEST_STEPS, len(task.train) // options.batch_size),
-                hold=hold,
-                generator=generator,
-                factor=Factor(options.schedule, total_steps, options.warmup_steps(total_steps)),
-                group=dist.group.WORLD if run.processes > 1 else None,
-            )
-
-    def step(self) -> None:
-        """Count a step; probe if it is time."""
-        if self.learned.due:
-            with self._task.aside("curvature"):
-                self.learned.step()
-        else:
-            self.learned.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.learned.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.learned.load_state_dict(state)
 
 
 @dataclass(frozen=True)

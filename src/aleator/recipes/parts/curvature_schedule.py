@@ -1,15 +1,84 @@
-"""A supervised recipe as the curvature sees it: outputs, their mean loss, and samples of training examples."""
+"""The learned rate's schedule of a supervised task, and the task as the curvature sees it.
+
+That is outputs, their mean loss, and samples of training examples, each looked at aside from the training step.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from aleator.optim import CurvatureLRScheduler
 from aleator.random import Streams
 from aleator.recipes.parts.losses import wide
+from aleator.recipes.parts.run import Run
+
+MOST_EXAMPLES = 4096
+FEWEST_STEPS = 20
+
+
+class LaterSchedule(LRScheduler):
+    """A `CurvatureLRScheduler` that is made when the task is there, after its schedule has to be.
+
+    Attributes:
+        learned: the schedule, once it has begun.
+    """
+
+    learned: CurvatureLRScheduler
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def begin(self, task: Any, run: Run, factor: Callable[[int], float], hold: Literal["max", "none"]) -> None:
+        """Make the schedule, with its first probe.
+
+        Args:
+            task: a `SupervisedTask`, with its model and training examples.
+            run: of the task.
+            factor: of the schedule that the options name.
+            hold: as of `CurvatureLRScheduler`.
+        """
+        options = run.options
+        self._task = task
+        generator = run.generator("curvature")
+        with task.aside("curvature") as model:
+            self.learned = CurvatureLRScheduler(
+                self.optimizer,
+                Called(model, options),
+                MeanLoss(options, whole=options.accumulate == 1 and run.processes == 1),
+                Sample(task, min(4 * options.batch_size, MOST_EXAMPLES), generator),
+                every=max(FEWEST_STEPS, len(task.train) // options.batch_size),
+                hold=hold,
+                generator=generator,
+                factor=factor,
+                group=dist.group.WORLD if run.processes > 1 else None,
+            )
+
+    def step(self, epoch: int | None = None) -> None:
+        """Count a step; probe if it is time."""
+        if self.learned.due:
+            with self._task.aside("curvature"):
+                self.learned.step()
+        else:
+            self.learned.step()
+
+    def get_last_lr(self) -> list[float | Tensor]:
+        """Return the learning rate of every group."""
+        return self.learned.get_last_lr()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the learner remembers."""
+        return self.learned.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue where `state_dict` was called."""
+        self.learned.load_state_dict(state_dict)
 
 
 class Called(nn.Module):
