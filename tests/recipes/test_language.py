@@ -22,7 +22,7 @@ from aleator.recipes.language import Language
 from aleator.recipes.language import task as language_modelling
 from aleator.recipes.language.models import language_model, weight_norms
 from aleator.recipes.language.readers import Reading
-from aleator.recipes.language.task import LanguageTask
+from aleator.recipes.language.task import LanguageTask, Piece
 from aleator.recipes.language.windows import TrainingWindows
 
 QUIET = RunOptions(trackers=(), log_every=1)
@@ -174,8 +174,8 @@ def test_auto_cooldown_switches_when_validation_of_a_small_domain_turns(files, m
     built = task(options)
     batches = built.train_batches()
 
-    def read(windows, domains, noise):
-        return Reading(torch.full((len(windows), 16), next(values)))
+    def read(piece):
+        return Reading(torch.full((len(piece.windows), 16), next(values)))
 
     monkeypatch.setattr(built, "_read", read)
     for _ in range(4):
@@ -216,7 +216,7 @@ def test_scalarization_weighs_proportional_windows(files, normalize):
     proportional = task(tiny(files, model="gru"))
     batch = next(built.train_batches())
     assert torch.equal(batch.bytes, next(proportional.train_batches()).bytes)
-    nats = built._read(batch.bytes, batch.domains).nats.mean(1)
+    nats = built._read(Piece(batch.bytes, batch.domains)).nats.mean(1)
     # p(2) = (1/3, 2/3) and p(1) = (1/5, 4/5).
     w = torch.tensor([5 / 3, 5 / 6], dtype=torch.float64)[batch.domains]
     expected = (w * nats).sum() / (8 if normalize == "batch" else w.sum())
@@ -334,11 +334,12 @@ def test_accumulated_step_equals_the_whole_step(files, normalize):
 def test_pieces_of_an_accumulated_step_hold_all_domains(files, monkeypatch):
     built = task(tiny(files, model="gru", accumulate=2, temperature=1e9))
     seen = []
-    monkeypatch.setattr(
-        built,
-        "_loss",
-        lambda windows, domains, *_: (seen.append(domains), built._read(windows, domains).nats)[1].mean(),
-    )
+
+    def loss(piece, weights, shares):
+        seen.append(piece.domains)
+        return built._read(piece).nats.mean(), None
+
+    monkeypatch.setattr(built, "_loss", loss)
     built.train_step(next(built.train_batches()))
     assert [piece.bincount().tolist() for piece in seen] == [[2, 2], [2, 2]]
 

@@ -19,7 +19,7 @@ from aleator.random import Streams
 from aleator.recipes.language import Language
 from aleator.recipes.language import task as language_modelling
 from aleator.recipes.language.readers import byte_pairs, script_of
-from aleator.recipes.language.task import LanguageTask
+from aleator.recipes.language.task import LanguageTask, Piece
 
 QUIET = RunOptions(trackers=(), log_every=1)
 TOKENIZATIONS = ("bytes", "bpe", "dtp", "magnet")
@@ -66,7 +66,7 @@ def test_all_see_the_same_windows_and_predict_the_same_held_out_bytes(files, tok
 def test_bits_of_tokens_are_those_of_all_bytes_but_the_first(files):
     built = task(tiny(files, tokenization="bpe", vocabulary=300))
     windows, domains = built.held_out["test"].windows[:5].long(), torch.zeros(5, dtype=torch.int64)
-    nats = built._read(windows, domains).nats
+    nats = built._read(Piece(windows, domains)).nats
     assert nats.shape == (5, 24)
     tokenizer, model = built.reader.tokenizer, built.model
     for row, window in zip(nats, windows, strict=True):
@@ -141,13 +141,12 @@ def test_boundary_loss_is_that_of_the_model_and_weighs_predictors_evenly(files):
     noise = torch.rand(8, 25, generator=Streams(1).generator("noise"), dtype=torch.float64)
     labels = [built.reader.groups[d] for d in batch.domains.tolist()]
     loss, parts = built.model.loss(batch.bytes + 3, labels, noise=noise)
-    shares, heard = built._shares(batch), []
-    ours = built._loss(batch.bytes, batch.domains, noise, None, shares, heard, drawn := [])
-    assert {name: float(rate) for name, rate in drawn[0].items()} == pytest.approx(
+    ours, drawn = built._loss(Piece(batch.bytes, batch.domains, noise), None, built._shares(batch))
+    assert {name: float(rate) for name, rate in drawn.rates.items()} == pytest.approx(
         {name: float(rate) for name, rate in parts.rate.items()}
     )
     assert float(ours.detach()) == pytest.approx(float(loss.detach()), rel=1e-5)  # the model's own is in float32
-    assert float(heard[0]) / 8 == pytest.approx(float((loss - parts.lm).detach()), rel=1e-4)
+    assert float(drawn.penalty) / 8 == pytest.approx(float((loss - parts.lm).detach()), rel=1e-4)
 
 
 def test_bits_per_byte_in_training_are_without_the_boundary_loss(files):

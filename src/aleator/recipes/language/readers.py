@@ -57,6 +57,18 @@ class Reading(NamedTuple):
     probabilities: Float[Tensor, "batch length"] | None = None
 
 
+class Segmentation(NamedTuple):
+    """What a training step remembers of the segments that were drawn in a piece of its batch.
+
+    Attributes:
+        penalty: the sum of the boundary losses of the rows, each times what it counts.
+        rates: the boundaries per byte of each group of which the piece has rows.
+    """
+
+    penalty: Float[Tensor, ""]
+    rates: dict[str, Float[Tensor, ""]]
+
+
 class Bytes:
     """A model that reads bytes.
 
