@@ -447,7 +447,10 @@ def test_tiny_shakespeare_is_the_default(mirror):
         (("--steps", "0"), "steps must be positive and finite, got 0"),
         (("--domains", "known", "known"), "domains must have distinct names, got 'known' 2 times"),
         (("--accumulate", "9"), "accumulate must be at most batch_size, 8, got 9"),
-        (("--optimizer", "spectra"), "--optimizer must be one of sgd, adamw, lamb, lars, signum, spectra-adamw"),
+        (
+            ("--optimizer", "spectra"),
+            "--optimizer must be one of sgd, proximal-sgd, sgld, adamw, lamb, lars, signum, spectra-adamw",
+        ),
         (("--optimizer", "adamw", "--clip", "1"), "clip cannot be used with optimizer adamw, got 1.0"),
         (("--domain-bytes", "known"), "domain_bytes must be written NAME=BYTES, got 'known'"),
         (("--domain-bytes", "known=0"), "domain_bytes must be written NAME=BYTES, got 'known=0'"),

@@ -18,7 +18,7 @@ from aleator.recipes.parts.part import Part
 from aleator.recipes.parts.proximal import Proximal
 from aleator.recipes.parts.subset import Subset
 from aleator.recipes.parts.supervised import SupervisedBase
-from aleator.recipes.parts.surrogate import Surrogate
+from aleator.recipes.parts.target_surrogates import TargetSurrogates
 from aleator.recipes.parts.tract import Tract
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class _Network(Part):
 
 
 @dataclass(frozen=True)
-class Classify(Surrogate, Proximal, Compile, WeightEMA, ImageRecipe, SupervisedBase, Tract, Subset, _Network):
+class Classify(TargetSurrogates, Proximal, Compile, WeightEMA, ImageRecipe, SupervisedBase, Tract, Subset, _Network):
     """Classify images: full data, a static subset, or repeated random sampling, at any budget."""
 
     headline: ClassVar[Headline | None] = Headline("accuracy", "max")

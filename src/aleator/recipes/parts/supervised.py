@@ -26,7 +26,7 @@ from aleator.recipes.parts.mixture import Mixture
 from aleator.recipes.parts.part import Part, checks_of
 from aleator.recipes.parts.proximal import Proximal
 from aleator.recipes.parts.subset import Subset
-from aleator.recipes.parts.surrogate import Surrogate
+from aleator.recipes.parts.target_surrogates import TargetSurrogates
 from aleator.recipes.parts.tract import Tract
 
 if TYPE_CHECKING:
@@ -200,5 +200,5 @@ class SupervisedBase(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class Supervised(SupervisedBase, Subset, Mixture, Tract, Surrogate, Proximal, WeightEMA, Compile):
+class Supervised(SupervisedBase, Subset, Mixture, Tract, TargetSurrogates, Proximal, WeightEMA, Compile):
     """A supervised task with every general part."""

@@ -49,7 +49,7 @@ class _Spike(torch.autograd.Function):
         return cast("Tensor", gradients[0] / (1 + STEEPNESS * (voltage - 1).abs()) ** 2)
 
 
-class SurrogateSNN(nn.Module):
+class SpikingReference(nn.Module):
     """One hidden layer of integrate-and-fire cells; see the module.
 
     Args:
@@ -99,7 +99,7 @@ class ReferenceTask(GradientTask):
         self.budget = Budget(steps * options.samples_together, "examples")
         self.evaluate_every = max(1, steps * options.samples_together // 5)
         self.sampler = whole_rounds(len(train.targets), options.samples_together, streams, accelerator)
-        build = _mlp if options.model == "mlp" else SurrogateSNN
+        build = _mlp if options.model == "mlp" else SpikingReference
         model = build(train.inputs.shape[1], options.hidden, len(images.classes)).to(accelerator.device)
         self.model = accelerator.prepare_model(model)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.001 if options.lr is None else options.lr)
