@@ -16,7 +16,7 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.random import Streams
 from aleator.recipes.spiking import Spiking
-from aleator.recipes.spiking.references import SurrogateSNN, _Spike
+from aleator.recipes.spiking.references import SpikingReference, _Spike
 from aleator.recipes.spiking.task import PlasticityTask
 
 pytestmark = pytest.mark.usefixtures("compiled_kernels")
@@ -76,7 +76,7 @@ def test_references_learn_digits(model, tmp_path):
 
 def test_surrogate_network_spikes_by_its_formula_and_has_the_surrogates_gradient():
     with Streams(0).scope("init"):
-        network = SurrogateSNN(2, 1, 1).double()
+        network = SpikingReference(2, 1, 1).double()
     with torch.no_grad():
         network.hidden.weight.copy_(torch.tensor([[0.6, 0.0]]))
         network.hidden.bias.zero_()
