@@ -124,7 +124,7 @@ class FolderLock:
 
 
 def wait_until_free(folder: Path, seconds: float) -> None:
-    """Return when no other process holds the folder, or after so many seconds."""
+    """Return when no other process holds the folder, or after ``seconds``."""
     until = time.monotonic() + seconds
     while True:
         try:

@@ -21,9 +21,9 @@ class RunOptions:
     """Evaluate on validation data after so much progress, in the budget's unit. Default: what the task suggests, else
     twenty times."""
     log_every: int = 10
-    """Log training metrics every so many steps."""
+    """Log training metrics once in this many steps."""
     checkpoint_seconds: float = 60.0
-    """Save a checkpoint when so many seconds have passed since the last one; 0 saves after every step."""
+    """Save a checkpoint when this many seconds have passed since the last one; 0 saves after every step."""
     keep_checkpoints: int = 2
     """How many checkpoints to keep; 0 removes them when the run is done."""
     non_finite: Literal["stop", "skip"] = "stop"

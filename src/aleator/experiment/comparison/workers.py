@@ -265,7 +265,7 @@ class LocalWorkers:
 
 
 def default_workers(threads: int) -> int:
-    """Return how many runs of so many threads the cores that this process may use can hold; at least 1."""
+    """Return how many runs with ``threads`` threads each fit on the cores that this process may use; at least 1."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
