@@ -81,7 +81,7 @@ def load_weights(net: nn.Module, name: str, tensors: dict[str, Tensor]) -> None:
     """Give a network its weights.
 
     Raises:
-        RuntimeError: if they are not those of the network, as of ``load_state_dict``.
+        RuntimeError: if they do not fit the network, as of ``load_state_dict``.
     """
     own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
     unwrapped(net).load_state_dict(own)

@@ -1,4 +1,4 @@
-"""What the language models of this room have in common.
+"""The common base of this room's language models.
 
     loss = mean of −log p(byte t + 1 | bytes ≤ t);    bits per byte = loss / ln 2
 
@@ -135,7 +135,7 @@ def load_model(folder: str | Path) -> LanguageModel:
 
     Raises:
         FileNotFoundError: if the folder has no such files.
-        ValueError: if the configuration is not that of a model of this room.
+        ValueError: if the configuration describes no model of this room.
     """
     path = Path(folder) / CONFIG
     if not path.is_file():
@@ -177,7 +177,7 @@ def next_byte_nats(
     """Return −log p summed over the predicted ids of each row, and how many they are.
 
     Args:
-        logits: at position t for id t + 1; those of the last position predict nothing.
+        logits: at position t for id t + 1; the last position predicts nothing.
         ids: the ids that were read.
         mask: False where an id is padding and not predicted.
     """

@@ -1,4 +1,4 @@
-"""Which boundary rate α a script should have, from text.
+"""Boundary rates α of scripts, estimated from text.
 
     words:     α = 1/R,  R = mean over documents of (bytes / whitespace-separated words)          MAGNET, equation 4
     parallel:  α_L = α_anchor · μ_anchor/μ_L,  μ = mean bytes of a sentence, the same sentences    FLEXITOKENS

@@ -124,7 +124,7 @@ class PairHead(nn.Module):
         `DistributedDataParallel` or FSDP call it from the ``forward`` of the module that is wrapped.
 
         Raises:
-            ValueError: if a shape is not that of the batch, or, on a CPU, if a label is not in [0, K).
+            ValueError: if a shape does not fit the batch, or, on a CPU, if a label is not in [0, K).
         """
         if self.kind != "autoregressive":
             return self(features).log_prob(y1, y2)  # type: ignore[no-any-return]
@@ -149,7 +149,7 @@ class PairHead(nn.Module):
         weight_decay: float = 1e-4,
         generator: torch.Generator | None = None,
     ) -> PairHead:
-        """Fit the head to features that stay as they are, such as those of a frozen backbone, and return it.
+        """Fit the head to features that stay as they are, such as a frozen backbone's, and return it.
 
         AdamW with a cosine to 0. Every epoch draws new pairs and a new order.
 
