@@ -48,7 +48,7 @@ class ProximalSGD(PenalisedOptimizer, SGD):
         nesterov: torch's.
         prox: an operator of `aleator.optim.proximal`, or None.
         prox_scale: ``"effective"``, or ``"lr"`` for γ alone.
-        apply_to: ``"all"`` parameters, or ``"matrices"``, those of two or more dimensions. By default those, where
+        apply_to: ``"all"`` parameters, or ``"matrices"``, tensors of two or more dimensions. By default matrices, where
             there are any: biases and the gains of normalisation are then left alone. A group's own ``prox`` is for all
             of it.
         foreach: as torch's; None lets a CPU step tensors with a penalty by torch's fused kernel, which is faster and

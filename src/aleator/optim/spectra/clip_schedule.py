@@ -1,4 +1,4 @@
-"""How the threshold c of spectral clipping moves during training.
+"""Schedules for the threshold c of spectral clipping during training.
 
 The distance that a matrix can move in a step, in the spectral norm, is at most α·η·c: the product c·η is what is tuned.
 
