@@ -1,4 +1,4 @@
-"""What the model of the recipe ``language`` reads a window of bytes as: bytes, tokens, or segments that it learns.
+"""Readers of a window of the recipe ``language``: as bytes, as tokens, or as segments that are learned.
 
 A window's first byte is given and the others are predicted, whatever the tokenization:
 
@@ -182,7 +182,7 @@ class Segments:
         return binomial_boundary_loss(boundaries, rates)
 
     def label(self, name: str, text: UInt8[Tensor, " bytes"]) -> str:
-        """Return the group of a text: that of the domain of its name, or else of its script."""
+        """Return the group of a text: the group of the domain of its name, or else of its script."""
         if name in self.labels:
             return self.labels[name]
         return "shared" if self.groups == ("shared",) else script_of(text) or name

@@ -167,10 +167,10 @@ class LanguageTask(GradientTask):
     def evaluate(self, split: Split) -> dict[str, float]:
         """Return bits per byte over the bytes of all domains, and norms of the weights.
 
-        Of each of several domains also bits per byte, and how often its bytes were predicted in training. Bits of
-        validation are told to `AutoCooldown`. Of models with learned segments the boundaries per byte, as they were
-        drawn, for all that shares a target; of parallel text the segments, in expectation, of each domain's whole part,
-        the most divided by the fewest, and their coefficient of variation.
+        Of each of several domains also bits per byte, and how often its bytes were predicted in training.
+        `AutoCooldown` receives the bits of validation. Of models with learned segments the boundaries per byte, as they
+        were drawn, for all that shares a target; of parallel text the segments, in expectation, of each domain's whole
+        part, the most divided by the fewest, and their coefficient of variation.
         """
         held_out, processes = self.held_out[split], self.accelerator.num_processes
         count, length = len(held_out.windows), self.options.context
@@ -241,12 +241,12 @@ class LanguageTask(GradientTask):
         weights = torch.from_numpy(self.mixture.scalarization_weights(batch.step)).to(batch.bytes.device, self.dtype)
         if self.options.normalize != "weights":
             return weights
-        # The sum is that of all pieces and processes, so that cutting a batch does not change the step.
+        # The sum is over all pieces and processes, so that cutting a batch does not change the step.
         total: Tensor = self.accelerator.reduce(weights[batch.domains].sum(), reduction="sum")
         return weights * (self.options.batch_size / total)
 
     def _segments(self, split: Split, sums: Float[Tensor, "4 domains"]) -> dict[str, float]:
-        """Return what is to be said of segments, from the sums of an evaluation."""
+        """Return the metrics of segments, from the sums of an evaluation."""
         metrics: dict[str, float] = {}
         costs = {name: float(cost) for name, cost in self.parts[split].items()}
         if isinstance(self.reader, Segments):

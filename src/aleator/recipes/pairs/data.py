@@ -29,7 +29,7 @@ PartName = Literal["validation", "calibration", "test", "shifted"]
 HALF_LINE_HELD_OUT: dict[PartName, int] = {"validation": 2000, "calibration": 2000, "test": 4000, "shifted": 2000}
 PI_HELD_OUT: dict[PartName, int] = {"validation": 2000, "calibration": 2000, "test": 4000}
 CIFAR_HELD_OUT = (1000, 1000, 2000)  # of the last, 10,000 − 6,000 − 2,000: validation and calibration share 2,000
-NOISE = 0.5  # deviation of the noise in shifted images, in units of that of the pixels
+NOISE = 0.5  # deviation of the noise in shifted images, in units of the pixels' deviation
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,12 @@
-"""What backpropagation makes of the same images with as many hidden cells: lines to hold the spiking network against.
+"""References for the spiking network: backpropagation on the same images with as many hidden cells.
 
 ``mlp`` has rectifiers. ``surrogate-snn`` has leaky integrate-and-fire cells, driven for 20 steps by the pixels as a
 constant current,
 
     v_t = 0.9 v_{t−1} + W x − s_{t−1},      s_t = [v_t > 1],      ds/dv ≈ 1 / (1 + 10 |v − 1|)²,
 
-and leaky output cells that do not spike; their mean voltage is the score. The surrogate of the threshold's derivative
-is that of a fast sigmoid (Zenke and Ganguli, Neural Computation 30 (2018)). Both learn with Adam and cross entropy.
+and leaky output cells that do not spike; their mean voltage is the score. The threshold's derivative is replaced by a
+fast sigmoid's (Zenke and Ganguli, Neural Computation 30 (2018)). Both learn with Adam and cross entropy.
 
 Streams: ``init`` for the weights, ``split`` for the choice of training examples, ``data`` for their order.
 """

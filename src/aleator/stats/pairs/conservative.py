@@ -72,7 +72,7 @@ def conservative_factor(
 
     Warns:
         UserWarning: where a raw V is below −0.001 or the confidence above 1.05, which no calibrated model has; and
-            where the two responses of more than 99.9 % of the items agree, as those of one annotator would.
+            where the two responses of more than 99.9 % of the items agree, as two responses of one annotator would.
     """
     if not 0 < eps < math.inf:
         raise ValueError(f"eps must be positive and finite, got {eps}")
