@@ -442,7 +442,7 @@ def test_tiny_shakespeare_is_the_default(mirror):
         (("--domains", "knwon"), "'knwon'"),
         (("--context", "200"), "context must be below the 200 validation bytes of domain 'known', got 200"),
         (("--eval-bytes", "10"), "context must be below the 10 validation bytes of domain 'known', got 16"),
-        (("--data", "wikitext2"), "data must be left out where files are given, got wikitext2"),
+        (("--data", "wikitext2"), "data cannot be used with files, got wikitext2"),
         (("--width", "20"), "width must be a multiple of twice the heads, 8, got 20"),
         (("--steps", "0"), "steps must be positive and finite, got 0"),
         (("--domains", "known", "known"), "domains must have distinct names, got 'known' 2 times"),
@@ -475,7 +475,7 @@ def test_tiny_shakespeare_is_the_default(mirror):
             "low_resource must be among the domains known, random, got 'x'",
         ),
         (("--normalize", "batch"), "normalize cannot be used with weighting sampling, got batch"),
-        (("--domains", "known", "--temperature", "5"), "temperature must be left out where there is one domain, got 5"),
+        (("--domains", "known", "--temperature", "5"), "temperature cannot be used with one domain, got 5"),
     ],
 )
 def test_bad_options_are_named(files, words, message, tmp_path, capsys):

@@ -295,7 +295,7 @@ class GDSS(nn.Module):
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank must be in [0, {num_replicas}), got {rank}")
         if num_replicas > 1 and not per_graph:
-            raise ValueError(f"num_replicas needs per_graph=True, or processes would share noise, got {num_replicas}")
+            raise ValueError(f"num_replicas cannot be used without per_graph, or noise is shared, got {num_replicas}")
         if isinstance(graphs, Tensor) and graphs.dtype != torch.bool:
             raise TypeError(f"graphs must be a count or a mask of booleans, got a tensor of {graphs.dtype}")
         if self.features is None:

@@ -77,7 +77,7 @@ def rates_from_corpus(
     if anchor is None and anchor_rate is None:
         return rates_from_words(texts)
     if anchor is None or anchor_rate is None:
-        raise ValueError(f"anchor and anchor_rate go together, got {anchor} and {anchor_rate}")
+        raise ValueError(f"anchor and anchor_rate must be given together, got {anchor} and {anchor_rate}")
     return rates_from_parallel(texts, anchor=anchor, anchor_rate=anchor_rate)
 
 

@@ -79,11 +79,11 @@ class PairHead(nn.Module):
         if kind == "auto":
             kind = "table" if num_labels <= LARGEST_TABLE else "mixture"
         if components is not None and kind != "mixture":
-            raise ValueError(f"components must be left out for a {kind}, got {components}")
+            raise ValueError(f"components cannot be used with kind {kind}, got {components}")
         if components is not None and components < 1:
             raise ValueError(f"components must be at least 1, got {components}")
         if not symmetric and kind != "table":
-            raise ValueError(f"symmetric must be left out for kind {kind}, got False")
+            raise ValueError(f"symmetric cannot be used with kind {kind}, got False")
         self.kind, self.num_labels, self.symmetric = kind, num_labels, symmetric
         self.components = _COMPONENTS if components is None else components
         if kind == "table":

@@ -42,7 +42,7 @@ def check_horizon(sizes: Sequence[int] | None, horizon: int | None) -> None:
     if horizon is None:
         return
     if len(sizes or ()) < LEAST_SIZES:
-        raise ValueError(f"horizon needs at least {LEAST_SIZES} sizes for a trend, got {len(sizes or ())}")
+        raise ValueError(f"horizon cannot be used with fewer than {LEAST_SIZES} sizes, got {len(sizes or ())}")
     if horizon < max(sizes or ()):
         raise ValueError(f"horizon must be at least {max(sizes or ())}, the largest size, got {horizon}")
 

@@ -107,7 +107,7 @@ class ProximalSGD(PenalisedOptimizer, SGD):
                 f"dampening={group['dampening']}"
             )
         if group["maximize"] or group["fused"] or group["differentiable"]:
-            raise ValueError("maximize, fused and differentiable must be left out of a group with a proximal step")
+            raise ValueError("maximize, fused and differentiable cannot be used with a proximal step")
         if group["prox_scale"] not in ("effective", "lr"):
             raise ValueError(f"prox_scale must be 'effective' or 'lr', got {group['prox_scale']!r}")
 

@@ -84,7 +84,7 @@ class SASA(StationaritySchedule):
         if not isinstance(optimizer, SGD):
             raise ValueError(f"optimizer must be torch.optim.SGD, got {type(optimizer).__name__}")
         if any(group["nesterov"] for group in optimizer.param_groups):
-            raise ValueError("nesterov cannot be used with SASA, whose identity holds for the heavy ball, got True")
+            raise ValueError("nesterov must be False with SASA, whose identity holds for the heavy ball, got True")
         if check_every < 2 * self.BATCHES:
             raise ValueError(f"check_every must be at least {2 * self.BATCHES}, got {check_every}")
         if not 0 < confidence < 1:

@@ -121,7 +121,7 @@ class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
                 if (value := getattr(self, name)) != usual:
                     raise ValueError(f"{name} cannot be used with tokenization {self.tokenization}, got {value}")
         if self.data and self.files:
-            raise ValueError(f"data must be left out where files are given, got {' '.join(self.data)}")
+            raise ValueError(f"data cannot be used with files, got {' '.join(self.data)}")
         for what, names in (("data", self.data), ("domains", self.domains)):
             check_distinct(what, names)
         _ = self.paths, self.most_bytes

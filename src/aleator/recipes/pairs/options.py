@@ -106,16 +106,16 @@ class Pairs:
             raise ValueError(f"precision must be float32 or bfloat16 with data pi-text, got {self.precision}")
         if self.head is not None and (self.method != "pair" or self.data == "pi-text"):
             where = "data pi-text" if self.data == "pi-text" else f"method {self.method}"
-            raise ValueError(f"head must be left out with {where}, got {self.head}")
+            raise ValueError(f"head cannot be used with {where}, got {self.head}")
         if self.components is not None and self.chosen_head != "mixture":
-            raise ValueError(f"components must be left out unless the head is a mixture, got {self.components}")
+            raise ValueError(f"components cannot be used with a head that is no mixture, got {self.components}")
         if self.members is not None and self.method not in MEMBERS:
-            raise ValueError(f"members must be left out with method {self.method}, got {self.members}")
+            raise ValueError(f"members cannot be used with method {self.method}, got {self.members}")
         if self.responses == 1 and (self.data != "half-line" or self.method == "pair"):
             where = f"data {self.data}" if self.data != "half-line" else "method pair"
             raise ValueError(f"responses must be 2 with {where}, got 1")
         if self.train_size is not None and SETTINGS[self.data].train_size is None:
-            raise ValueError(f"train_size must be left out with data {self.data}, got {self.train_size}")
+            raise ValueError(f"train_size cannot be used with data {self.data}, got {self.train_size}")
 
     @property
     def chosen_head(self) -> str | None:

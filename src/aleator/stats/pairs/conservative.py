@@ -136,7 +136,7 @@ def confidence_interval(
 def _check_items(n: int, item_ids: Iterable[Hashable] | Tensor | None, used_ids: object) -> None:
     if item_ids is None:
         if used_ids is not None:
-            raise ValueError("used_ids needs item_ids to be compared with, got none")
+            raise ValueError("used_ids cannot be used without item_ids to be compared with, got none")
         return
     ids = _names(item_ids)
     if len(ids) != n:
