@@ -1,4 +1,4 @@
-"""What README and docs say is so: their code runs, their commands, links and names exist."""
+"""The truth of README and docs: their code runs, their commands, links and names exist."""
 
 import importlib
 import json

@@ -590,7 +590,7 @@ def test_batches_skipped_by_accelerate_need_the_round_told():
     whole = [[batch.tolist() for batch in loader] for _ in range(5)]
     resumed = prepared()
     silent = skip_first_batches(resumed, 3)
-    assert [batch.tolist() for batch in silent] == whole[0][3:]  # and not those of round 2
+    assert [batch.tolist() for batch in silent] == whole[0][3:]  # and not the batches of round 2
     resumed = prepared()
     skipped = skip_first_batches(resumed, 3)
     skipped.set_epoch(2)

@@ -129,7 +129,7 @@ def test_bigrams_and_words_are_counted_as_the_formula_says():
     assert np.exp(tagger.transition[-1]) == pytest.approx([1 / 6, 3 / 6, 1 / 6, 1 / 6])  # two beginnings, both DET
     assert np.exp(tagger.transition[TAGS.index("DET")]) == pytest.approx([1 / 6, 1 / 6, 2 / 6, 2 / 6])
     prior = np.array([1, 3, 2, 2]) / 8
-    # "a" twice DET: its three suffix tables count it too; that of no letters counts all four words.
+    # "a" twice DET: its three suffix tables count it too; the table of no letters counts all four words.
     share = (np.array([0, 2, 1, 1]) + prior) / 5
     for _ in range(4):  # endings of one, two and three letters, and the word
         share = (np.array([0, 2, 0, 0]) + share) / 3

@@ -255,7 +255,7 @@ def test_a_billion_examples_are_not_touched_one_by_one():
     assert peak < 10 * 2**20
 
 
-@pytest.mark.plain  # the memory is that of users, and the hook would check 10⁵ small calls
+@pytest.mark.plain  # the memory is measured as users have it, and the hook would check 10⁵ small calls
 def test_ten_thousand_domains_are_drawn_with_bounded_memory():
     sizes = {str(i): 1000 * (i % 100 + 1) for i in range(10_000)}
     mixture = DomainMixture(sizes, 5.0, 10**6)
