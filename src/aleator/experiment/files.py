@@ -2,7 +2,7 @@
 
 Content goes to a temporary file in the same folder, is flushed to the disk, and takes the final name in one step
 (``os.replace``). A reader sees the old file or the new one; a crash, a full disk or a signal leaves the old one. What a
-killed process left of a temporary file is known by its name, and cleared by whoever writes that file next.
+killed process left of a temporary file is known by its name, and cleared by the process that writes that file next.
 """
 
 from __future__ import annotations

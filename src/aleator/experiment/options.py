@@ -18,7 +18,7 @@ class RunOptions:
     threads: int = 1
     """Threads that torch computes with on the CPU. The order of sums, and so the last bits, depend on it."""
     evaluate_every: int | None = None
-    """Evaluate on validation data after so much progress, in the budget's unit. Default: what the task suggests, else
+    """Evaluate on validation data after this much progress, in the budget's unit. Default: what the task suggests, else
     twenty times."""
     log_every: int = 10
     """Log training metrics once in this many steps."""

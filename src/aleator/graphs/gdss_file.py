@@ -70,7 +70,8 @@ def read(path: str | Path, given: dict[str, Any]) -> tuple[dict[str, Any], dict[
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a saved GDSS: {error!r}") from None
     parts = {}
-    # The numbers drawn here are overwritten; whoever asked for a saved model has no use for them in the global stream.
+    # The numbers drawn here are overwritten; a caller that asked for a saved model has no use for them in the global
+    # stream.
     with torch.random.fork_rng(devices=[]):
         for name, part in given.items():
             parts[name] = _made(path, name, about[name]) if part is None else part

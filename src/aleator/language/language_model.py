@@ -145,7 +145,8 @@ def load_model(folder: str | Path) -> LanguageModel:
         kind = LanguageModel.kinds[config.pop("model")]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is not the configuration of a model: {error!r}") from None
-    # The numbers drawn here are overwritten; whoever asked for a saved model has no use for them in the global stream.
+    # The numbers drawn here are overwritten; a caller that asked for a saved model has no use for them in the global
+    # stream.
     with torch.random.fork_rng(devices=[]):
         model = kind(**config)
     model.load_state_dict(load_file(Path(folder) / WEIGHTS), assign=True)

@@ -90,7 +90,7 @@ class BoundaryPredictor(FullPrecisionBuffers):
         self.hidden = nn.Linear(d_model, d_hidden)
         self.output = nn.Linear(d_hidden, 1)
         self.register_buffer("threshold", torch.zeros(()))
-        # Not a threshold that is no number: whoever looks whether a model's state is sound would find it is not.
+        # Not a threshold that is no number: a check that a model's state is sound would fail.
         self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
         self.reset_output_bias()
 

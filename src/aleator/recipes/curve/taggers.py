@@ -24,7 +24,7 @@ from aleator.recipes.curve.words import BUCKETS, TaggedWords
 TaggerName = Literal["suffix", "suffix-rare", "naive-bayes", "perceptron", "hmm"]
 
 RARE = 10
-"""A word seen at most so often counts as rare."""
+"""A word seen at most this often counts as rare."""
 
 _EPOCHS = 3
 

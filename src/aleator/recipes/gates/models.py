@@ -1,4 +1,4 @@
-"""A wide gated layer between pixels and a softmax, and the networks that it is to be compared with.
+"""A wide gated layer between pixels and a softmax, and the networks that it is compared with.
 
     scores = (g(x) ⊙ (x W0 + b0)) W3 + b3
 
@@ -43,7 +43,7 @@ class GatedClassifier(nn.Module):
         experts: units of the wide layer.
         gater_hidden: hidden units of the gater.
         block: experts that share a gate.
-        sparsity: share of the gates that are to be open; of the experts that ``"dense"`` has, at least one.
+        sparsity: share of the gates that should be open; of the experts that ``"dense"`` has, at least one.
         penalty: weight of the penalty on open gates, or None for the layer's own.
 
     Attributes:

@@ -45,7 +45,7 @@ class _GatedNetwork(Part):
     block: int | None = None
     """Experts that share a gate, by default 1; from 16 on those that are shut are skipped."""
     sparsity: float | None = None
-    """Share of the gates that are to be open, by default 0.1."""
+    """Share of the gates that should be open, by default 0.1."""
     penalty: float | None = None
     """Weight of the penalty on open gates, a sum over the gates. By default 0.01, or 1e-5 for rectifiers, where it is
     moved after every step."""
@@ -90,7 +90,7 @@ class Gates(Proximal, ImageRecipe, SupervisedBase, _GatedNetwork):
             raise ValueError("shard must be False in the recipe gates, got True")
 
     def network(self, splits: Mapping[str, Any]) -> nn.Module:
-        """Return the gated network, or one that it is to be compared with."""
+        """Return the gated network, or one that it is compared with."""
         from aleator.recipes.gates.models import GatedClassifier
 
         return GatedClassifier(

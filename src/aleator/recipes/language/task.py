@@ -283,7 +283,7 @@ class LanguageTask(GradientTask):
     def _loss(
         self, piece: Piece, weights: Float[Tensor, " domains"] | None, shares: Float[Tensor, " domains"] | None
     ) -> tuple[Tensor, Segmentation | None]:
-        """Return the mean loss of a piece, and what is to be remembered of its segments, where there are any."""
+        """Return the mean loss of a piece, and what to remember of its segments, where there are any."""
         nats, boundaries, _ = self._read(piece)
         loss = nats.mean() if weights is None else scalarized_loss(nats.mean(1), piece.domains, weights)
         if shares is None:

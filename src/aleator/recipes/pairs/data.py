@@ -141,7 +141,7 @@ class HalfLine(ItemProblem):
         return torch.cat([x, *(wave(a * x) for a in (3, 6) for wave in (torch.sin, torch.cos))], -1).to(dtype)
 
     def pairs(self, round: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return two responses of each of some items, or, where there is to be one, that one twice."""
+        """Return two responses of each of some items, or one response twice where only one is wanted."""
         return super().pairs(round, rows) if self.alone is None else (self.alone[rows], self.alone[rows])
 
     @staticmethod
