@@ -21,7 +21,7 @@ class RunOptions:
     """Evaluate on validation data after this much progress, in the budget's unit. Default: what the task suggests, else
     twenty times."""
     log_every: int = 10
-    """Log training metrics once in this many steps."""
+    """Log training metrics every N steps."""
     checkpoint_seconds: float = 60.0
     """Save a checkpoint when this many seconds have passed since the last one; 0 saves after every step."""
     keep_checkpoints: int = 2

@@ -1,4 +1,4 @@
-"""Progress of a run, for a person who watches.
+"""The display of a run's progress.
 
 On a terminal: a bar with the headline metric and the time left. Elsewhere: one plain line at every evaluation, fit for
 a log.

@@ -10,8 +10,8 @@ sample,
 
     ‖μ_i‖² is estimated by ((n_i − 1)·U + Ĝ_i) / n_i
 
-which is unbiased, and exact for m_i = n_i. Standard errors are the standard errors of means of h(x) = (‖g‖², g·μ̂_1, …,
-g·μ̂_K), to first order, with the correction 1 − m_i/n_i for a finite domain.
+which is unbiased, and exact for m_i = n_i. Standard errors are computed for means of h(x) = (‖g‖², g·μ̂_1, …, g·μ̂_K),
+to first order, with the correction 1 − m_i/n_i for a finite domain.
 """
 
 from __future__ import annotations
