@@ -1,4 +1,4 @@
-"""From the first points of a learning curve to its end: when may the forecast be believed?
+"""The end of a learning curve from its first points, and the levels from which a forecast may be believed.
 
 The power law fitted to the first ℓ observations is the trend of level ℓ; its asymptote α_ℓ, as ℓ grows, is the
 *asymptotic backbone*. Early trends promise too much, so the backbone usually falls and then settles. With its slope
