@@ -1,4 +1,4 @@
-"""What survives what: commands killed, or their disk failed, at every operation, and then carried out as they say.
+"""The survival of commands: killed, or their disk failed, at every operation, and then carried out as they say.
 
     python -m tests.experiment.survival [EVERY [COMMAND …]]     writes docs/survival.json, which the docs tabulate
 
@@ -106,7 +106,7 @@ def server() -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Cut:
-    """What one cut came to. No fault: all is identical in the end, and what was said on the way was one line each."""
+    """What one cut came to. No fault: all is identical in the end, and every message on the way was one line."""
 
     operation: str
     how: str
@@ -210,7 +210,7 @@ def ways(operation: str) -> list[str]:
 
 
 def survey(warm: Warm, scenario: Scenario, place: Path, every: int = 1, at_once: int = 4) -> list[Cut]:
-    """Cut a command at every operation (or every so many), in every way."""
+    """Cut a command at one in ``every`` operations, in every way."""
     trial = Trial(warm, scenario, place)
     numbered = list(enumerate(trial.operations))[::every]
     cuts = [(at, how) for at, operation in numbered for how in ways(operation)]
@@ -218,10 +218,10 @@ def survey(warm: Warm, scenario: Scenario, place: Path, every: int = 1, at_once:
 
 
 def main(every: int, names: list[str]) -> None:
-    """Carry everything out, or every so many operations of some commands, and write what came of it.
+    """Cut all commands, or some of them, at one in ``every`` operations, and write what came of it.
 
     Args:
-        every: cut at one operation in so many.
+        every: cut at one in this many operations.
         names: of commands; the figures of the others stay. None names all.
     """
     from aleator.experiment.files import read_json, write_json
