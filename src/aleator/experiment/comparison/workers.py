@@ -73,7 +73,7 @@ class Workers(Protocol):
         ...
 
     def wait(self, seconds: float) -> dict[str, Outcome]:
-        """Return the jobs that ended, by key; after so many seconds at the latest."""
+        """Return the jobs that ended, by key; wait for at most ``seconds``."""
         ...
 
     def interrupt(self) -> None:
@@ -217,7 +217,7 @@ class LocalWorkers:
             sender.close()
 
     def wait(self, seconds: float) -> dict[str, Outcome]:
-        """Return the jobs that ended, by key; after so many seconds at the latest."""
+        """Return the jobs that ended, by key; wait for at most ``seconds``."""
         if self._stillborn:
             ended_at_once, self._stillborn = self._stillborn, {}
             return ended_at_once
