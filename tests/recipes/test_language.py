@@ -1,13 +1,9 @@
-import json
 import math
-import os
-import signal
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from aleator.cli import main
 from aleator.data import DomainMixture
@@ -369,61 +365,6 @@ def test_one_domain_alone_has_one_figure_and_other_windows(files, tmp_path, caps
     assert set(read_json(out / "result.json")["test"]) == {"bits_per_byte", "weight_norm", "spectral_norm"}
     assert "bits_per_byte" in capsys.readouterr().out
     assert (out / "report.html").exists()
-
-
-@pytest.mark.parametrize("mixed", [(), ("--weighting", "scalarization", "--allocation", "iid")])
-def test_interrupted_and_resumed_run_is_bit_identical(files, tmp_path, monkeypatch, mixed):
-    def command(out: str) -> list[str]:
-        small = ("--width", "16", "--context", "16", "--steps", "12", "--optimizer", "spectra-adamw", "--clip", "1")
-        small += ("--mixture-schedule", "auto-cooldown", "--patience", "1", "--evaluate-every", "3", *mixed)
-        return ["run", "language", "--files", *files, *small, "--out", str(tmp_path / out)]
-
-    assert main(command("whole")) == 0
-    step = LanguageTask.train_step
-
-    def interrupted(self, batch):
-        if self.schedule.last_epoch == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(LanguageTask, "train_step", interrupted)
-        assert main(command("cut")) == 130
-    assert main([*command("cut"), "--resume"]) == 0
-    results = [read_json(tmp_path / name / "result.json") for name in ("whole", "cut")]
-    assert results[0]["test"] == results[1]["test"]
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-PROGRAM = """
-import json, sys
-from pathlib import Path
-from aleator.experiment import RunOptions, run
-from aleator.recipes.language import Language
-
-for name, options in json.loads(sys.argv[1]).items():
-    out = Path(sys.argv[2]) / name
-    run(Language(**options), out, RunOptions(trackers=(), log_every=1), name="language")
-"""
-
-
-def test_two_processes_compute_what_one_does(files, tmp_path, processes):
-    common = {"files": files, "width": 16, "context": 16, "batch_size": 8, "steps": 6, "precision": "float64"}
-    recipes = {"gru": {**common, "model": "gru"}, "sharded": {**common, "shard": True, "optimizer": "spectra-adamw"}}
-    weighted = {"temperature": 5, "weighting": "scalarization", "normalize": "weights", "accumulate": 3}
-    recipes["weighted"] = {**recipes["gru"], **weighted}
-    (tmp_path / "program.py").write_text(PROGRAM)
-    processes(tmp_path / "program.py", 2, json.dumps(recipes), tmp_path / "two")
-    for name, options in recipes.items():
-        one = run(Language(**options), tmp_path / "one" / name, QUIET, name="language")
-        two = read_json(tmp_path / "two" / name / "result.json")
-        # LLaMA's normalisation is in float32, whatever the model is in.
-        tolerance = 1e-6 if name == "sharded" else 1e-10
-        assert two["test"] == pytest.approx(one["test"], rel=tolerance)
-        logs = [read_metrics(tmp_path / n / name / "metrics.jsonl") for n in ("one", "two")]
-        for first, second in zip(*logs, strict=True):
-            assert first["metrics"] == pytest.approx(second["metrics"], rel=tolerance)
 
 
 def test_tiny_shakespeare_is_the_default(mirror):

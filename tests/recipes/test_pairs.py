@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from aleator import load_run
 from aleator.cli import main
-from aleator.experiment import RunOptions, run
+from aleator.experiment import RunOptions
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
 from aleator.random import Streams
@@ -300,28 +300,6 @@ def test_interrupted_and_resumed_run_is_bit_identical(words, tmp_path, monkeypat
     assert evaluated(loaded.task, "test") == results[0]["test"]
     headings = [exhibit["heading"] for exhibit in read_json(tmp_path / "cut" / "exhibits.json")["exhibits"]]
     assert headings[:2] == ["Reliability of probabilities", "Reliability of variances"]
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from aleator.experiment import RunOptions, run
-from aleator.recipes.pairs import Pairs
-
-for head in ("table", "autoregressive"):
-    options = Pairs(steps=4, head=head, precision="float64")
-    run(options, Path(sys.argv[1]) / head, RunOptions(trackers=(), log_every=1), name=sys.argv[2])
-"""
-
-
-def test_two_processes_train_what_one_does(tmp_path, processes):
-    (tmp_path / "program.py").write_text(PROGRAM)
-    processes(tmp_path / "program.py", 2, tmp_path / "two", NAME)
-    for head in ("table", "autoregressive"):
-        options = Pairs(steps=4, head=head, precision="float64")
-        one = run(options, tmp_path / "one" / head, QUIET, name=NAME)
-        two = read_json(tmp_path / "two" / head / "result.json")
-        assert two["test"] == pytest.approx(one["test"], rel=1e-6, abs=1e-9), head
 
 
 # --- bad input
