@@ -22,8 +22,10 @@ def calibration_sets(items: int, name: str) -> tuple[torch.Tensor, torch.Tensor,
 
 
 @pytest.mark.filterwarnings("ignore:.*variances are below")
-@pytest.mark.parametrize("method", ["hoeffding", "bernstein", "betting"])
-@pytest.mark.parametrize("claimed", [0.0, 1.0, -0.02])
+@pytest.mark.parametrize(
+    ("method", "claimed"),
+    [*((method, claimed) for method in ("hoeffding", "bernstein") for claimed in (0.0, 1.0, -0.02)), ("betting", 0.0)],
+)
 def test_the_factor_is_above_the_true_mean_as_often_as_it_says(method, claimed):
     """Enough of 2,000 sets cover E[z]: a coverage of 1 − α would give fewer in less than 0.5 % of all cases."""
     p, true, y1, y2 = calibration_sets(100, "coverage")
