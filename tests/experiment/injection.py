@@ -12,6 +12,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
+import gc
 import io
 import json
 import os
@@ -141,12 +142,23 @@ class _Raw(io.FileIO):
 
 @dataclass
 class Ending:
-    """How a command ended: its exit code (negative: the signal), what it said, and the operations it made."""
+    """How a command ended.
+
+    Attributes:
+        code: its exit code, or the negative of the signal that killed it.
+        out: what it said.
+        err: what it said there.
+        operations: that it made, unless it was killed.
+        grown: bytes of address space that it took at most, beyond what it began with; 0 if it was killed.
+        seconds: of computing.
+    """
 
     code: int
     out: str
     err: str
     operations: list[str]
+    grown: int
+    seconds: float
 
 
 class Warm:
@@ -167,16 +179,17 @@ class Warm:
             cwd=REPOSITORY,
         )
 
-    def commands(self, *jobs: dict[str, Any]) -> list[Ending]:
-        """Carry out commands, all at once, each in a child.
+    def commands(self, *jobs: dict[str, Any], at_once: int | None = None) -> list[Ending]:
+        """Carry out commands, each in a child, all of them or so many at once.
 
         A job has ``argv`` (the words behind ``aleator``) and may have ``cwd``, ``root`` (count operations below it),
         ``at`` and ``how`` (do it there), ``prepare`` (the name and arguments of a function here, called first),
-        ``user`` (become this one), ``memory`` (bytes of address space beyond what is used).
+        ``user`` (become this one), ``memory`` (bytes of address space beyond what is used), ``goes_down`` (end as an
+        interpreter does, and not at once).
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(jobs) + "\n")
+        self._process.stdin.write(json.dumps({"jobs": jobs, "at_once": at_once or len(jobs)}) + "\n")
         self._process.stdin.flush()
         return [Ending(**ending) for ending in json.loads(self._process.stdout.readline())]
 
@@ -204,11 +217,11 @@ def serve() -> None:
         import_module(name)
     torch.set_num_threads(1)
     _warm_up()
+    gc.freeze()  # a child that looks for garbage here would copy every page
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        endings = [_ended(*child) for child in [_begun(job) for job in json.loads(line)]]
-        answers.write(json.dumps(endings) + "\n")
+        answers.write(json.dumps(_carried_out(**json.loads(line))) + "\n")
         answers.flush()
 
 
@@ -224,6 +237,22 @@ def _warm_up() -> None:
     assert len(os.listdir("/proc/self/task")) == 1, "a child of several threads may hang"
 
 
+def _carried_out(jobs: list[dict[str, Any]], at_once: int) -> list[dict[str, Any]]:
+    waiting = list(enumerate(jobs))[::-1]
+    running: dict[int, tuple[int, Path]] = {}
+    endings: dict[int, dict[str, Any]] = {}
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            number, job = waiting.pop()
+            pid, place = _begun(job)
+            running[pid] = number, place
+        pid, status, usage = os.wait4(-1, 0)
+        if pid in running:
+            number, place = running.pop(pid)
+            endings[number] = {**_ended(status, place), "seconds": round(usage.ru_utime + usage.ru_stime, 3)}
+    return [endings[number] for number in range(len(jobs))]
+
+
 def _begun(job: dict[str, Any]) -> tuple[int, Path]:
     place = Path(tempfile.mkdtemp())
     place.chmod(0o777)
@@ -231,7 +260,7 @@ def _begun(job: dict[str, Any]) -> tuple[int, Path]:
     pid = os.fork()
     if pid:
         return pid, place
-    code = 70
+    code, before = 70, _memory("VmSize")
     injection = None
     try:
         sys.stdin.close()
@@ -256,19 +285,20 @@ def _begun(job: dict[str, Any]) -> tuple[int, Path]:
         traceback.print_exc()
     finally:
         with contextlib.suppress(BaseException):
+            grown = _memory("VmPeak") - before
             if injection is not None:
                 injection.root = "\0"
-                with injection.real_open(place / "operations", "w") as file:
-                    json.dump(injection.operations, file)
+            with (injection.real_open if injection is not None else open)(place / "told", "w") as file:
+                json.dump({"operations": injection.operations if injection is not None else [], "grown": grown}, file)
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(code)
+        if not job.get("goes_down"):
+            os._exit(code)
+    sys.exit(code)
 
 
-def _ended(pid: int, place: Path) -> dict[str, Any]:
+def _ended(status: int, place: Path) -> dict[str, Any]:
     import shutil
-
-    _, status = os.waitpid(pid, 0)
 
     def said(name: str) -> str:
         return (place / name).read_text(errors="replace") if (place / name).exists() else ""
@@ -277,10 +307,16 @@ def _ended(pid: int, place: Path) -> dict[str, Any]:
         "code": os.waitstatus_to_exitcode(status),
         "out": said("out"),
         "err": said("err"),
-        "operations": json.loads(said("operations") or "[]"),
+        **json.loads(said("told") or '{"operations": [], "grown": 0}'),
     }
     shutil.rmtree(place)
     return ending
+
+
+def _memory(name: str) -> int:
+    """Return a line of this process's memory, in bytes."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
 
 
 def _limit_memory(more: int) -> None:
@@ -324,6 +360,21 @@ def offer(port: int, sha256: str, size: int) -> None:
     os.environ["NO_PROXY"] = "127.0.0.1"
     file = RemoteFile("file.bin", (f"http://127.0.0.1:{port}/file.bin",), sha256, size)
     CATALOG["served"] = dataclasses.replace(lookup("mnist"), name="served", files=(file,), mirror_files=())
+
+
+def share_a_run(folder: str, rank: int, count: int, in_order: bool) -> None:
+    """Be one of several processes of a run, whose groups are ended before the interpreter goes down, or are not."""
+    from accelerate.state import AcceleratorState, PartialState
+
+    from aleator.experiment import accelerators
+    from tests.launched import be_one_of
+
+    AcceleratorState._reset_state()  # the warm-up was a run of one process
+    PartialState._reset_state()
+    be_one_of(Path(folder), rank, count)
+    if not in_order:
+        accelerators._leave_in_order = lambda: None
+    signal.alarm(200)  # a process that waits for one that was aborted
 
 
 def hold(folder: str, seconds: float) -> None:

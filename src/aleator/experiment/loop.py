@@ -15,6 +15,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -52,6 +53,8 @@ _log = logging.getLogger("aleator.experiment")
 _GO_ON, _SAVE, _LEAVE, _END = range(4)
 
 _NO_BATCH = object()
+
+_FILE = re.compile(r"[A-Za-z0-9_-]+")  # a name of a model's file, without its ending
 
 
 class RunFailed(Exception):
@@ -194,13 +197,14 @@ class _Run:
         if self.restored:
             return True
         if result is not None:
-            _log.warning("%s is finished; its exhibits cannot be made without a checkpoint", self.out)
+            _log.warning("%s is finished; what is missing in it cannot be made without a checkpoint", self.out)
             return False
         if self.resume and (self.out / "result.json").exists():
             raise UnusableFolder(
                 f"{self.out / 'result.json'} is damaged and no checkpoint is there to make it again from; "
                 f"delete it to begin the run again"
             )
+        self._models()
         state = self.task.state_dict()  # before the first step, and not at the first save
         if self.main:
             self.store.checked({"task": state})
@@ -283,6 +287,7 @@ class _Run:
             "peak_memory_bytes": _peak_memory(self.accelerator.device),
             "device": str(self.accelerator.device),
             "skipped_steps": self.skipped,
+            "models": list(weights),
             "exhibits": hasattr(self.task, "exhibits"),
             "finished": _now(),
         }
@@ -359,13 +364,28 @@ class _Run:
 
     def _weights(self) -> dict[str, dict[str, torch.Tensor]]:
         """Return the weights of the task's models by the names of their files."""
-        models = {"model": getattr(self.task, "model", None), **getattr(self.task, "saved_models", dict)()}
         # Copies: safetensors refuses tensors that share memory, as tied weights do.
         return {
             file: {name: tensor.clone().contiguous() for name, tensor in model_state(model).items()}
-            for file, model in models.items()
-            if isinstance(model, torch.nn.Module)
+            for file, model in self._models().items()
         }
+
+    def _models(self) -> dict[str, torch.nn.Module]:
+        """Return the task's models by the names of their files.
+
+        Raises:
+            ValueError: if a further model is none, or its file would lie elsewhere or in the place of the model's.
+        """
+        model = getattr(self.task, "model", None)
+        models = {"model": model} if isinstance(model, torch.nn.Module) else {}
+        for file, further in getattr(self.task, "saved_models", dict)().items():
+            if not isinstance(further, torch.nn.Module) or file == "model" or not _FILE.fullmatch(file):
+                raise ValueError(
+                    f"saved_models must return modules by names of letters, digits, '-' and '_', and not of 'model', "
+                    f"got {file!r}: {type(further).__name__}"
+                )
+            models[file] = further
+        return models
 
     # --- saving and restoring --------------------------------------------------------------------------------------
 
