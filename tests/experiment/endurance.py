@@ -1,6 +1,6 @@
 """What many, long and loaded runs come to: two hundred short ones, the log of a week, two hundred groups of processes.
 
-    python -m tests.experiment.endurance [runs|week|groups …]     writes docs/survival.json, which the docs tabulate
+python -m tests.experiment.endurance [runs|week|groups …]     writes docs/survival.json, which the docs tabulate
 """
 
 from __future__ import annotations
@@ -51,7 +51,15 @@ class LongRun:
         self.warm, self.place, self.log = warm, place, place / "o" / "metrics.jsonl"
         words = ["run", TOY, "--signal-at", "5", "--keep-checkpoints", "1", "--trackers", "--out", "o"]
         assert warm.command(*words, cwd=str(place)).code == 130
-        line = '{"step": %d, "progress": %d, "examples": 8, "seconds": 0.1, "split": "train", "metrics": {"loss": 1.0}}\n'
+        row = {
+            "step": "%d",
+            "progress": "%d",
+            "examples": 8,
+            "seconds": 0.1,
+            "split": "train",
+            "metrics": {"loss": 1.0},
+        }
+        line = json.dumps(row).replace('"%d"', "%d") + "\n"
         with self.log.open("w") as file:
             for begin in range(0, rows, 100_000):
                 file.writelines(line % (number, number) for number in range(begin, min(rows, begin + 100_000)))

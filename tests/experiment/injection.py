@@ -12,7 +12,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
-import gc
+import importlib
 import io
 import json
 import os
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -187,41 +188,45 @@ class Warm:
         ``user`` (become this one), ``memory`` (bytes of address space beyond what is used), ``goes_down`` (end as an
         interpreter does, and not at once).
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"jobs": jobs, "at_once": at_once or len(jobs)}) + "\n")
-        self._process.stdin.flush()
-        return [Ending(**ending) for ending in json.loads(self._process.stdout.readline())]
+        return [Ending(**ending) for ending in self._asked({"jobs": jobs, "at_once": at_once or len(jobs)})]
 
     def command(self, *argv: str, **job: Any) -> Ending:
         """Carry out one command."""
         return self.commands({"argv": argv, **job})[0]
 
+    def get_ready(self, *modules: str) -> None:
+        """Import modules that many commands need."""
+        self._asked({"imports": modules})
+
     def close(self) -> None:
+        self._process.kill()  # it has nothing to put in order
+        self._process.communicate()
+
+    def _asked(self, request: dict[str, Any]) -> list[dict[str, Any]]:
         assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer: list[dict[str, Any]] = json.loads(self._process.stdout.readline())
+        return answer
 
 
 # --- in the warmed-up interpreter ----------------------------------------------------------------------------------
 
 
 def serve() -> None:
-    from importlib import import_module
-
     import torch
 
     for name in ("commands.compare", "commands.data", "experiment.comparison.execute", "experiment.report.build"):
-        import_module(f"aleator.{name}")
+        importlib.import_module(f"aleator.{name}")
     for name in ("torch._dynamo", "torch.utils.tensorboard", "aleator.experiment.report.comparison_page", "requests"):
-        import_module(name)
+        importlib.import_module(name)
     torch.set_num_threads(1)
     _warm_up()
-    gc.freeze()  # a child that looks for garbage here would copy every page
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        answers.write(json.dumps(_carried_out(**json.loads(line))) + "\n")
+        answers.write(json.dumps(_answer(**json.loads(line))) + "\n")
         answers.flush()
 
 
@@ -234,10 +239,12 @@ def _warm_up() -> None:
             from aleator.cli import main
 
             assert main(words) == 0
+
+
+def _answer(jobs: Sequence[dict[str, Any]] = (), at_once: int = 0, imports: Sequence[str] = ()) -> list[dict[str, Any]]:
+    for name in imports:
+        importlib.import_module(name)
     assert len(os.listdir("/proc/self/task")) == 1, "a child of several threads may hang"
-
-
-def _carried_out(jobs: list[dict[str, Any]], at_once: int) -> list[dict[str, Any]]:
     waiting = list(enumerate(jobs))[::-1]
     running: dict[int, tuple[int, Path]] = {}
     endings: dict[int, dict[str, Any]] = {}
@@ -348,6 +355,13 @@ def take_small_steps() -> None:
     from aleator.recipes.spiking import task
 
     task.STRIDE = 2
+
+
+def keep_few_rows() -> None:
+    """Keep no more rows of a log than a small test can tell from all of them."""
+    from aleator.experiment.report import read
+
+    read.MOST_ROWS = 500
 
 
 def offer(port: int, sha256: str, size: int) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from aleator.experiment.files import UnusableFolder, read_json, write_json
 from aleator.experiment.registry import resolve
 from aleator.experiment.report import read
 from aleator.experiment.report.read import read_log
+from tests.experiment.endurance import LongRun
 from tests.experiment.survival import left
 
 TOY = f"{Path(__file__).parent / 'toy_recipe.py'}:Toy"
@@ -105,11 +107,15 @@ def test_names_that_are_no_steps_are_left_alone(made, cut):
 
 def test_left_overs_of_a_killed_process_are_cleared(made, cut):
     (cut / "checkpoints" / ".step-00000022.partial").mkdir()
-    (cut / ".metrics.jsonl.0123abcd.partial").write_text("half")
+    files = [f".{name}.0123abcd.partial" for name in ("metrics.jsonl", "model.safetensors", "model-ema.safetensors")]
+    for name in files:
+        (cut / name).write_text("half")
     (cut / "notes").write_text("mine")
+    (cut / ".notes.0123abcd.partial").write_text("mine, too")
     again(cut)
     assert not (cut / "checkpoints" / ".step-00000022.partial").exists()
-    assert not (cut / ".metrics.jsonl.0123abcd.partial").exists()
+    assert not any((cut / name).exists() for name in files)
+    assert (cut / ".notes.0123abcd.partial").exists()
     assert (cut / "notes").read_text() == "mine"
 
 
@@ -216,6 +222,20 @@ def test_a_log_of_a_week_is_reported_and_resumed_in_bounded_memory(cut, monkeypa
     assert most < size / 2  # every row at once would take some ten times the file
 
 
+def test_a_log_of_many_rows_is_resumed_with_memory_for_few(warm, tmp_path):
+    """Ten million rows are for ``python -m tests.experiment.endurance week``."""
+    long, rows = LongRun(warm, tmp_path, 50_000), 50_000
+    limited = {"memory": 64 << 20, "prepare": ["keep_few_rows"]}  # a run of few rows takes some 46 MB
+    resumed = long.resume(**limited)
+    assert resumed.code == 0, resumed.err
+    whole = long.rows()
+    assert whole > rows
+    again = long.resume_after_damage(**limited)
+    assert again.code == 0, again.err
+    assert "has lost 1 of the " in again.err
+    assert long.rows() == whole - 1
+
+
 # --- results and exhibits -----------------------------------------------------------------------------------------
 
 
@@ -230,6 +250,25 @@ def test_exhibits_that_are_missing_are_made_by_a_resume(tmp_path):
     (tmp_path / "o" / "exhibits.json").unlink()  # the kill came between two files
     finished(tmp_path / "o", resume=True)
     assert left(tmp_path / "o") == left(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("gone", ["model", "again"])
+def test_models_that_are_missing_are_made_by_a_resume(tmp_path, gone):
+    for name in ("o", "whole"):
+        result = run(toy(steps=6, saved="again"), tmp_path / name, OPTIONS, name=TOY)
+    assert result["models"] == ["model", "again"]
+    (tmp_path / "o" / f"{gone}.safetensors").unlink()
+    run(toy(steps=6, saved="again"), tmp_path / "o", OPTIONS, name=TOY, resume=True)
+    assert left(tmp_path / "o") == left(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["model", "../again", "", "a.b"])
+def test_a_further_model_whose_file_would_lie_elsewhere_is_refused_before_the_first_step(tmp_path, monkeypatch, name):
+    task = sys.modules[type(toy()).__module__].ToyTask
+    monkeypatch.setattr(task, "saved_models", lambda self: {name: self.model}, raising=False)
+    with pytest.raises(ValueError, match=f"saved_models must return modules by names .*, got '{name}': Sequential"):
+        run(toy(fail_at=0), tmp_path / "o", OPTIONS, name=TOY)
+    assert not (tmp_path / "o").exists()
 
 
 def test_checkpoints_go_only_when_everything_else_is_written(tmp_path):
@@ -249,7 +288,7 @@ def test_a_finished_run_without_exhibits_and_without_checkpoints_keeps_its_resul
     (tmp_path / "o" / "exhibits.json").unlink()
     shutil.rmtree(tmp_path / "o" / "checkpoints")
     assert finished(tmp_path / "o", resume=True)["test"] == result["test"]
-    assert "its exhibits cannot be made without a checkpoint" in caplog.text
+    assert "what is missing in it cannot be made without a checkpoint" in caplog.text
 
 
 def test_a_torn_result_is_made_again_from_the_checkpoint_beside_it(tmp_path, caplog):

@@ -14,17 +14,10 @@ from aleator.experiment.comparison.execute import compare
 from aleator.experiment.comparison.plan import Variant
 from aleator.experiment.locks import FolderLock, InUse, wait_until_free
 from aleator.experiment.registry import resolve
-from tests.experiment.injection import Warm
+from tests.experiment.endurance import short_runs
 from tests.experiment.survival import TOY, left, one_line
 
 QUIET = RunOptions(trackers=())
-
-
-@pytest.fixture(scope="module")
-def warm():
-    interpreter = Warm()
-    yield interpreter
-    interpreter.close()
 
 
 def test_of_many_processes_in_one_folder_one_runs_and_the_others_say_so_in_one_line(warm, tmp_path):
@@ -127,14 +120,14 @@ def test_waiting_for_a_folder_ends_when_it_is_free(tmp_path):
     wait_until_free(tmp_path, 60.0)
 
 
-@pytest.mark.slow
-def test_two_hundred_short_runs_at_once_all_end_in_folders_of_their_own(warm, tmp_path):
-    job = {"argv": ["run", TOY, "--steps", "1", "--trackers"], "cwd": str(tmp_path)}
-    endings = warm.commands(*[job] * 200)
-    assert [ending.err for ending in endings if ending.code] == []
-    folders = list((tmp_path / "runs" / "Toy").iterdir())
-    assert len(folders) == 200
-    assert all((folder / "report.html").exists() for folder in folders)
+def test_short_runs_at_once_all_end_in_folders_of_their_own_with_all_their_rows(warm, tmp_path):
+    """Two hundred are for ``python -m tests.experiment.endurance runs``."""
+    found = short_runs(warm, tmp_path, 16, at_once=8)
+    assert found == {
+        **dict.fromkeys(("ended well", "folders", "identical"), 16),
+        "rows": 16 * 4,
+        **dict.fromkeys(("rows lost", "refused for a lock", "locks left"), 0),
+    }
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root may")
