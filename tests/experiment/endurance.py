@@ -157,6 +157,7 @@ def _groups(warm: Warm, place: Path) -> dict[str, Figures]:
         what = "ended in order" if in_order else "left to the interpreter, for comparison"
         name = f"200 runs of two processes on busy cores, 4 at a time, groups {what}"
         found[name] = groups(warm, place / str(in_order), 200, 4, in_order)
+        sys.stderr.write(f"{name}: {found[name]}\n")
     return found
 
 

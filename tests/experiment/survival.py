@@ -37,7 +37,7 @@ class Scenario:
         argv: the command.
         again: what is done next, in this order, until one of them ends well.
         prepare: what comes before, see `Warm.commands`.
-        before: makes what the command finds in its folder.
+        before: makes what the command finds in its folder; each time a copy of it.
     """
 
     name: str
@@ -118,6 +118,8 @@ class Trial:
 
     def __init__(self, warm: Warm, scenario: Scenario, place: Path) -> None:
         self.warm, self.scenario, self.place = warm, scenario, place
+        (place / "before").mkdir()
+        scenario.before(warm, place / "before")
         whole = self._begin(place / "whole")
         (ending,) = warm.commands(self._job(scenario.argv, whole, root=str(whole / "o")))
         assert ending.code == 0, ending.err
@@ -154,8 +156,7 @@ class Trial:
         return found
 
     def _begin(self, place: Path) -> Path:
-        place.mkdir()
-        self.scenario.before(self.warm, place)
+        shutil.copytree(self.place / "before", place)
         return place
 
     def _job(self, argv: list[str], place: Path, **more: Any) -> dict[str, Any]:
@@ -236,8 +237,6 @@ def main(every: int, names: list[str]) -> None:
     from aleator.experiment.files import read_json, write_json
 
     path = REPOSITORY / "docs" / "survival.json"
-    document = read_json(path) if path.exists() else {}
-    rows = document.get("rows", [])
     warm = Warm()
     with server() as port:
         for scenario in (REPORT, fetch(port), RUN, COMPARE):
@@ -246,7 +245,8 @@ def main(every: int, names: list[str]) -> None:
             place = Path(tempfile.mkdtemp())
             cuts = survey(warm, scenario, place, every)
             shutil.rmtree(place)
-            rows = [row for row in rows if row["command"] != scenario.name]
+            document = read_json(path) if path.exists() else {}
+            rows = [row for row in document.get("rows", []) if row["command"] != scenario.name]
             for how in ("kill", "torn", "full", "stale"):
                 mine = [cut for cut in cuts if cut.how == how]
                 kinds = dict(Counter(cut.operation.split()[0] for cut in mine))

@@ -283,6 +283,17 @@ def test_checkpoints_go_only_when_everything_else_is_written(tmp_path):
     assert not (tmp_path / "p" / "checkpoints").exists()
 
 
+def test_a_checkpoint_that_a_killed_process_was_deleting_is_deleted_by_a_resume(tmp_path):
+    finished(tmp_path / "o", keep=1)
+    (tmp_path / "o" / "result.json").unlink()  # it was killed before, with no step left to take
+    checkpoints = tmp_path / "o" / "checkpoints"
+    for older in ("step-00000001", "step-00000002"):
+        shutil.copytree(checkpoints / "step-00000006", checkpoints / older)
+    (checkpoints / "step-00000001" / "state.pt").unlink()
+    finished(tmp_path / "o", keep=1, resume=True)
+    assert [path.name for path in checkpoints.glob("step-*")] == ["step-00000006"]
+
+
 def test_a_finished_run_without_exhibits_and_without_checkpoints_keeps_its_result(tmp_path, caplog):
     result = finished(tmp_path / "o")
     (tmp_path / "o" / "exhibits.json").unlink()

@@ -195,6 +195,8 @@ class _Run:
             _log.warning("%s", error)
             self.restored = False
         if self.restored:
+            if self.main:
+                self.store.drop_old()
             return True
         if result is not None:
             _log.warning("%s is finished; what is missing in it cannot be made without a checkpoint", self.out)
