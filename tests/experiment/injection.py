@@ -222,6 +222,7 @@ def serve() -> None:
     for name in ("torch._dynamo", "torch.utils.tensorboard", "aleator.experiment.report.comparison_page", "requests"):
         importlib.import_module(name)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     _warm_up()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
