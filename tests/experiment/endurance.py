@@ -5,22 +5,27 @@ python -m tests.experiment.endurance [runs|week|groups|control …]     writes d
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from aleator.experiment import accelerators
+from aleator.experiment.agreement import Agreement
 from aleator.experiment.checkpoint import CheckpointStore
 from tests.experiment.injection import REPOSITORY, Ending, Warm
 from tests.experiment.survival import TOY, left
+from tests.launched import be_one_of
 
 Figures = dict[str, Any]
 
@@ -92,30 +97,58 @@ class LongRun:
             return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
 
 
-def groups(warm: Warm, place: Path, count: int, at_once: int, in_order: bool = True) -> Figures:
-    """Start runs of two processes, so many at a time, on a machine whose cores are busy, and let all of them end."""
-    jobs = []
-    for number in range(count):
-        folder = place / f"group-{number}"
-        folder.mkdir()
-        for rank in range(2):
-            words = ["run", TOY, "--steps", "2", "--trackers", "--out", str(folder / "o")]
-            prepare = ["share_a_run", str(folder), rank, 2, in_order]
-            jobs.append({"argv": words, "cwd": str(place), "prepare": prepare, "goes_down": True})
-    count_on = f"import os\nwhile os.getppid() == {os.getpid()}: pass"
+def groups(place: Path, count: int, at_once: int, in_order: bool = True) -> Figures:
+    """Begin groups of two processes, so many at a time, while the cores are busy, and let their interpreters end.
+
+    The processes are forked from this one. They find each other as those of a run do, agree twenty times, and go down.
+    """
+    waiting = [(number, rank) for number in range(count) for rank in range(2)][::-1]
+    running: dict[int, tuple[int, int]] = {}
+    codes, aborted = Counter[int](), 0
+    with _busy_cores():
+        while waiting or running:
+            while waiting and len(running) < 2 * at_once:
+                number, rank = waiting.pop()
+                folder = place / str(number)
+                folder.mkdir(exist_ok=True)
+                if (pid := os.fork()) == 0:
+                    _one_of_two(folder, rank, in_order)
+                    sys.exit(0)
+                running[pid] = number, rank
+            pid, status = os.wait()
+            if pid in running:
+                number, rank = running.pop(pid)
+                said = (place / str(number) / f"err-{rank}").read_text()
+                codes[os.waitstatus_to_exitcode(status)] += 1
+                aborted += "terminate called" in said
+                if status:
+                    sys.stderr.write(f"exit {os.waitstatus_to_exitcode(status)}: {said[-1000:]}\n")
+    return {"processes": 2 * count, "ended well": codes[0], "aborted": aborted}
+
+
+def _one_of_two(folder: Path, rank: int, in_order: bool) -> None:
+    os.dup2(os.open(folder / f"err-{rank}", os.O_WRONLY | os.O_CREAT, 0o666), 2)
+    signal.alarm(200)  # a process that waits for one that was aborted
+    be_one_of(folder, rank, 2)
+    if not in_order:
+        accelerators._leave_in_order = lambda: None  # type: ignore[assignment]
+    accelerators.make_accelerator("float32")
+    agreement = Agreement(2)
+    for number in range(20):
+        assert agreement.maximum(number + rank) == number + 1
+
+
+@contextlib.contextmanager
+def _busy_cores() -> Iterator[None]:
+    parent = os.getpid()
+    count_on = f"import os\nwhile os.getppid() == {parent}: pass"
     busy = [subprocess.Popen([sys.executable, "-c", count_on]) for _ in range(os.cpu_count() or 1)]
     try:
-        endings = warm.commands(*jobs, at_once=2 * at_once)
+        yield
     finally:
-        for process in busy:
+        for process in busy if os.getpid() == parent else ():  # a forked process goes down through here
             process.kill()
             process.wait()
-    codes = Counter(ending.code for ending in endings)
-    aborted = sum("terminate called" in ending.err for ending in endings)
-    for ending in endings:
-        if ending.code:
-            sys.stderr.write(f"exit {ending.code}: {ending.err[-1000:]}\n")
-    return {"processes": len(jobs), "ended well": codes[0], "aborted": aborted}
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -123,12 +156,14 @@ def groups(warm: Warm, place: Path, count: int, at_once: int, in_order: bool = T
 _MEGABYTE = 1 << 20
 
 
-def _runs(warm: Warm, place: Path) -> dict[str, Figures]:
-    return {"200 short runs, 8 at a time": short_runs(warm, place, 200, 8)}
+def _runs(place: Path) -> dict[str, Figures]:
+    with contextlib.closing(Warm()) as warm:
+        return {"200 short runs, 8 at a time": short_runs(warm, place, 200, 8)}
 
 
-def _week(warm: Warm, place: Path) -> dict[str, Figures]:
+def _week(place: Path) -> dict[str, Figures]:
     found = {}
+    warm = Warm()
     for rows in (10_000, 10_000_000):
         folder = place / str(rows)
         folder.mkdir()
@@ -148,16 +183,17 @@ def _week(warm: Warm, place: Path) -> dict[str, Figures]:
                 "rows lost": max(0, rows - long.rows()),
             }
         shutil.rmtree(folder)
+    warm.close()
     return found
 
 
-def _groups(warm: Warm, place: Path) -> dict[str, Figures]:
-    return {"200 runs of two processes on busy cores, 3 at a time": groups(warm, place, 200, 3)}
+def _groups(place: Path) -> dict[str, Figures]:
+    return {"200 groups of two processes on busy cores, 3 at a time": groups(place, 200, 3)}
 
 
-def _control(warm: Warm, place: Path) -> dict[str, Figures]:
-    found = groups(warm, place, 50, 3, in_order=False)
-    return {"50 such runs whose groups are left to the interpreter, for comparison": found}
+def _control(place: Path) -> dict[str, Figures]:
+    found = groups(place, 200, 3, in_order=False)
+    return {"200 such groups that are left to the interpreter, for comparison": found}
 
 
 def main(names: list[str]) -> None:
@@ -166,17 +202,15 @@ def main(names: list[str]) -> None:
 
     path = REPOSITORY / "docs" / "survival.json"
     commands = {"runs": _runs, "week": _week, "groups": _groups, "control": _control}
-    warm = Warm()
     for name in names or commands:
         place = Path(tempfile.mkdtemp())
-        found = commands[name](warm, place)
+        found = commands[name](place)
         shutil.rmtree(place)
         document = read_json(path) if path.exists() else {}
         rows = [row for row in document.get("endurance", []) if row["command"] != name]
         rows += [{"command": name, "what": what, "figures": figures} for what, figures in found.items()]
         write_json(path, {**document, "endurance": rows})
         sys.stderr.write(json.dumps(found, indent=2) + "\n")
-    warm.close()
 
 
 if __name__ == "__main__":

@@ -185,8 +185,7 @@ class Warm:
 
         A job has ``argv`` (the words behind ``aleator``) and may have ``cwd``, ``root`` (count operations below it),
         ``at`` and ``how`` (do it there), ``prepare`` (the name and arguments of a function here, called first),
-        ``user`` (become this one), ``memory`` (bytes of address space beyond what is used), ``goes_down`` (end as an
-        interpreter does, and not at once).
+        ``user`` (become this one), ``memory`` (bytes of address space beyond what is used).
         """
         return [Ending(**ending) for ending in self._asked({"jobs": jobs, "at_once": at_once or len(jobs)})]
 
@@ -302,9 +301,7 @@ def _begun(job: dict[str, Any]) -> tuple[int, Path]:
                 json.dump({"operations": injection.operations if injection is not None else [], "grown": grown}, file)
             sys.stdout.flush()
             sys.stderr.flush()
-        if not job.get("goes_down"):
-            os._exit(code)
-    sys.exit(code)
+        os._exit(code)
 
 
 def _ended(status: int, place: Path) -> dict[str, Any]:
@@ -377,21 +374,6 @@ def offer(port: int, sha256: str, size: int) -> None:
     os.environ["NO_PROXY"] = "127.0.0.1"
     file = RemoteFile("file.bin", (f"http://127.0.0.1:{port}/file.bin",), sha256, size)
     CATALOG["served"] = dataclasses.replace(lookup("mnist"), name="served", files=(file,), mirror_files=())
-
-
-def share_a_run(folder: str, rank: int, count: int, in_order: bool) -> None:
-    """Be one of several processes of a run, whose groups are ended before the interpreter goes down, or are not."""
-    from accelerate.state import AcceleratorState, PartialState
-
-    from aleator.experiment import accelerators
-    from tests.launched import be_one_of
-
-    AcceleratorState._reset_state()  # the warm-up was a run of one process
-    PartialState._reset_state()
-    be_one_of(Path(folder), rank, count)
-    if not in_order:
-        accelerators._leave_in_order = lambda: None
-    signal.alarm(200)  # a process that waits for one that was aborted
 
 
 def hold(folder: str, seconds: float) -> None:

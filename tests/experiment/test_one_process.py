@@ -100,6 +100,24 @@ def test_a_lock_on_a_file_that_is_no_longer_the_folders_is_not_taken(tmp_path, m
     lock.close()
 
 
+def test_a_folder_that_another_process_takes_away_meanwhile_is_made_again(tmp_path, monkeypatch):
+    """Between making the folder and opening the lock in it, a process that was refused removed what it had made."""
+    real, moments = os.open, iter([True])
+
+    def slow(path, *args):
+        if next(moments, False):
+            (tmp_path / "o").rmdir()
+        return real(path, *args)
+
+    monkeypatch.setattr(os, "open", slow)
+    lock = FolderLock(tmp_path / "o")
+    monkeypatch.undo()
+    with pytest.raises(InUse):
+        FolderLock(tmp_path / "o")
+    lock.close()
+    assert not (tmp_path / "o").exists()
+
+
 def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, caplog):
     def without(descriptor, operation):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -130,14 +148,28 @@ def test_short_runs_at_once_all_end_in_folders_of_their_own_with_all_their_rows(
     }
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root may")
-def test_a_folder_that_may_not_be_written_is_one_line_and_a_finished_run_in_it_is_read(warm, tmp_path):
+@pytest.fixture
+def nobody(tmp_path):
+    """What makes a job that of an ordinary user who may read the folder and not write it."""
+    if os.geteuid() != 0:
+
+        def close(mode):
+            for folder in (tmp_path, *(path for path in tmp_path.rglob("*") if path.is_dir())):
+                folder.chmod(mode)
+
+        yield lambda: close(0o555) or {"cwd": str(tmp_path)}
+        close(0o755)
+        return
     for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
+        if folder.stat().st_uid == 0 and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o055)
+    yield lambda: {"cwd": str(tmp_path), "user": 65534}
+
+
+def test_a_folder_that_may_not_be_written_is_one_line_and_a_finished_run_in_it_is_read(warm, tmp_path, nobody):
     assert warm.command("run", TOY, "--steps", "2", "--trackers", "--out", "o", cwd=str(tmp_path)).code == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    nobody = {"cwd": str(tmp_path), "user": 65534}
+    nobody = nobody()
     for words in (["run", TOY, "--out", "p"], ["run", TOY], ["compare", TOY, "--variant", "a", "--out", "p"]):
         ending = warm.command(*words, **nobody)
         assert ending.code == 2
