@@ -49,6 +49,22 @@ def short_runs(warm: Warm, place: Path, count: int, at_once: int) -> Figures:
     }
 
 
+def write_log(path: Path, rows: int) -> None:
+    """Write a log of so many steps."""
+    row = {"step": "%d", "progress": "%d", "examples": 8, "seconds": 0.1, "split": "train", "metrics": {"loss": 1.0}}
+    line = json.dumps(row).replace('"%d"', "%d") + "\n"
+    with path.open("w") as file:
+        for begin in range(0, rows, 100_000):
+            file.writelines(line % (number, number) for number in range(begin, min(rows, begin + 100_000)))
+
+
+def damage_a_row(path: Path) -> None:
+    """Make one row in the middle of a log unreadable."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\0")
+
+
 class LongRun:
     """A run that was interrupted after so many rows of its log."""
 
@@ -56,18 +72,7 @@ class LongRun:
         self.warm, self.place, self.log = warm, place, place / "o" / "metrics.jsonl"
         words = ["run", TOY, "--signal-at", "5", "--keep-checkpoints", "1", "--trackers", "--out", "o"]
         assert warm.command(*words, cwd=str(place)).code == 130
-        row = {
-            "step": "%d",
-            "progress": "%d",
-            "examples": 8,
-            "seconds": 0.1,
-            "split": "train",
-            "metrics": {"loss": 1.0},
-        }
-        line = json.dumps(row).replace('"%d"', "%d") + "\n"
-        with self.log.open("w") as file:
-            for begin in range(0, rows, 100_000):
-                file.writelines(line % (number, number) for number in range(begin, min(rows, begin + 100_000)))
+        write_log(self.log, rows)
         (saved,) = (place / "o" / "checkpoints").iterdir()
         state = torch.load(saved / "state.pt", weights_only=True)
         shutil.rmtree(saved)
@@ -75,21 +80,19 @@ class LongRun:
         state["log"] = {"step": rows - 1, "rows": rows, "bytes": self.log.stat().st_size}
         CheckpointStore(saved.parent, 1).save(rows - 1, state)
 
-    def resume(self, **job: Any) -> Ending:
+    def resume(self) -> Ending:
         """Go on to the end."""
-        return self.warm.command("run", "--resume", "--out", "o", cwd=str(self.place), **job)
+        return self.warm.command("run", "--resume", "--out", "o", cwd=str(self.place))
 
-    def resume_after_damage(self, **job: Any) -> Ending:
+    def resume_after_damage(self) -> Ending:
         """Damage a row, and go on from the last checkpoint as if there were no result: the log is written anew."""
-        with self.log.open("r+b") as file:
-            file.seek(self.log.stat().st_size // 2)
-            file.write(b"\0")
+        damage_a_row(self.log)
         (self.place / "o" / "result.json").unlink()
-        return self.resume(**job)
+        return self.resume()
 
-    def report(self, **job: Any) -> Ending:
+    def report(self) -> Ending:
         """Write the report."""
-        return self.warm.command("report", "o", cwd=str(self.place), **job)
+        return self.warm.command("report", "o", cwd=str(self.place))
 
     def rows(self) -> int:
         """Return the number of lines of the log."""

@@ -357,13 +357,6 @@ def take_small_steps() -> None:
     task.STRIDE = 2
 
 
-def keep_few_rows() -> None:
-    """Keep no more rows of a log than a small test can tell from all of them."""
-    from aleator.experiment.report import read
-
-    read.MOST_ROWS = 500
-
-
 def offer(port: int, sha256: str, size: int) -> None:
     """Put a data set ``served`` of one file into the catalogue, which a server on this machine has."""
     import dataclasses

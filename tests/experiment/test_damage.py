@@ -17,7 +17,8 @@ from aleator.experiment.files import UnusableFolder, read_json, write_json
 from aleator.experiment.registry import resolve
 from aleator.experiment.report import read
 from aleator.experiment.report.read import read_log
-from tests.experiment.endurance import LongRun
+from aleator.experiment.tracking import LogPosition, MetricLog
+from tests.experiment.endurance import damage_a_row, write_log
 from tests.experiment.survival import left
 
 TOY = f"{Path(__file__).parent / 'toy_recipe.py'}:Toy"
@@ -202,38 +203,43 @@ def test_the_log_is_on_the_disk_before_the_checkpoint_that_counts_its_rows(tmp_p
     assert state["log"]["rows"] == 4  # three of training, one of validation
 
 
-def test_a_log_of_a_week_is_reported_and_resumed_in_bounded_memory(cut, monkeypatch):
+# Ten million rows are for ``python -m tests.experiment.endurance week``.
+ROWS = 5_000
+
+
+def most_memory(do):
     import tracemalloc
 
-    count = 20_000
-    row = {"step": 1, "progress": 1, "examples": 8, "seconds": 0.1, "split": "train", "metrics": {"loss": 1.0}}
-    head, tail = json.dumps(row).split('"step": 1', 1)
-    with (cut / "metrics.jsonl").open("w") as log:
-        log.writelines(f'{head}"step": {number}{tail}\n' for number in range(count))
-    size = (cut / "metrics.jsonl").stat().st_size
-    most_rows = 500
-    monkeypatch.setattr(read, "MOST_ROWS", most_rows)
     tracemalloc.start()
-    lines = read_log(cut)
+    found = do()
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    return found, most
+
+
+def test_a_log_of_a_week_is_reported_in_bounded_memory(tmp_path, monkeypatch):
+    write_log(tmp_path / "metrics.jsonl", ROWS)
+    most_rows = 100
+    monkeypatch.setattr(read, "MOST_ROWS", most_rows)
+    lines, most = most_memory(lambda: read_log(tmp_path))
     assert most_rows / 2 <= len(lines) <= most_rows + 1
-    assert (lines[0].step, lines[-1].step) == (0, count - 1)
-    assert most < size / 2  # every row at once would take some ten times the file
+    assert (lines[0].step, lines[-1].step) == (0, ROWS - 1)
+    # Every row at once would take some five times the file.
+    assert most < (tmp_path / "metrics.jsonl").stat().st_size / 4
 
 
-def test_a_log_of_many_rows_is_resumed_with_memory_for_few(warm, tmp_path):
-    """Ten million rows are for ``python -m tests.experiment.endurance week``."""
-    long, rows = LongRun(warm, tmp_path, 50_000), 50_000
-    limited = {"memory": 64 << 20, "prepare": ["keep_few_rows"]}  # a run of few rows takes some 46 MB
-    resumed = long.resume(**limited)
-    assert resumed.code == 0, resumed.err
-    whole = long.rows()
-    assert whole > rows
-    again = long.resume_after_damage(**limited)
-    assert again.code == 0, again.err
-    assert "has lost 1 of the " in again.err
-    assert long.rows() == whole - 1
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_log_of_a_week_is_resumed_in_bounded_memory(tmp_path, caplog, damaged):
+    log = tmp_path / "metrics.jsonl"
+    write_log(log, ROWS)
+    size = log.stat().st_size
+    if damaged:
+        damage_a_row(log)
+    keep = LogPosition(ROWS - 1, ROWS, size)
+    _, most = most_memory(lambda: MetricLog(tmp_path, None, (), {}, keep).close())
+    assert len(log.read_text().splitlines()) == ROWS - damaged
+    assert (f"has lost 1 of the {ROWS} rows" in caplog.text) == bool(damaged)
+    assert most < size / 4
 
 
 # --- results and exhibits -----------------------------------------------------------------------------------------
