@@ -64,6 +64,19 @@ def test_a_lock_is_given_back_with_its_process_and_leaves_nothing_in_the_way(war
     assert not (tmp_path / ".lock").exists()
 
 
+def test_the_file_of_a_lock_is_cleared_by_a_resume_of_a_finished_run_where_nobody_has_the_lock(tmp_path):
+    result = run(resolve(TOY)(steps=2), tmp_path, QUIET, name=TOY)
+    again = {"options": QUIET, "name": TOY, "resume": True}
+    lock = FolderLock(tmp_path)
+    assert run(resolve(TOY)(steps=2), tmp_path, **again)["test"] == result["test"]  # it only reads
+    with pytest.raises(InUse):
+        FolderLock(tmp_path)
+    lock.close()
+    (tmp_path / ".lock").write_text("process 1 on host\n")  # the kill came before it was deleted
+    run(resolve(TOY)(steps=2), tmp_path, **again)
+    assert not (tmp_path / ".lock").exists()
+
+
 def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_lock(tmp_path):
     reader, writer = os.pipe()
     parent = os.fork()

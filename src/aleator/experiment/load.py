@@ -14,7 +14,7 @@ from torch import nn
 from aleator.experiment import registry
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import DamagedFile, UnusableFolder, described
-from aleator.experiment.model_state import unwrapped
+from aleator.experiment.model_state import models_of, unwrapped
 from aleator.experiment.protocol import Task
 from aleator.experiment.record import read_config, read_result, recipe_spec, recorded, where_it_was
 from aleator.random import Streams
@@ -75,13 +75,12 @@ def load_run(folder: Path | str, recipe: str | None = None) -> LoadedRun:
         streams = Streams(config["seed"], accelerator.device)
         with streams.scope("init"):
             task: Task = built.task(streams, accelerator)
-    model = getattr(task, "model", None)
-    if not isinstance(model, nn.Module):
+    models = models_of(task)
+    if "model" not in models:
         raise ValueError(f"the task of recipe {config['recipe']!r} has no attribute model to load")
-    model = unwrapped(model)
-    for name, part in {"model": model, **getattr(task, "saved_models", dict)()}.items():
-        _read_weights(folder / f"{name}.safetensors", part)
-    return LoadedRun(config, result, built, task, model.eval())
+    for name, model in models.items():
+        _read_weights(folder / f"{name}.safetensors", unwrapped(model))
+    return LoadedRun(config, result, built, task, unwrapped(models["model"]).eval())
 
 
 def _read_weights(path: Path, model: nn.Module) -> None:

@@ -134,6 +134,13 @@ class FolderLock:
         self._made = []
 
 
+def clear_left_over(folder: Path) -> None:
+    """Delete the file of a lock that a killed process left, where nobody has the lock now."""
+    if (folder / NAME).exists():
+        with contextlib.suppress(InUse, OSError):  # a finished run may be read where nothing can be written
+            FolderLock(folder).close()
+
+
 def wait_until_free(folder: Path, seconds: float) -> None:
     """Return when no other process holds the folder, or after so many seconds."""
     until = time.monotonic() + seconds

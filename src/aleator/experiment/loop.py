@@ -15,7 +15,6 @@ import contextlib
 import logging
 import math
 import os
-import re
 import signal
 import sys
 import time
@@ -37,8 +36,8 @@ from aleator.experiment.checkpoint import CheckpointStore
 from aleator.experiment.clock import Clock
 from aleator.experiment.files import UnusableFolder, clear_left_overs, described, write_bytes, write_json
 from aleator.experiment.identity import environment, options_of
-from aleator.experiment.locks import FolderLock
-from aleator.experiment.model_state import are_numbers, model_state
+from aleator.experiment.locks import FolderLock, clear_left_over
+from aleator.experiment.model_state import are_numbers, models_of, weights_of
 from aleator.experiment.next_batch import NextBatch
 from aleator.experiment.options import RunOptions
 from aleator.experiment.progress import PlainProgress, ProgressDisplay, progress_display
@@ -53,8 +52,6 @@ _log = logging.getLogger("aleator.experiment")
 _GO_ON, _SAVE, _LEAVE, _END = range(4)
 
 _NO_BATCH = object()
-
-_FILE = re.compile(r"[A-Za-z0-9_-]+")  # a name of a model's file, without its ending
 
 
 class RunFailed(Exception):
@@ -101,6 +98,7 @@ def run(
             )
             result = record.read_result(asked.out) if resume else None
             if result is not None and asked.holds_it_whole(result):
+                clear_left_over(asked.out)
                 _log.info("%s is already finished", out)
                 return result
         with contextlib.ExitStack() as stack:
@@ -206,7 +204,7 @@ class _Run:
                 f"{self.out / 'result.json'} is damaged and no checkpoint is there to make it again from; "
                 f"delete it to begin the run again"
             )
-        self._models()
+        models_of(self.task)
         state = self.task.state_dict()  # before the first step, and not at the first save
         if self.main:
             self.store.checked({"task": state})
@@ -271,7 +269,7 @@ class _Run:
         return self.stopped is not None
 
     def _conclude(self, test: dict[str, float]) -> dict[str, Any]:
-        weights = self._weights()
+        weights = weights_of(self.task)
         result = {
             "status": "done",
             "stopped": self.stopped,
@@ -363,31 +361,6 @@ class _Run:
         """Return the reason to stop of the first process that has one."""
         reasons = gather_object([reason]) if self.accelerator.num_processes > 1 else [reason]
         return next((said for said in reasons if said is not None), None)
-
-    def _weights(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the weights of the task's models by the names of their files."""
-        # Copies: safetensors refuses tensors that share memory, as tied weights do.
-        return {
-            file: {name: tensor.clone().contiguous() for name, tensor in model_state(model).items()}
-            for file, model in self._models().items()
-        }
-
-    def _models(self) -> dict[str, torch.nn.Module]:
-        """Return the task's models by the names of their files.
-
-        Raises:
-            ValueError: if a further model is none, or its file would lie elsewhere or in the place of the model's.
-        """
-        model = getattr(self.task, "model", None)
-        models = {"model": model} if isinstance(model, torch.nn.Module) else {}
-        for file, further in getattr(self.task, "saved_models", dict)().items():
-            if not isinstance(further, torch.nn.Module) or file == "model" or not _FILE.fullmatch(file):
-                raise ValueError(
-                    f"saved_models must return modules by names of letters, digits, '-' and '_', and not of 'model', "
-                    f"got {file!r}: {type(further).__name__}"
-                )
-            models[file] = further
-        return models
 
     # --- saving and restoring --------------------------------------------------------------------------------------
 
