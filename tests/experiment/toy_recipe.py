@@ -42,6 +42,8 @@ class Toy:
     """Normalise batches."""
     exhibit: str = ""
     """``"draw"`` has an exhibit, ``"fail"`` fails to make it."""
+    saved: str = ""
+    """Save the model under this name, too."""
     say: str = ""
     """A word that changes nothing."""
     path: str = ""
@@ -72,6 +74,8 @@ class ToyTask:
             self.exhibits = self._exhibits
         self.budget = Budget(options.steps)
         self.evaluate_every = 7
+        if options.saved:
+            self.saved_models = lambda: {options.saved: self.model}
         norm = nn.BatchNorm1d(4) if options.batch_norm else nn.Identity()
         model = nn.Sequential(norm, nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 1))
         self.model = accelerator.prepare_model(model)

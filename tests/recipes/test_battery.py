@@ -18,7 +18,6 @@ from aleator.experiment import RunOptions, run
 from aleator.experiment.files import read_json
 from aleator.experiment.registry import names, resolve
 from aleator.experiment.tracking import read_metrics
-from tests.experiment.injection import Warm
 from tests.experiment.survival import Scenario, Trial
 
 HERE = Path(__file__).parent
@@ -128,6 +127,13 @@ CASES = {
     ),
 }  # fmt: skip
 
+# What a run imports, imported once for all.
+MODULES = (
+    *("aleator.recipes.parts.supervised", "aleator.recipes.language.task", "aleator.recipes.graphs.task"),
+    *("aleator.recipes.spiking.task", "aleator.recipes.curve.task", "aleator.recipes.surrogate.tables"),
+    *("aleator.recipes.surrogate.imitation", "aleator.recipes.pairs.task", "sklearn.base", "scipy.stats"),
+)
+
 pytestmark = pytest.mark.usefixtures("mirror")
 
 
@@ -148,13 +154,6 @@ def there(options: dict[str, Any], place: Path) -> dict[str, Any]:
     return {**options, "files": tuple(found)} if found else options
 
 
-@pytest.fixture(scope="module")
-def warm():
-    interpreter = Warm()
-    yield interpreter
-    interpreter.close()
-
-
 def test_every_recipe_has_a_case():
     assert {case.recipe for case in CASES.values()} >= set(names())
 
@@ -168,6 +167,7 @@ def test_a_run_killed_behind_a_checkpoint_goes_on_to_the_same_bits(name, warm, p
     prepare = [case.steps] if case.steps else None
     command = ["run", case.recipe, *words, *often, "--trackers", "--out", "o/it"]
     scenario = Scenario("run", command, [["run", "--resume", "--out", "o/it"]], prepare)
+    warm.get_ready(*MODULES)
     trial = Trial(warm, scenario, tmp_path)
     saved = [at for at, made in enumerate(trial.operations) if made.startswith("rename /it/checkpoints/step-")]
     assert len(saved) > 2, "too few steps to be killed between two of them"

@@ -66,10 +66,20 @@ def folder(recipe: str, given: Path | None, prefix: str = "") -> Iterator[Path]:
     if given is not None:
         yield given
         return
-    made = Path("runs") / recipe.rpartition(":")[2] / f"{prefix}{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    made.mkdir(parents=True)
+    made = _made(Path("runs") / recipe.rpartition(":")[2], prefix)
     try:
         yield made
     finally:
         with contextlib.suppress(OSError):
             os.removedirs(made)  # removes folders that are empty and stops at one that is not
+
+
+def _made(parent: Path, prefix: str) -> Path:
+    # Of many processes that begin in one second another may have the name, or take an empty folder above it away.
+    for _ in range(100):
+        made = parent / f"{prefix}{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            made.mkdir(parents=True)
+            return made
+    made.mkdir(parents=True)
+    return made

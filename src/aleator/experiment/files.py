@@ -8,6 +8,7 @@ killed process left of a temporary file is known by its name, and cleared by the
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import json
 import math
 import os
@@ -96,10 +97,15 @@ def is_left_over(name: str) -> bool:
 
 
 def clear_left_overs(folder: Path, names: Collection[str]) -> None:
-    """Delete what killed processes left of files of these names, which nobody may be writing now."""
+    """Delete what killed processes left of files of these names, which nobody may be writing now.
+
+    Args:
+        folder: where to look; it need not exist.
+        names: as a shell has them, ``*`` for anything.
+    """
     for path in folder.iterdir() if folder.is_dir() else ():
         found = _LEFT_OVER.fullmatch(path.name)
-        if found is not None and found["name"] in names:
+        if found is not None and any(fnmatch.fnmatchcase(found["name"], name) for name in names):
             path.unlink(missing_ok=True)
 
 

@@ -32,8 +32,8 @@ _FIELDS = {
     "loop": dict,
     "identity": str,
 }
-FILES = ("config.json", "metrics.jsonl", "result.json", "exhibits.json", "model.safetensors")
-"""What a run writes into its folder, besides checkpoints."""
+FILES = ("config.json", "metrics.jsonl", "result.json", "exhibits.json", "*.safetensors")
+"""What a run writes into its folder, besides checkpoints. The task names the files of its models."""
 
 _PASSWORD = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*):[^\s/@]*@")
 HIDDEN = "***"
@@ -64,7 +64,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         _log.warning("%s", error)
         return None
     kinds = {"headline": dict, "validation": dict, "test": dict, "seconds": dict, "steps": int, "unit": str}
-    if wrong := [name for name, kind in kinds.items() if type(result.get(name)) is not kind]:
+    found, kinds = {"models": [], **result}, {**kinds, "models": list}
+    if wrong := [name for name, kind in kinds.items() if type(found.get(name)) is not kind]:
         _log.warning("%s is not the result of a run: %s is missing or of another type", path, ", ".join(wrong))
         return None
     return result
@@ -72,7 +73,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 def is_whole(folder: Path, result: dict[str, Any]) -> bool:
     """Whether a run that has a result has everything else, too."""
-    return not result.get("exhibits") or (folder / "exhibits.json").is_file()
+    models = all((folder / f"{name}.safetensors").is_file() for name in result.get("models", ()))
+    return models and (not result.get("exhibits") or (folder / "exhibits.json").is_file())
 
 
 def holds_nothing(folder: Path) -> bool:
