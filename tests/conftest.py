@@ -41,7 +41,7 @@ def mirror(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def warm() -> Iterator[Warm]:
-    """An interpreter that forks a child for every command or script. It takes seconds to start, so all tests share it."""
+    """An interpreter that forks a child for every command or script; it takes seconds to start, so tests share it."""
     interpreter = Warm()
     yield interpreter
     interpreter.close()
