@@ -1,4 +1,4 @@
-"""How a noisy gradient becomes a step: optimizers and learning-rate schedules."""
+"""Optimizers and learning-rate schedules: from a noisy gradient to a step."""
 
 from aleator.optim.curvature.broadening import Broadening, broadened, broadened_ggn, fit_broadening, overlap
 from aleator.optim.curvature.lanczos import Eigenpairs, Tridiagonal, lanczos, top_eigenpairs
