@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from aleator.optim import (
     LAMB,
     LARS,
+    AdaGradNorm,
     ArmijoGD,
     ClipSchedule,
     Spectra,
@@ -76,6 +77,7 @@ OPTIMIZERS = [
     Case("Spectra(AdamW)", around(torch.optim.AdamW), half=False, wraps=True),
     Case("Spectra(SGD)", around(torch.optim.SGD, momentum=0.9), half=False, wraps=True),
     Case("Spectra(LARS)", around(LARS, trust_coefficient=0.1), half=False, wraps=True),
+    Case("AdaGradNorm", functools.partial(AdaGradNorm, weight_decay=1e-3), separate=False),
     Case("ArmijoGD", ArmijoGD, searches=True, separate=False),
 ]
 STEPPING = [case for case in OPTIMIZERS if not case.searches]

@@ -263,7 +263,7 @@ def _full(tensor: Tensor) -> Tensor:
     return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def _linear(names: Mapping[int, str], input: Tensor, weight: Tensor, bias: Tensor | None = None) -> _Rule:  # noqa: A002
+def _linear(names: Mapping[int, str], input: Tensor, weight: Tensor, bias: Tensor | None = None) -> _Rule:
     def rule(delta: Tensor) -> list[tuple[str, _Gradient]]:
         found: list[tuple[str, _Gradient]] = []
         if id(weight) in names:
@@ -278,7 +278,7 @@ def _linear(names: Mapping[int, str], input: Tensor, weight: Tensor, bias: Tenso
 
 def _convolution(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -323,7 +323,7 @@ def _convolution(
 
 def _embedding(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     weight: Tensor,
     padding_idx: int | None = None,
     max_norm: float | None = None,
@@ -344,9 +344,13 @@ def _embedding(
 
 
 def _scaled(
-    names: Mapping[int, str], normalised: Callable[[], Tensor], weight: Tensor | None, bias: Tensor | None, channels: int
+    names: Mapping[int, str],
+    normalised: Callable[[], Tensor],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    channels: int,
 ) -> _Rule:
-    """The rule of y = x̂ ∘ w + b, with the numbers of w along the last ``channels`` dimensions, or, for 0, the second."""
+    """The rule of y = x̂ ∘ w + b; w has the last ``channels`` dimensions of x̂, or, for 0, its second."""
 
     def summed(gradient: Tensor) -> _Whole:
         return _whole(gradient, channels) if channels else _Whole(gradient.flatten(2).sum(2))
@@ -365,7 +369,7 @@ def _scaled(
 
 def _layer_norm(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     normalized_shape: Any,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -377,7 +381,7 @@ def _layer_norm(
 
 def _rms_norm(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     normalized_shape: Any,
     weight: Tensor | None = None,
     eps: float | None = None,
@@ -389,7 +393,7 @@ def _rms_norm(
 
 def _group_norm(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     num_groups: int,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -400,7 +404,7 @@ def _group_norm(
 
 def _batch_norm(
     names: Mapping[int, str],
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,

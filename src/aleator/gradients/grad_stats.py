@@ -51,7 +51,7 @@ class GradStats:
 
     @property
     def trace(self) -> float:
-        """tr V, the variance of one example's gradient over all coordinates; unbiased."""
+        """Tr V, the variance of one example's gradient over all coordinates; unbiased."""
         s = len(self.sq_norms)
         of_mean = self.mean_sq_norm if self.sub_mean_sq_norm is None else self.sub_mean_sq_norm
         total = float(self.sq_norms.double().sum()) - s * of_mean

@@ -1,5 +1,6 @@
 """How a noisy gradient becomes a step: optimizers and learning-rate schedules."""
 
+from aleator.optim.adagrad_norm import AdaGradNorm
 from aleator.optim.large_batch.lamb import LAMB
 from aleator.optim.large_batch.lars import LARS
 from aleator.optim.large_batch.schedules import (
@@ -20,6 +21,7 @@ from aleator.optim.proximal.step_rules import RobbinsMonro, hessian_norm, linear
 from aleator.optim.proximal.svrg import ProxSVRG
 from aleator.optim.proximal.wrapper import Proximal
 from aleator.optim.rules import Rule, is_vector, name_matches, without_decay
+from aleator.optim.sample_schedule import SampleLR
 from aleator.optim.schedules import CosineToBudget
 from aleator.optim.spectra.adamw import SpectraAdamW
 from aleator.optim.spectra.ademamix import SpectraAdEMAMix
@@ -35,7 +37,7 @@ from aleator.optim.stationarity.sasa import SASA, fluctuation_sides
 from aleator.optim.targets.armijo import ArmijoGD
 from aleator.optim.targets.step_size import (
     SMOOTH_STEP,
-    AdaGradNorm,
+    AdaGradNormStep,
     Constant,
     DiagonalAdaGrad,
     Exponential,
@@ -55,6 +57,7 @@ __all__ = [
     "SASA",
     "SMOOTH_STEP",
     "AdaGradNorm",
+    "AdaGradNormStep",
     "ArmijoGD",
     "ClipSchedule",
     "Constant",
@@ -73,6 +76,7 @@ __all__ = [
     "ProximalSGD",
     "RobbinsMonro",
     "Rule",
+    "SampleLR",
     "Sparsity",
     "Spectra",
     "SpectraAdEMAMix",
