@@ -88,6 +88,11 @@ class AdaGradNorm(LayerwiseOptimizer):
                 f"got {group['initial_accumulator']}"
             )
 
+    def _check_loaded(self, name: str, parameter: Tensor, state: dict[str, Any]) -> None:
+        for part, value in state.items():
+            if isinstance(value, Tensor) and value.numel() != 1:
+                raise ValueError(f"{part} of parameter {name} must be one number, got {tuple(value.shape)} in the saved state")
+
     def _take_step(self) -> None:
         trained = [(group, parameter) for group in self.param_groups for _, parameter in self._trained(group)]
         if not trained:
@@ -96,7 +101,9 @@ class AdaGradNorm(LayerwiseOptimizer):
         v = self._added(_whole_square([parameter for _, parameter in trained], gradients))
         for (group, parameter), gradient in zip(trained, gradients, strict=True):
             weight = local(parameter)
-            self.state[parameter]["sum"] = own = v.to(gradient.device, gradient.dtype, copy=True)
+            own = v.to(gradient.device, gradient.dtype, copy=True)
+            # Of one dimension: torch's distributed checkpoint cannot broadcast a state of numbers without any.
+            self.state[parameter]["sum"] = own.view(1)
             scale = -_rate(group["lr"], own) / (own.sqrt() + group["eps"])
             if weight.dtype == gradient.dtype:
                 weight.add_(gradient.mul_(scale))
@@ -105,7 +112,7 @@ class AdaGradNorm(LayerwiseOptimizer):
 
     def _added(self, square: Tensor) -> Tensor:
         """Return v with a square added, in float64 where the device has it."""
-        sums = [state["sum"].to(square) for state in self.state.values() if "sum" in state]
+        sums = [state["sum"].to(square).view(()) for state in self.state.values() if "sum" in state]
         before = torch.stack(sums).max() if sums else torch.full_like(square, self.defaults["initial_accumulator"])
         return before + square
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from aleator.optim.large_batch.schedules import scale_for_batch
@@ -74,7 +75,7 @@ class SampleLR:
         if scaling is not None and (initial is None or initial < 1):
             raise ValueError(f"initial must be a positive number of examples with scaling, got {initial}")
         for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
+            _begun(group)
             if lr_min is not None and not 0 <= lr_min <= group["initial_lr"]:
                 peak = float(group["initial_lr"])
                 raise ValueError(f"lr_min must be in [0, {peak}], the learning rate of every group, got {lr_min}")
@@ -87,12 +88,11 @@ class SampleLR:
     def ahead(self, examples: int) -> None:
         """Set the rates for a step on a batch of so many examples."""
         for group in self.optimizer.param_groups:
-            peak = group.setdefault("initial_lr", group["lr"])
-            rate = self._rate(float(peak), min(self.examples + examples, self.total), examples)
-            if isinstance(group["lr"], float | int):
-                group["lr"] = rate
-            else:  # a tensor that a compiled step holds
+            rate = self._rate(_begun(group), min(self.examples + examples, self.total), examples)
+            if isinstance(group["lr"], Tensor):  # that a compiled step holds
                 group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def advance(self, examples: int) -> None:
         """Count the examples of a batch that a step was taken on."""
@@ -116,3 +116,8 @@ class SampleLR:
             return peak
         low = peak / 10 if self.lr_min is None else self.lr_min
         return low + (peak - low) * cosine_factor(seen - self.warmup, self.total - self.warmup)
+
+
+def _begun(group: dict[str, Any]) -> float:
+    """Return the peak of a group, which is the rate that it began with."""
+    return float(group.setdefault("initial_lr", float(group["lr"])))
