@@ -142,11 +142,12 @@ def test_every_cut_keeps_its_limits(size, maximum, world, accumulation, min_micr
         "max_micro": max_micro,
         "multiple_of": multiple_of,
     }
-    try:
-        plan = split_batch(min(size, maximum), maximum, **options)
-    except ValueError as error:
-        assert str(error).startswith(("maximum must be at least", "max_micro must be at least"))
+    least = -(-min_micro // multiple_of) * multiple_of
+    if maximum < world * least or (max_micro is not None and max_micro // multiple_of * multiple_of < 2 * least):
+        with pytest.raises(ValueError, match=r"max(imum|_micro) must be at least"):
+            split_batch(min(size, maximum), maximum, **options)
         return
+    plan = split_batch(min(size, maximum), maximum, **options)
     assert plan.global_size == plan.micro * plan.accumulation * world <= maximum
     assert plan.micro >= min_micro
     assert plan.micro % multiple_of == 0

@@ -1,4 +1,4 @@
-"""What the four tests ask for, from per-example gradients: closed forms, identities, invariances, what others compute."""
+"""What the four tests ask for, from per-example gradients: closed forms, identities, what others compute."""
 
 import math
 

@@ -84,7 +84,13 @@ def test_what_joins_or_was_left_out_has_the_sum_of_all():
     optimizer.add_param_group({"params": weights[2:]})
     weights[0].grad = None
     step(optimizer, weights[1:], 2)
-    gradients = [normal(4, 3, seed=50), normal(5, seed=51), normal(4, 3, seed=1), normal(5, seed=250), normal(2, seed=251)]
+    gradients = [
+        normal(4, 3, seed=50),
+        normal(5, seed=51),
+        normal(4, 3, seed=1),
+        normal(5, seed=250),
+        normal(2, seed=251),
+    ]
     total = 1e-2 + float(sum(g.square().sum() for g in gradients))
     assert float(optimizer.state[weights[1]]["sum"]) == pytest.approx(total, rel=1e-12)
     assert float(optimizer.state[weights[2]]["sum"]) == pytest.approx(total, rel=1e-12)

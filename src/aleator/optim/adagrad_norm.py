@@ -91,7 +91,9 @@ class AdaGradNorm(LayerwiseOptimizer):
     def _check_loaded(self, name: str, parameter: Tensor, state: dict[str, Any]) -> None:
         for part, value in state.items():
             if isinstance(value, Tensor) and value.numel() != 1:
-                raise ValueError(f"{part} of parameter {name} must be one number, got {tuple(value.shape)} in the saved state")
+                raise ValueError(
+                    f"{part} of parameter {name} must be one number, got {tuple(value.shape)} in the saved state"
+                )
 
     def _take_step(self) -> None:
         trained = [(group, parameter) for group in self.param_groups for _, parameter in self._trained(group)]

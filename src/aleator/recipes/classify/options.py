@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.experiment import Headline
 from aleator.recipes.images.recipe import ImageRecipe
+from aleator.recipes.parts.batch_size import AdaptiveBatch
 from aleator.recipes.parts.checks import positive
 from aleator.recipes.parts.compiled import Compile
 from aleator.recipes.parts.ema import WeightEMA
@@ -48,7 +49,9 @@ class _Network(Part):
 
 
 @dataclass(frozen=True)
-class Classify(Surrogate, Proximal, Compile, WeightEMA, ImageRecipe, SupervisedBase, Tract, Subset, _Network):
+class Classify(
+    AdaptiveBatch, Surrogate, Proximal, Compile, WeightEMA, ImageRecipe, SupervisedBase, Tract, Subset, _Network
+):
     """Classify images: full data, a static subset, or repeated random sampling, at any budget."""
 
     headline: ClassVar[Headline | None] = Headline("accuracy", "max")

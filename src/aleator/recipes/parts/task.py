@@ -223,12 +223,15 @@ class SupervisedTask(GradientTask):
         prepared = self.options.prepared(inputs)
         return _as_dtype(prepared, self.dtype)
 
+    def prepared_examples(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
+        """Return inputs as the network wants them, and targets in its precision."""
+        return self.prepared_inputs(inputs), _as_dtype(targets, self.dtype)
+
     # --- a step
 
     def _prepared(self, batch: Batch) -> Batch:
         augmented = self.options.augmented(batch.inputs, batch.targets, self.augmentation)
-        inputs, targets = augmented
-        return batch.with_examples(self.prepared_inputs(inputs), _as_dtype(targets, self.dtype))
+        return batch.with_examples(*self.prepared_examples(*augmented))
 
     def _descend(self, batch: Batch) -> GradientReport:
         assert self._gradient_step is not None
@@ -354,10 +357,10 @@ class SupervisedTask(GradientTask):
 
     def _batches(self, order: Order) -> Batches:
         options = self.options
-        indices = partial(self.sizes.batches, order) if self.sizes else partial(order.batches, options.batch_size)
+        indices = self.sizes.batches if self.sizes else partial(order.batches, options.batch_size)
         return Batches(
             self.train,
-            order.sampler,
+            self.sizes.sampler if self.sizes else order.sampler,
             indices,
             processes=self.run.processes,
             device=self.run.device,
