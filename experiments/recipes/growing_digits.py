@@ -50,7 +50,7 @@ class _Counts(Act):
 class Counting(Part):
     """Tell updates and batches."""
 
-    def act(self, run: Any) -> Act:
+    def act(self, run: Any) -> Act | None:
         """Return the counts."""
         return _Counts()
 

@@ -34,7 +34,7 @@ class Ramp(Part):
 class _RampAct(Act):
     def __init__(self, last: int, run: Run) -> None:
         self._run = run
-        self._sizes = [run.options.batch_size]
+        self._sizes: list[int] = [run.options.batch_size]
         while self._sizes[-1] < last:
             self._sizes.append(2 * self._sizes[-1])
 
@@ -56,7 +56,7 @@ class _RampAct(Act):
         self._schedule.ahead(batch.total)
 
     def _size(self) -> int:
-        stage = self._schedule.examples * len(self._sizes) // self._total
+        stage = int(self._schedule.examples) * len(self._sizes) // int(self._total)
         return self._sizes[min(stage, len(self._sizes) - 1)]
 
 

@@ -73,7 +73,8 @@ def test_two_processes_find_what_one_does_however_the_batch_is_cut(tmp_path, pro
 @pytest.mark.parametrize("sizes", [(4, 4, 4), (5, 1, 6)])
 def test_accumulated_gradients_tell_the_trace_between_parts(sizes):
     x = torch.randn(12, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)).double()
+    with torch.random.fork_rng():
+        model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)).double()
     with torch.no_grad():
         for p in model.parameters():
             p.fill_(0.2)

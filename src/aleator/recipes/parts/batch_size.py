@@ -10,7 +10,7 @@ batches drawn after it. Where data are read ahead, these come behind those alrea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -185,7 +185,7 @@ class _AdaptiveBatchAct(Act):
 
         def attempt(count: int) -> None:
             with task.aside("batch size") as model:
-                self._losses(model, self._some(task, count)).mean().backward()
+                self._losses(model, self._some(task, count)).mean().backward()  # type: ignore[no-untyped-call]
 
         return -self._agreement.maximum(-largest_micro(attempt, 4, max(most, 4)))
 
@@ -253,9 +253,13 @@ class _AdaptiveBatchAct(Act):
         table = self._over_processes(table)
         share = len(mine) / len(chosen)
         trained = {name: p for name, p in whole.named_parameters() if p.requires_grad}
-        mean = self._over_processes(_flat(trained, found and found.mean) * share)
+        mean = self._over_processes(_flat(trained, None if found is None else found.mean) * share)
         coordinates = self._options.batch_test == "coordinate"
-        second = self._over_processes(_flat(trained, found and found.second_moment) * share) if coordinates else None
+        second = (
+            self._over_processes(_flat(trained, None if found is None else found.second_moment) * share)
+            if coordinates
+            else None
+        )
         return GradStats(
             table[0].cpu(),
             table[1].cpu() if self._options.batch_test in ("inner", "augmented") else None,
@@ -271,16 +275,13 @@ class _AdaptiveBatchAct(Act):
         """Return what per-example gradients are like; products are with the batch's gradient."""
         from aleator.gradients import example_gradients
 
-        test = self._options.batch_test
-        need = {"norm": ("norms",), "coordinate": ("second_moment",)}.get(test, ("inner",))
+        needs: dict[str, Sequence[Literal["norms", "inner", "second_moment"]]] = {
+            "norm": ("norms",),
+            "coordinate": ("second_moment",),
+        }
+        need = needs.get(self._options.batch_test, ("inner",))
         with task.aside("batch size") as model:
-            return example_gradients(
-                model,
-                self._losses,
-                (inputs, targets),
-                need=need,
-                direction=gradient or None,  # type: ignore[arg-type]
-            )
+            return example_gradients(model, self._losses, (inputs, targets), need=need, direction=gradient or None)
 
     def _losses(self, model: nn.Module, examples: tuple[Any, Any]) -> Tensor:
         options = self._run.options
