@@ -42,6 +42,7 @@ def _filled(match: re.Match[str]) -> str:
         "evidence": _evidence_table,
         "benchmarks": _benchmark_table,
         "survival": _survival_table,
+        "endurance": _endurance_table,
     }
     if kind not in makers:
         raise ValueError(f"a table must be one of {', '.join(makers)}, got {match[2]!r}")
@@ -122,6 +123,14 @@ def _survival_table(folder: str) -> str:
         which = "all" if row["every"] == 1 else f"one in {row['every']}"
         cut, ended = _CUTS[row["how"]], f"{row['identical']} of {row['cuts']}"
         rows.append(f"| `{row['command']}` | {cut} | {which}: {kinds} | {ended} |")
+    return "\n".join(rows)
+
+
+def _endurance_table(folder: str) -> str:
+    rows = ["| what | what came of it |", "|---|---|"]
+    for row in read_json(ROOT / folder / "survival.json")["endurance"]:
+        found = ", ".join(f"{name}: {value}" for name, value in row["figures"].items())
+        rows.append(f"| {row['what']} | {found} |")
     return "\n".join(rows)
 
 

@@ -46,11 +46,10 @@ def main() -> int:
     return failed
 
 
-def _program(folder: Path, rank: int, count: int, words: list[str]) -> int:
+def be_one_of(folder: Path, rank: int, count: int) -> None:
+    """Let this process be one of several, which find each other through files in a folder."""
     import torch.distributed as dist
 
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(folder / f"{name}-{rank}", os.O_WRONLY | os.O_CREAT), number)
     if count > 1:  # one process alone is started as any program is
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
         os.environ |= {name: str(value) for name, value in place.items()}
@@ -66,6 +65,14 @@ def _program(folder: Path, rank: int, count: int, words: list[str]) -> int:
         really(backend, init_method, *args, **kwargs)
 
     dist.init_process_group = init_process_group
+
+
+def _program(folder: Path, rank: int, count: int, words: list[str]) -> int:
+    import torch.distributed as dist
+
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / f"{name}-{rank}", os.O_WRONLY | os.O_CREAT), number)
+    be_one_of(folder, rank, count)
     sys.argv = words
     sys.path.insert(0, str(Path(words[0]).parent))
     try:

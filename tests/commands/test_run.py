@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from aleator.cli import main
+from aleator.commands import recipes
 
 TOY = f"{Path(__file__).parents[1] / 'experiment' / 'toy_recipe.py'}:Toy"
 
@@ -16,6 +18,14 @@ TOY = f"{Path(__file__).parents[1] / 'experiment' / 'toy_recipe.py'}:Toy"
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+class Still(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls):
+        return cls(2026, 1, 1)
 
 
 def run(*args: str) -> int:
@@ -47,6 +57,15 @@ def test_without_out_every_run_has_a_folder_of_its_own(tmp_path, capsys):
             p.name for p in folder.iterdir()
         }
     assert f"report: runs/Toy/{folders[1].name}/report.html" in capsys.readouterr().out
+
+
+def test_a_name_that_another_run_has_taken_in_the_same_second_is_drawn_again(monkeypatch):
+    drawn = iter(["aaaa", "aaaa", "bbbb"])
+    monkeypatch.setattr("secrets.token_hex", lambda size: next(drawn))
+    monkeypatch.setattr("aleator.commands.recipes.datetime", Still)
+    with recipes.folder(TOY, None) as first, recipes.folder(TOY, None) as second:
+        assert [first.name[-4:], second.name[-4:]] == ["aaaa", "bbbb"]
+    assert not Path("runs").exists()
 
 
 def test_fields_and_run_options_arrive(tmp_path, capsys):
@@ -155,9 +174,7 @@ def test_resume_by_another_version_says_so(capsys):
     Path("o/config.json").write_text(json.dumps({**config, "identity": "0" * 64}))
     capsys.readouterr()
     line = refused(capsys, "--out", "o", "--resume")
-    said = (
-        "aleator: the recipe's source or the library differs from that of the run in o, or its config.json was changed"
-    )
+    said = "aleator: the recipe's source or the library has changed since the run in o, or its config.json was changed"
     assert line.startswith(said)
 
 

@@ -12,15 +12,18 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
+import importlib
 import io
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,12 +144,23 @@ class _Raw(io.FileIO):
 
 @dataclass
 class Ending:
-    """How a command ended: its exit code (negative: the signal), what it said, and the operations it made."""
+    """How a command ended.
+
+    Attributes:
+        code: its exit code, or the negative of the signal that killed it.
+        out: what it said.
+        err: what it said there.
+        operations: that it made, unless it was killed.
+        grown: bytes of address space that it took at most, beyond what it began with; 0 if it was killed.
+        seconds: of computing.
+    """
 
     code: int
     out: str
     err: str
     operations: list[str]
+    grown: int
+    seconds: float
 
 
 class Warm:
@@ -167,48 +181,58 @@ class Warm:
             cwd=REPOSITORY,
         )
 
-    def commands(self, *jobs: dict[str, Any]) -> list[Ending]:
-        """Carry out commands, all at once, each in a child.
+    def commands(self, *jobs: dict[str, Any], at_once: int | None = None) -> list[Ending]:
+        """Carry out commands, each in a child, all of them or so many at once.
 
-        A job has ``argv`` (the words behind ``aleator``) and may have ``cwd``, ``root`` (count operations below it),
-        ``at`` and ``how`` (do it there), ``prepare`` (the name and arguments of a function here, called first),
-        ``user`` (become this one), ``memory`` (bytes of address space beyond what is used).
+        A job has ``argv`` (the words behind ``aleator``; with ``script`` those behind ``python``) and may have ``cwd``,
+        ``root`` (count operations below it), ``at`` and ``how`` (do it there), ``prepare`` (the name and arguments of a
+        function here, called first), ``user`` (become this one), ``memory`` (bytes of address space beyond what is
+        used).
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(jobs) + "\n")
-        self._process.stdin.flush()
-        return [Ending(**ending) for ending in json.loads(self._process.stdout.readline())]
+        return [Ending(**ending) for ending in self._asked({"jobs": jobs, "at_once": at_once or len(jobs)})]
 
     def command(self, *argv: str, **job: Any) -> Ending:
         """Carry out one command."""
         return self.commands({"argv": argv, **job})[0]
 
+    def script(self, path: Path, *args: str, cwd: Path | str = "/") -> Ending:
+        """Carry out a Python file, as ``python PATH ARGS…`` does."""
+        return self.commands({"argv": [str(path), *args], "script": True, "cwd": str(cwd)})[0]
+
+    def get_ready(self, *modules: str) -> None:
+        """Import modules that many commands need."""
+        self._asked({"imports": modules})
+
     def close(self) -> None:
+        self._process.kill()  # it has nothing to put in order
+        self._process.communicate()
+
+    def _asked(self, request: dict[str, Any]) -> list[dict[str, Any]]:
         assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer: list[dict[str, Any]] = json.loads(self._process.stdout.readline())
+        return answer
 
 
 # --- in the warmed-up interpreter ----------------------------------------------------------------------------------
 
 
 def serve() -> None:
-    from importlib import import_module
-
     import torch
 
     for name in ("commands.compare", "commands.data", "experiment.comparison.execute", "experiment.report.build"):
-        import_module(f"aleator.{name}")
+        importlib.import_module(f"aleator.{name}")
     for name in ("torch._dynamo", "torch.utils.tensorboard", "aleator.experiment.report.comparison_page", "requests"):
-        import_module(name)
+        importlib.import_module(name)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     _warm_up()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        endings = [_ended(*child) for child in [_begun(job) for job in json.loads(line)]]
-        answers.write(json.dumps(endings) + "\n")
+        answers.write(json.dumps(_answer(**json.loads(line))) + "\n")
         answers.flush()
 
 
@@ -221,7 +245,27 @@ def _warm_up() -> None:
             from aleator.cli import main
 
             assert main(words) == 0
-    assert len(os.listdir("/proc/self/task")) == 1, "a child of several threads may hang"
+
+
+def _answer(jobs: Sequence[dict[str, Any]] = (), at_once: int = 0, imports: Sequence[str] = ()) -> list[dict[str, Any]]:
+    for name in imports:
+        importlib.import_module(name)
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    # That of jemalloc, which comes with pandas, is stopped and begun anew by a fork.
+    assert len(threads) - threads.count("jemalloc_bg_thd") == 1, f"a child of several threads may hang: {threads}"
+    waiting = list(enumerate(jobs))[::-1]
+    running: dict[int, tuple[int, Path]] = {}
+    endings: dict[int, dict[str, Any]] = {}
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            number, job = waiting.pop()
+            pid, place = _begun(job)
+            running[pid] = number, place
+        pid, status, usage = os.wait4(-1, 0)
+        if pid in running:
+            number, place = running.pop(pid)
+            endings[number] = {**_ended(status, place), "seconds": round(usage.ru_utime + usage.ru_stime, 3)}
+    return [endings[number] for number in range(len(jobs))]
 
 
 def _begun(job: dict[str, Any]) -> tuple[int, Path]:
@@ -231,7 +275,7 @@ def _begun(job: dict[str, Any]) -> tuple[int, Path]:
     pid = os.fork()
     if pid:
         return pid, place
-    code = 70
+    code, before = 70, _memory("VmSize")
     injection = None
     try:
         sys.stdin.close()
@@ -249,26 +293,40 @@ def _begun(job: dict[str, Any]) -> tuple[int, Path]:
         if "root" in job:
             counted = {key: job[key] for key in ("root", "at", "how", "anywhere") if key in job}
             injection = Injection(**counted)
-        from aleator.cli import main
-
-        code = main(job["argv"])
+        code = _carried_out(job["argv"], job.get("script", False))
     except BaseException:
         traceback.print_exc()
     finally:
         with contextlib.suppress(BaseException):
+            grown = _memory("VmPeak") - before
             if injection is not None:
                 injection.root = "\0"
-                with injection.real_open(place / "operations", "w") as file:
-                    json.dump(injection.operations, file)
+            with (injection.real_open if injection is not None else open)(place / "told", "w") as file:
+                json.dump({"operations": injection.operations if injection is not None else [], "grown": grown}, file)
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
 
 
-def _ended(pid: int, place: Path) -> dict[str, Any]:
-    import shutil
+def _carried_out(argv: list[str], script: bool) -> int:
+    if not script:
+        from aleator.cli import main
 
-    _, status = os.waitpid(pid, 0)
+        return main(argv)
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(True)  # a process has one precision, and the command that warmed it up had its own
+    sys.argv = argv
+    sys.path.insert(0, str(Path(argv[0]).parent))
+    try:
+        runpy.run_path(argv[0], run_name="__main__")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    return 0
+
+
+def _ended(status: int, place: Path) -> dict[str, Any]:
+    import shutil
 
     def said(name: str) -> str:
         return (place / name).read_text(errors="replace") if (place / name).exists() else ""
@@ -277,10 +335,16 @@ def _ended(pid: int, place: Path) -> dict[str, Any]:
         "code": os.waitstatus_to_exitcode(status),
         "out": said("out"),
         "err": said("err"),
-        "operations": json.loads(said("operations") or "[]"),
+        **json.loads(said("told") or '{"operations": [], "grown": 0}'),
     }
     shutil.rmtree(place)
     return ending
+
+
+def _memory(name: str) -> int:
+    """Return a line of this process's memory, in bytes."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
 
 
 def _limit_memory(more: int) -> None:

@@ -1,4 +1,4 @@
-"""What survives what: commands killed, or their disk failed, at every operation, and then carried out as they say.
+"""The survival of commands: killed, or their disk failed, at every operation, and then carried out as they say.
 
     python -m tests.experiment.survival [EVERY [COMMAND …]]     writes docs/survival.json, which the docs tabulate
 
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Scenario:
         argv: the command.
         again: what is done next, in this order, until one of them ends well.
         prepare: what comes before, see `Warm.commands`.
-        before: makes what the command finds in its folder.
+        before: makes what the command finds in its folder; each time a copy of it.
     """
 
     name: str
@@ -55,7 +55,7 @@ RUN = Scenario(
     "run",
     [
         *("run", TOY, "--steps", "2", "--exhibit", "draw", "--evaluate-every", "1", "--log-every", "1"),
-        *("--checkpoint-seconds", "0", "--keep-checkpoints", "1", "--trackers", "--out", "o/it"),
+        *("--saved", "again", "--checkpoint-seconds", "0", "--keep-checkpoints", "1", "--trackers", "--out", "o/it"),
     ],
     [["run", "--resume", "--out", "o/it"]],
 )
@@ -106,7 +106,7 @@ def server() -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Cut:
-    """What one cut came to. No fault: all is identical in the end, and what was said on the way was one line each."""
+    """What one cut came to. No fault: all is identical in the end, and every message on the way was one line."""
 
     operation: str
     how: str
@@ -118,6 +118,8 @@ class Trial:
 
     def __init__(self, warm: Warm, scenario: Scenario, place: Path) -> None:
         self.warm, self.scenario, self.place = warm, scenario, place
+        (place / "before").mkdir()
+        scenario.before(warm, place / "before")
         whole = self._begin(place / "whole")
         (ending,) = warm.commands(self._job(scenario.argv, whole, root=str(whole / "o")))
         assert ending.code == 0, ending.err
@@ -154,8 +156,7 @@ class Trial:
         return found
 
     def _begin(self, place: Path) -> Path:
-        place.mkdir()
-        self.scenario.before(self.warm, place)
+        shutil.copytree(self.place / "before", place)
         return place
 
     def _job(self, argv: list[str], place: Path, **more: Any) -> dict[str, Any]:
@@ -209,25 +210,33 @@ def ways(operation: str) -> list[str]:
     return ["kill", *(["torn"] if kind == "write" else []), *grows, *(["stale"] if kind == "rename" else [])]
 
 
+def some(operations: Sequence[str], every: int) -> list[int]:
+    """Return the places of one in so many operations of each kind, at least one, spread evenly over the command."""
+    chosen = []
+    for kind in dict.fromkeys(operation.split()[0] for operation in operations):
+        places = [at for at, operation in enumerate(operations) if operation.split()[0] == kind]
+        count = -(-len(places) // every)
+        chosen += [places[(2 * number + 1) * len(places) // (2 * count)] for number in range(count)]
+    return sorted(chosen)
+
+
 def survey(warm: Warm, scenario: Scenario, place: Path, every: int = 1, at_once: int = 4) -> list[Cut]:
-    """Cut a command at every operation (or every so many), in every way."""
+    """Cut a command at one in ``every`` operations of each kind, in every way."""
     trial = Trial(warm, scenario, place)
-    numbered = list(enumerate(trial.operations))[::every]
-    cuts = [(at, how) for at, operation in numbered for how in ways(operation)]
+    cuts = [(at, how) for at in some(trial.operations, every) for how in ways(trial.operations[at])]
     return [cut for batch in (cuts[i : i + at_once] for i in range(0, len(cuts), at_once)) for cut in trial.cut(batch)]
 
 
 def main(every: int, names: list[str]) -> None:
-    """Carry everything out, or every so many operations of some commands, and write what came of it.
+    """Cut all commands, or some of them, at one in ``every`` operations, and write what came of it.
 
     Args:
-        every: cut at one operation in so many.
+        every: cut at one in this many operations of each kind.
         names: of commands; the figures of the others stay. None names all.
     """
     from aleator.experiment.files import read_json, write_json
 
     path = REPOSITORY / "docs" / "survival.json"
-    rows = read_json(path)["rows"] if path.exists() else []
     warm = Warm()
     with server() as port:
         for scenario in (REPORT, fetch(port), RUN, COMPARE):
@@ -236,7 +245,8 @@ def main(every: int, names: list[str]) -> None:
             place = Path(tempfile.mkdtemp())
             cuts = survey(warm, scenario, place, every)
             shutil.rmtree(place)
-            rows = [row for row in rows if row["command"] != scenario.name]
+            document = read_json(path) if path.exists() else {}
+            rows = [row for row in document.get("rows", []) if row["command"] != scenario.name]
             for how in ("kill", "torn", "full", "stale"):
                 mine = [cut for cut in cuts if cut.how == how]
                 kinds = dict(Counter(cut.operation.split()[0] for cut in mine))
@@ -245,7 +255,7 @@ def main(every: int, names: list[str]) -> None:
             for cut in cuts:
                 if cut.fault:
                     sys.stderr.write(f"{scenario.name}: {cut}\n")
-            write_json(path, {"rows": rows})
+            write_json(path, {**document, "rows": rows})
     warm.close()
 
 

@@ -77,6 +77,19 @@ def test_damaged_checkpoint_ahead_does_not_cost_the_good_one(tmp_path):
     assert store.load()["step"] == 15
 
 
+def test_a_damaged_checkpoint_is_not_counted_among_those_to_keep(tmp_path):
+    store = CheckpointStore(tmp_path, keep=3)
+    paths = [store.save(step, {"step": step}) for step in (1, 2, 3)]
+    damage_by_truncation(paths[2])
+    fewer = CheckpointStore(tmp_path, keep=1)
+    assert fewer.load()["step"] == 2
+    fewer.drop_old()
+    assert [path.exists() for path in paths] == [False, True, True]
+    fewer.save(3, {"step": 3})
+    assert fewer.load()["step"] == 3
+    assert [path.exists() for path in paths] == [False, False, True]
+
+
 def test_state_that_needs_unpickling_is_refused_when_it_is_saved(tmp_path):
     store = CheckpointStore(tmp_path, keep=1)
     with pytest.raises(TypeError, match="state_dict must hold tensors, numbers, strings"):

@@ -1,8 +1,9 @@
-"""What is damaged is said, falls back to what is sound, and never speaks Python."""
+"""Damage is reported in plain words, without a traceback, and the run falls back to what is sound."""
 
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from aleator.experiment.files import UnusableFolder, read_json, write_json
 from aleator.experiment.registry import resolve
 from aleator.experiment.report import read
 from aleator.experiment.report.read import read_log
+from aleator.experiment.tracking import LogPosition, MetricLog
+from tests.experiment.endurance import damage_a_row, write_log
 from tests.experiment.survival import left
 
 TOY = f"{Path(__file__).parent / 'toy_recipe.py'}:Toy"
@@ -36,7 +39,7 @@ def made(tmp_path_factory):
     place = tmp_path_factory.mktemp("made")
     with pytest.raises(Interrupted):
         run(toy(signal_at=20), place / "cut", OPTIONS, name=TOY)
-    # Step 21 sends no signal any more, so the whole one is that of other options with the same numbers.
+    # Step 21 sends no signal any more, so the whole one has other options with the same numbers.
     with pytest.raises(Interrupted):
         run(toy(signal_at=20), place / "whole", OPTIONS, name=TOY)
     again(place / "whole")
@@ -105,11 +108,15 @@ def test_names_that_are_no_steps_are_left_alone(made, cut):
 
 def test_left_overs_of_a_killed_process_are_cleared(made, cut):
     (cut / "checkpoints" / ".step-00000022.partial").mkdir()
-    (cut / ".metrics.jsonl.0123abcd.partial").write_text("half")
+    files = [f".{name}.0123abcd.partial" for name in ("metrics.jsonl", "model.safetensors", "model-ema.safetensors")]
+    for name in files:
+        (cut / name).write_text("half")
     (cut / "notes").write_text("mine")
+    (cut / ".notes.0123abcd.partial").write_text("mine, too")
     again(cut)
     assert not (cut / "checkpoints" / ".step-00000022.partial").exists()
-    assert not (cut / ".metrics.jsonl.0123abcd.partial").exists()
+    assert not any((cut / name).exists() for name in files)
+    assert (cut / ".notes.0123abcd.partial").exists()
     assert (cut / "notes").read_text() == "mine"
 
 
@@ -196,24 +203,43 @@ def test_the_log_is_on_the_disk_before_the_checkpoint_that_counts_its_rows(tmp_p
     assert state["log"]["rows"] == 4  # three of training, one of validation
 
 
-def test_a_log_of_a_week_is_reported_and_resumed_in_bounded_memory(cut, monkeypatch):
+# Ten million rows are for ``python -m tests.experiment.endurance week``.
+ROWS = 5_000
+
+
+def most_memory(do):
     import tracemalloc
 
-    count = 20_000
-    row = {"step": 1, "progress": 1, "examples": 8, "seconds": 0.1, "split": "train", "metrics": {"loss": 1.0}}
-    head, tail = json.dumps(row).split('"step": 1', 1)
-    with (cut / "metrics.jsonl").open("w") as log:
-        log.writelines(f'{head}"step": {number}{tail}\n' for number in range(count))
-    size = (cut / "metrics.jsonl").stat().st_size
-    most_rows = 500
-    monkeypatch.setattr(read, "MOST_ROWS", most_rows)
     tracemalloc.start()
-    lines = read_log(cut)
+    found = do()
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    return found, most
+
+
+def test_a_log_of_a_week_is_reported_in_bounded_memory(tmp_path, monkeypatch):
+    write_log(tmp_path / "metrics.jsonl", ROWS)
+    most_rows = 100
+    monkeypatch.setattr(read, "MOST_ROWS", most_rows)
+    lines, most = most_memory(lambda: read_log(tmp_path))
     assert most_rows / 2 <= len(lines) <= most_rows + 1
-    assert (lines[0].step, lines[-1].step) == (0, count - 1)
-    assert most < size / 2  # every row at once would take some ten times the file
+    assert (lines[0].step, lines[-1].step) == (0, ROWS - 1)
+    # Every row at once would take some five times the file.
+    assert most < (tmp_path / "metrics.jsonl").stat().st_size / 4
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_log_of_a_week_is_resumed_in_bounded_memory(tmp_path, caplog, damaged):
+    log = tmp_path / "metrics.jsonl"
+    write_log(log, ROWS)
+    size = log.stat().st_size
+    if damaged:
+        damage_a_row(log)
+    keep = LogPosition(ROWS - 1, ROWS, size)
+    _, most = most_memory(lambda: MetricLog(tmp_path, None, (), {}, keep).close())
+    assert len(log.read_text().splitlines()) == ROWS - damaged
+    assert (f"has lost 1 of the {ROWS} rows" in caplog.text) == bool(damaged)
+    assert most < size / 4
 
 
 # --- results and exhibits -----------------------------------------------------------------------------------------
@@ -232,6 +258,25 @@ def test_exhibits_that_are_missing_are_made_by_a_resume(tmp_path):
     assert left(tmp_path / "o") == left(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("gone", ["model", "again"])
+def test_models_that_are_missing_are_made_by_a_resume(tmp_path, gone):
+    for name in ("o", "whole"):
+        result = run(toy(steps=6, saved="again"), tmp_path / name, OPTIONS, name=TOY)
+    assert result["models"] == ["model", "again"]
+    (tmp_path / "o" / f"{gone}.safetensors").unlink()
+    run(toy(steps=6, saved="again"), tmp_path / "o", OPTIONS, name=TOY, resume=True)
+    assert left(tmp_path / "o") == left(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["model", "../again", "", "a.b"])
+def test_a_further_model_whose_file_would_lie_elsewhere_is_refused_before_the_first_step(tmp_path, monkeypatch, name):
+    task = sys.modules[type(toy()).__module__].ToyTask
+    monkeypatch.setattr(task, "saved_models", lambda self: {name: self.model}, raising=False)
+    with pytest.raises(ValueError, match=f"saved_models must return modules by names .*, got '{name}': Sequential"):
+        run(toy(fail_at=0), tmp_path / "o", OPTIONS, name=TOY)
+    assert not (tmp_path / "o").exists()
+
+
 def test_checkpoints_go_only_when_everything_else_is_written(tmp_path):
     with pytest.raises(RunFailed, match="no picture"):
         finished(tmp_path / "o", exhibit="fail", keep=0)
@@ -244,12 +289,23 @@ def test_checkpoints_go_only_when_everything_else_is_written(tmp_path):
     assert not (tmp_path / "p" / "checkpoints").exists()
 
 
+def test_a_checkpoint_that_a_killed_process_was_deleting_is_deleted_by_a_resume(tmp_path):
+    finished(tmp_path / "o", keep=1)
+    (tmp_path / "o" / "result.json").unlink()  # it was killed before, with no step left to take
+    checkpoints = tmp_path / "o" / "checkpoints"
+    for older in ("step-00000001", "step-00000002"):
+        shutil.copytree(checkpoints / "step-00000006", checkpoints / older)
+    (checkpoints / "step-00000001" / "state.pt").unlink()
+    finished(tmp_path / "o", keep=1, resume=True)
+    assert [path.name for path in checkpoints.glob("step-*")] == ["step-00000006"]
+
+
 def test_a_finished_run_without_exhibits_and_without_checkpoints_keeps_its_result(tmp_path, caplog):
     result = finished(tmp_path / "o")
     (tmp_path / "o" / "exhibits.json").unlink()
     shutil.rmtree(tmp_path / "o" / "checkpoints")
     assert finished(tmp_path / "o", resume=True)["test"] == result["test"]
-    assert "its exhibits cannot be made without a checkpoint" in caplog.text
+    assert "what is missing in it cannot be made without a checkpoint" in caplog.text
 
 
 def test_a_torn_result_is_made_again_from_the_checkpoint_beside_it(tmp_path, caplog):

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import aleator
 from aleator.experiment import RunOptions, run
@@ -21,6 +22,31 @@ def test_loaded_model_gives_the_results_of_the_run(tmp_path):
     assert not loaded.model.training
     with torch.no_grad():
         assert loaded.task.evaluate("test") == result["test"]
+
+
+def test_a_loaded_task_evaluates_the_mean_of_the_weights_that_the_run_did(tmp_path):
+    recipe = Classify(rounds=2, subset="rs2", ratio=0.5, ema=0.9)
+    result = run(recipe, tmp_path / "run", RunOptions(trackers=()), name="classify")
+    loaded = aleator.load_run(tmp_path / "run")
+    with torch.no_grad():
+        assert loaded.task.evaluate("test") == result["test"]
+    last, (mean,) = loaded.model, loaded.task.saved_models().values()
+    assert not any(torch.equal(a, b) for a, b in zip(last.parameters(), mean.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("content", [b"", b"half of a file", "another model's"], ids=["empty", "torn", "another"])
+def test_damaged_weights_are_one_line_that_names_the_file(tmp_path, content):
+    run(resolve(TOY)(steps=2, saved="again"), tmp_path / "o", RunOptions(trackers=()), name=TOY)
+    path = tmp_path / "o" / "again.safetensors"
+    if isinstance(content, str):
+        save_file({"weight": torch.zeros(2)}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{path} does not hold the weights of the run's model: .*$"):
+        aleator.load_run(tmp_path / "o")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{path} is not there; resume the run to make it again"):
+        aleator.load_run(tmp_path / "o")
 
 
 @pytest.mark.plain

@@ -14,17 +14,10 @@ from aleator.experiment.comparison.execute import compare
 from aleator.experiment.comparison.plan import Variant
 from aleator.experiment.locks import FolderLock, InUse, wait_until_free
 from aleator.experiment.registry import resolve
-from tests.experiment.injection import Warm
+from tests.experiment.endurance import short_runs
 from tests.experiment.survival import TOY, left, one_line
 
 QUIET = RunOptions(trackers=())
-
-
-@pytest.fixture(scope="module")
-def warm():
-    interpreter = Warm()
-    yield interpreter
-    interpreter.close()
 
 
 def test_of_many_processes_in_one_folder_one_runs_and_the_others_say_so_in_one_line(warm, tmp_path):
@@ -71,6 +64,19 @@ def test_a_lock_is_given_back_with_its_process_and_leaves_nothing_in_the_way(war
     assert not (tmp_path / ".lock").exists()
 
 
+def test_the_file_of_a_lock_is_cleared_by_a_resume_of_a_finished_run_where_nobody_has_the_lock(tmp_path):
+    result = run(resolve(TOY)(steps=2), tmp_path, QUIET, name=TOY)
+    again = {"options": QUIET, "name": TOY, "resume": True}
+    lock = FolderLock(tmp_path)
+    assert run(resolve(TOY)(steps=2), tmp_path, **again)["test"] == result["test"]  # it only reads
+    with pytest.raises(InUse):
+        FolderLock(tmp_path)
+    lock.close()
+    (tmp_path / ".lock").write_text("process 1 on host\n")  # the kill came before it was deleted
+    run(resolve(TOY)(steps=2), tmp_path, **again)
+    assert not (tmp_path / ".lock").exists()
+
+
 def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_lock(tmp_path):
     reader, writer = os.pipe()
     parent = os.fork()
@@ -107,6 +113,24 @@ def test_a_lock_on_a_file_that_is_no_longer_the_folders_is_not_taken(tmp_path, m
     lock.close()
 
 
+def test_a_folder_that_another_process_takes_away_meanwhile_is_made_again(tmp_path, monkeypatch):
+    """Between making the folder and opening the lock in it, a process that was refused removed what it had made."""
+    real, moments = os.open, iter([True])
+
+    def slow(path, *args):
+        if next(moments, False):
+            (tmp_path / "o").rmdir()
+        return real(path, *args)
+
+    monkeypatch.setattr(os, "open", slow)
+    lock = FolderLock(tmp_path / "o")
+    monkeypatch.undo()
+    with pytest.raises(InUse):
+        FolderLock(tmp_path / "o")
+    lock.close()
+    assert not (tmp_path / "o").exists()
+
+
 def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, caplog):
     def without(descriptor, operation):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -127,24 +151,38 @@ def test_waiting_for_a_folder_ends_when_it_is_free(tmp_path):
     wait_until_free(tmp_path, 60.0)
 
 
-@pytest.mark.slow
-def test_two_hundred_short_runs_at_once_all_end_in_folders_of_their_own(warm, tmp_path):
-    job = {"argv": ["run", TOY, "--steps", "1", "--trackers"], "cwd": str(tmp_path)}
-    endings = warm.commands(*[job] * 200)
-    assert [ending.err for ending in endings if ending.code] == []
-    folders = list((tmp_path / "runs" / "Toy").iterdir())
-    assert len(folders) == 200
-    assert all((folder / "report.html").exists() for folder in folders)
+def test_short_runs_at_once_all_end_in_folders_of_their_own_with_all_their_rows(warm, tmp_path):
+    """Two hundred are for ``python -m tests.experiment.endurance runs``."""
+    found = short_runs(warm, tmp_path, 16, at_once=8)
+    assert found == {
+        **dict.fromkeys(("ended well", "folders", "identical"), 16),
+        "rows": 16 * 4,
+        **dict.fromkeys(("rows lost", "refused for a lock", "locks left"), 0),
+    }
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root may")
-def test_a_folder_that_may_not_be_written_is_one_line_and_a_finished_run_in_it_is_read(warm, tmp_path):
+@pytest.fixture
+def nobody(tmp_path):
+    """What makes a job that of an ordinary user who may read the folder and not write it."""
+    if os.geteuid() != 0:
+
+        def close(mode):
+            for folder in (tmp_path, *(path for path in tmp_path.rglob("*") if path.is_dir())):
+                folder.chmod(mode)
+
+        yield lambda: close(0o555) or {"cwd": str(tmp_path)}
+        close(0o755)
+        return
     for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
+        if folder.stat().st_uid == 0 and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o055)
+    yield lambda: {"cwd": str(tmp_path), "user": 65534}
+
+
+def test_a_folder_that_may_not_be_written_is_one_line_and_a_finished_run_in_it_is_read(warm, tmp_path, nobody):
     assert warm.command("run", TOY, "--steps", "2", "--trackers", "--out", "o", cwd=str(tmp_path)).code == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    nobody = {"cwd": str(tmp_path), "user": 65534}
+    nobody = nobody()
     for words in (["run", TOY, "--out", "p"], ["run", TOY], ["compare", TOY, "--variant", "a", "--out", "p"]):
         ending = warm.command(*words, **nobody)
         assert ending.code == 2

@@ -4,17 +4,10 @@ All operations of all commands are cut by ``python -m tests.experiment.survival`
 a part of them.
 """
 
-import pytest
+from tests.experiment.survival import COMPARE, REPORT, RUN, Scenario, Trial, fetch, server, some, survey
 
-from tests.experiment.injection import Warm
-from tests.experiment.survival import COMPARE, REPORT, RUN, Scenario, Trial, fetch, server, survey
-
-
-@pytest.fixture(scope="module")
-def warm():
-    interpreter = Warm()
-    yield interpreter
-    interpreter.close()
+# Of each kind of operation one in so many is cut, and so each kind at least once.
+EVERY = 20
 
 
 def faults(cuts):
@@ -22,14 +15,16 @@ def faults(cuts):
 
 
 def test_a_run_that_is_cut_ends_as_if_it_had_not_been(warm, tmp_path):
-    cuts = survey(warm, RUN, tmp_path, every=5)
-    assert {"kill", "full"} <= {cut.how for cut in cuts}
+    cuts = survey(warm, RUN, tmp_path, EVERY)
+    kinds = {"mkdir", "create", "write", "truncate", "fsync", "rename", "unlink", "rmdir"}
+    assert {cut.operation.split()[0] for cut in cuts if cut.how == "kill"} == kinds
+    assert {cut.how for cut in cuts} == {"kill", "torn", "full", "stale"}
     assert faults(cuts) == []
 
 
 def test_a_comparison_that_is_cut_ends_as_if_it_had_not_been(warm, tmp_path):
-    cuts = survey(warm, COMPARE, tmp_path, every=5)
-    assert len(cuts) > 5
+    cuts = survey(warm, COMPARE, tmp_path, EVERY)
+    assert {cut.how for cut in cuts} == {"kill", "torn", "full", "stale"}
     assert faults(cuts) == []
 
 
@@ -46,13 +41,16 @@ def test_a_download_that_is_cut_is_made_the_next_time(warm, tmp_path):
     assert faults(cuts) == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ["dense", "frozen", "private"])
-def test_a_spiking_network_killed_after_a_checkpoint_ends_as_if_it_had_not_been(warm, tmp_path, engine):
-    sizes = ["--hidden", "10", "--train-size", "6", "--validation-size", "2", "--test-size", "11"]
-    sizes += [] if engine == "dense" else ["--batch-size", "2"]
-    words = ["run", "spiking", "--engine", engine, *sizes, "--checkpoint-seconds", "0", "--trackers", "--out", "o/it"]
-    trial = Trial(warm, Scenario("run", words, RUN.again, ["take_small_steps"]), tmp_path)
-    saved = [at for at, made in enumerate(trial.operations) if made.startswith("rename /it/checkpoints/step-")]
-    assert len(saved) > 2
-    assert faults(trial.cut([(saved[1] + 1, "kill")])) == []
+def test_of_each_kind_of_operation_one_in_so_many_is_cut_evenly():
+    operations = [*["write x"] * 9, "mkdir y", *["write x"] * 3]
+    assert some(operations, 1) == list(range(13))
+    assert some(operations, 4) == [2, 6, 9, 11]  # the 3rd, 7th and 11th of twelve writes
+    assert some(operations, 100) == [6, 9]
+
+
+def test_a_run_killed_between_the_weights_and_their_mean_ends_as_if_it_had_not_been(warm, tmp_path):
+    words = ["run", "classify", "--ema", "0.5", "--rounds", "1", "--trackers", "--out", "o/it"]
+    trial = Trial(warm, Scenario("run", words, RUN.again), tmp_path)
+    assert {"it/model.safetensors", "it/model-ema.safetensors"} <= trial.left.keys()
+    (at,) = (n for n, made in enumerate(trial.operations) if made == "rename /it/model-ema.safetensors")
+    assert faults(trial.cut([(at, "kill")])) == []

@@ -35,13 +35,15 @@ class Toy:
     stop_at: int = -1
     """End the run in this step, for a reason of the task's own."""
     batches: int = -1
-    """Have no more than so many batches."""
+    """Have no more than this many batches."""
     odd_state: bool = False
     """Put something into the state that cannot be read back."""
     batch_norm: bool = False
     """Normalise batches."""
     exhibit: str = ""
     """``"draw"`` has an exhibit, ``"fail"`` fails to make it."""
+    saved: str = ""
+    """Save the model under this name, too."""
     say: str = ""
     """A word that changes nothing."""
     path: str = ""
@@ -72,6 +74,8 @@ class ToyTask:
             self.exhibits = self._exhibits
         self.budget = Budget(options.steps)
         self.evaluate_every = 7
+        if options.saved:
+            self.saved_models = lambda: {options.saved: self.model}
         norm = nn.BatchNorm1d(4) if options.batch_norm else nn.Identity()
         model = nn.Sequential(norm, nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 1))
         self.model = accelerator.prepare_model(model)

@@ -1,4 +1,4 @@
-"""What ``run`` and ``compare`` share: the word RECIPE, the folder of the results, the help that lists the recipes."""
+"""The common ground of ``run`` and ``compare``: the word RECIPE, the folder of results, the help that lists recipes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def recipe_word(verb: str, args: Sequence[str]) -> tuple[str, list[str]] | None:
         listed = {name: summary(name) for name in registry.names()}
         description = (
             f"{verb.capitalize()} RECIPE: one of these, or a class of your own as path/to/file.py:Class. "
-            f"`aleator {verb} RECIPE --help` shows all options, those of the recipe and those of every {verb}."
+            f"`aleator {verb} RECIPE --help` shows all options, the recipe's own and the options of every {verb}."
         )
         flags.write_help(listed, prog=f"aleator {verb}", description=description)
         return None
@@ -66,10 +66,20 @@ def folder(recipe: str, given: Path | None, prefix: str = "") -> Iterator[Path]:
     if given is not None:
         yield given
         return
-    made = Path("runs") / recipe.rpartition(":")[2] / f"{prefix}{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    made.mkdir(parents=True)
+    made = _made(Path("runs") / recipe.rpartition(":")[2], prefix)
     try:
         yield made
     finally:
         with contextlib.suppress(OSError):
             os.removedirs(made)  # removes folders that are empty and stops at one that is not
+
+
+def _made(parent: Path, prefix: str) -> Path:
+    # Of many processes that begin in one second another may have the name, or take an empty folder above it away.
+    for _ in range(100):
+        made = parent / f"{prefix}{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            made.mkdir(parents=True)
+            return made
+    made.mkdir(parents=True)
+    return made

@@ -2,8 +2,8 @@
 
 A checkpoint is a folder ``step-00000123`` with ``state.pt`` (tensors and plain containers only) and ``manifest.json``
 (its SHA-256). It is written under another name and renamed when complete, so that a folder of the right name is whole.
-What is damaged in any way (its checksum, its shape, a file in the folder's place) is said, and the one before it is
-used. States are read with ``weights_only``: nothing is unpickled.
+A checkpoint that is damaged in any way (its checksum, its shape, a file in the folder's place) is reported, and the one
+before it is used. States are read with ``weights_only``: nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class CheckpointStore:
             write_json(partial / "manifest.json", {"step": step, "bytes": len(content), "sha256": digest})
             _remove(final)
             partial.rename(final)
+            self._damaged.discard(final)
             _flush_folder(self._folder)
             for stale in self._newest_first():  # damaged ones, which the run had to go back behind
                 if _step(stale) > step:
                     _remove(stale)
-            for old in self._newest_first()[self._keep :]:
-                _remove(old)
+        self.drop_old()
         return final
 
     def checked(self, state: dict[str, Any]) -> bytes:
@@ -119,6 +119,18 @@ class CheckpointStore:
     def remove(self) -> None:
         """Delete all checkpoints."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def drop_old(self) -> None:
+        """Delete all but the newest ones, and what a killed process left of one that it was deleting.
+
+        Only after a state was saved or loaded: a damaged one does not count then.
+        """
+        found = self._newest_first()
+        kept = [path for path in found if path not in self._damaged][: self._keep]
+        with naming(self._folder):
+            for old in found:
+                if _step(old) < _step(kept[-1]):
+                    _remove(old)
 
     def clear_left_overs(self) -> None:
         """Delete what killed processes left of checkpoints they were writing."""

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from aleator.experiment import registry
 from aleator.experiment.accelerators import make_accelerator
-from aleator.experiment.files import UnusableFolder
-from aleator.experiment.model_state import unwrapped
+from aleator.experiment.files import DamagedFile, UnusableFolder, described
+from aleator.experiment.model_state import models_of, unwrapped
 from aleator.experiment.protocol import Task
 from aleator.experiment.record import read_config, read_result, recipe_spec, recorded, where_it_was
 from aleator.random import Streams
@@ -41,7 +42,8 @@ class LoadedRun:
 def load_run(folder: Path | str, recipe: str | None = None) -> LoadedRun:
     """Return the trained model of a finished run, its options and its results.
 
-    The weights come from ``model.safetensors``, which other programs can read as well.
+    The weights come from ``model.safetensors``, which other programs can read as well; those of further models that the
+    task saved, such as a running mean of the weights that it evaluates, are put back into the task.
 
     Args:
         folder: of a run.
@@ -51,7 +53,7 @@ def load_run(folder: Path | str, recipe: str | None = None) -> LoadedRun:
         UserWarning: if the recipe's file is not the one that the run was made with.
 
     Raises:
-        FileNotFoundError: if there is no run, or it is not finished.
+        FileNotFoundError: if there is no run, it is not finished, or the file of a model is gone.
         ValueError: if a file is damaged, or the run's task has no model.
     """
     folder = Path(folder)
@@ -73,9 +75,18 @@ def load_run(folder: Path | str, recipe: str | None = None) -> LoadedRun:
         streams = Streams(config["seed"], accelerator.device)
         with streams.scope("init"):
             task: Task = built.task(streams, accelerator)
-    model = getattr(task, "model", None)
-    if not isinstance(model, nn.Module):
+    models = models_of(task)
+    if "model" not in models:
         raise ValueError(f"the task of recipe {config['recipe']!r} has no attribute model to load")
-    model = unwrapped(model)
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    return LoadedRun(config, result, built, task, model.eval())
+    for name, model in models.items():
+        _read_weights(folder / f"{name}.safetensors", unwrapped(model))
+    return LoadedRun(config, result, built, task, unwrapped(models["model"]).eval())
+
+
+def _read_weights(path: Path, model: nn.Module) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; resume the run to make it again")
+    try:
+        model.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise DamagedFile(f"{path} does not hold the weights of the run's model: {described(error)}") from None

@@ -55,8 +55,8 @@ class FolderLock:
         folder = folder.absolute()
         self._path = folder / NAME
         self._made = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
         if not _LOCKS:
+            folder.mkdir(parents=True, exist_ok=True)
             _warn(folder)
             return
         try:
@@ -71,7 +71,7 @@ class FolderLock:
         """Give the lock back."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            # Deleted while it is held: whoever opened it meanwhile sees that it is no longer the folder's.
+            # Deleted while it is held: a process that opened it meanwhile sees that it is no longer the folder's.
             with contextlib.suppress(OSError):
                 self._path.unlink()
             os.close(descriptor)
@@ -86,7 +86,7 @@ class FolderLock:
 
     def _acquired(self) -> int | None:
         while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = self._opened()
             try:
                 with naming(self._path):
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,6 +110,17 @@ class FolderLock:
                 return descriptor
             os.close(descriptor)
 
+    def _opened(self) -> int:
+        for _ in range(100):
+            # Another process may take the folder away meanwhile, which it has made and leaves empty.
+            with contextlib.suppress(FileNotFoundError):
+                return self._open()
+        return self._open()
+
+    def _open(self) -> int:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+
     def _is_the_folders(self, descriptor: int) -> bool:
         try:
             return os.path.samestat(os.fstat(descriptor), os.stat(self._path))
@@ -123,8 +134,15 @@ class FolderLock:
         self._made = []
 
 
+def clear_left_over(folder: Path) -> None:
+    """Delete the file of a lock that a killed process left, where nobody has the lock now."""
+    if (folder / NAME).exists():
+        with contextlib.suppress(InUse, OSError):  # a finished run may be read where nothing can be written
+            FolderLock(folder).close()
+
+
 def wait_until_free(folder: Path, seconds: float) -> None:
-    """Return when no other process holds the folder, or after so many seconds."""
+    """Return when no other process holds the folder, or after ``seconds``."""
     until = time.monotonic() + seconds
     while True:
         try:

@@ -36,8 +36,8 @@ from aleator.experiment.checkpoint import CheckpointStore
 from aleator.experiment.clock import Clock
 from aleator.experiment.files import UnusableFolder, clear_left_overs, described, write_bytes, write_json
 from aleator.experiment.identity import environment, options_of
-from aleator.experiment.locks import FolderLock
-from aleator.experiment.model_state import are_numbers, model_state
+from aleator.experiment.locks import FolderLock, clear_left_over
+from aleator.experiment.model_state import are_numbers, models_of, weights_of
 from aleator.experiment.next_batch import NextBatch
 from aleator.experiment.options import RunOptions
 from aleator.experiment.progress import PlainProgress, ProgressDisplay, progress_display
@@ -98,6 +98,7 @@ def run(
             )
             result = record.read_result(asked.out) if resume else None
             if result is not None and asked.holds_it_whole(result):
+                clear_left_over(asked.out)
                 _log.info("%s is already finished", out)
                 return result
         with contextlib.ExitStack() as stack:
@@ -133,7 +134,7 @@ class _Run:
         self.accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
         self.rank = self.accelerator.process_index
         self.main = self.accelerator.is_main_process
-        if not self.main:  # what all processes have to say is said once
+        if not self.main:  # one process logs for all
             logging.getLogger("aleator").setLevel(logging.ERROR)
         self.agreement = Agreement(self.accelerator.num_processes)
         self.streams = Streams(options.seed, self.accelerator.device)
@@ -192,15 +193,18 @@ class _Run:
             _log.warning("%s", error)
             self.restored = False
         if self.restored:
+            if self.main:
+                self.store.drop_old()
             return True
         if result is not None:
-            _log.warning("%s is finished; its exhibits cannot be made without a checkpoint", self.out)
+            _log.warning("%s is finished; what is missing in it cannot be made without a checkpoint", self.out)
             return False
         if self.resume and (self.out / "result.json").exists():
             raise UnusableFolder(
                 f"{self.out / 'result.json'} is damaged and no checkpoint is there to make it again from; "
                 f"delete it to begin the run again"
             )
+        models_of(self.task)
         state = self.task.state_dict()  # before the first step, and not at the first save
         if self.main:
             self.store.checked({"task": state})
@@ -265,7 +269,7 @@ class _Run:
         return self.stopped is not None
 
     def _conclude(self, test: dict[str, float]) -> dict[str, Any]:
-        weights = self._weights()
+        weights = weights_of(self.task)
         result = {
             "status": "done",
             "stopped": self.stopped,
@@ -283,6 +287,7 @@ class _Run:
             "peak_memory_bytes": _peak_memory(self.accelerator.device),
             "device": str(self.accelerator.device),
             "skipped_steps": self.skipped,
+            "models": list(weights),
             "exhibits": hasattr(self.task, "exhibits"),
             "finished": _now(),
         }
@@ -356,16 +361,6 @@ class _Run:
         """Return the reason to stop of the first process that has one."""
         reasons = gather_object([reason]) if self.accelerator.num_processes > 1 else [reason]
         return next((said for said in reasons if said is not None), None)
-
-    def _weights(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Return the weights of the task's models by the names of their files."""
-        models = {"model": getattr(self.task, "model", None), **getattr(self.task, "saved_models", dict)()}
-        # Copies: safetensors refuses tensors that share memory, as tied weights do.
-        return {
-            file: {name: tensor.clone().contiguous() for name, tensor in model_state(model).items()}
-            for file, model in models.items()
-            if isinstance(model, torch.nn.Module)
-        }
 
     # --- saving and restoring --------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ All processes have to call these functions together; only the first one receives
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import torch
@@ -31,6 +32,36 @@ _SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the model inside a DDP wrapper, and any other model as it is."""
     return cast("nn.Module", model.module) if isinstance(model, DistributedDataParallel) else model
+
+
+_FILE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def models_of(task: Any) -> dict[str, nn.Module]:
+    """Return a task's models by the names of their files: ``model``, where it has one, and further ones.
+
+    Raises:
+        ValueError: if a further model is none, or its file would lie elsewhere or in the place of the model's.
+    """
+    model = getattr(task, "model", None)
+    models = {"model": model} if isinstance(model, nn.Module) else {}
+    for name, further in getattr(task, "saved_models", dict)().items():
+        if not isinstance(further, nn.Module) or name == "model" or not _FILE.fullmatch(name):
+            raise ValueError(
+                f"saved_models must return modules by names of letters, digits, '-' and '_', and not of 'model', "
+                f"got {name!r}: {type(further).__name__}"
+            )
+        models[name] = further
+    return models
+
+
+def weights_of(task: Any) -> dict[str, dict[str, Tensor]]:
+    """Return the weights of a task's models by the names of their files."""
+    # Copies: safetensors refuses tensors that share memory, as tied weights do.
+    return {
+        file: {name: tensor.clone().contiguous() for name, tensor in model_state(model).items()}
+        for file, model in models_of(task).items()
+    }
 
 
 def share_buffers(model: nn.Module) -> None:
