@@ -199,7 +199,9 @@ def test_a_use_that_cannot_be_seen_is_not_forgotten():
 
 def test_time_before_examples_is_refused():
     model, batch = made(lambda: nn.Linear(3, 4)), normal(5, 6, 3)
-    with pytest.raises(NoGhostNorm, match=r"weight, bias must act on examples in the first dimension .* 5 instead of 6"):
+    with pytest.raises(
+        NoGhostNorm, match=r"weight, bias must act on examples in the first dimension .* 5 instead of 6"
+    ):
         ghost_norms(model, lambda: model(batch).square().sum((0, 2)))
 
 

@@ -137,6 +137,13 @@ METHODS = (
         summary="Foundations: proximal steps with exact zeros, and learning rates that fall when a test says so",
         paper="Younes 2024, arXiv 2409.02668",
     ),
+    Method(
+        name="adadagrad",
+        room="aleator.data",
+        import_path="aleator.data:BatchSizeController",
+        summary="AdAdaGrad: batches that grow when a test says that their gradients are too noisy",
+        paper="Lau et al. 2024, arXiv 2402.11215",
+    ),
 )
 
 

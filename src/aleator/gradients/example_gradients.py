@@ -12,7 +12,7 @@ Where g_i have to be written out, that is done for a few examples at a time (``v
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,7 +56,7 @@ def example_gradients(
     losses: Losses,
     batch: Any,
     *,
-    need: Collection[Need] = ("norms",),
+    need: Sequence[Need] = ("norms",),
     direction: Mapping[str, Tensor] | None = None,
     method: Method = "auto",
     chunk: int | None = None,
@@ -127,9 +127,9 @@ def inner_products(
     along = {name: trained[name] for name in direction}
     tangents = {name: direction[name].to(along[name]) for name in along}
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _PaddingStandsStill():
-        _, products = jvp(lambda moved: called.at(moved, batch), (along,), (tangents,))
+        products: Tensor = jvp(lambda moved: called.at(moved, batch), (along,), (tangents,))[1]
     check_losses(products)
-    return products.double()  # type: ignore[no-any-return]
+    return products.double()
 
 
 class _PaddingStandsStill(TorchFunctionMode):
@@ -177,7 +177,7 @@ class _Called(nn.Module):
 
 
 def _written_out(
-    called: _Called, batch: Any, need: Collection[Need], direction: Mapping[str, Tensor] | None, chunk: int | None
+    called: _Called, batch: Any, need: Sequence[Need], direction: Mapping[str, Tensor] | None, chunk: int | None
 ) -> ExampleGradients:
     """Write the gradients out, some examples at a time; twice over for products with their own mean."""
     if "inner" in need and direction is None:

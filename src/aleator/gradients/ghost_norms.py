@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Float64
@@ -64,7 +64,7 @@ def ghost_norms(
     check_losses(found)
     edges = [use.edge for use in uses.found]
     wanted = [*edges, *trained.values()]
-    gradients = torch.autograd.grad(found.sum(), wanted, allow_unused=True)
+    gradients = cast("tuple[Tensor | None, ...]", torch.autograd.grad(found.sum(), wanted, allow_unused=True))
     of_outputs, of_sum = gradients[: len(edges)], gradients[len(edges) :]
     mean = {name: g / len(found) for name, g in zip(trained, of_sum, strict=True) if g is not None}
     by_name: dict[str, list[_Gradient]] = {}
@@ -201,7 +201,8 @@ def _squared_norms(of_one: list[_Gradient]) -> Tensor:
 
 def _squares(tensor: Tensor) -> Tensor:
     """Return squared norms over the last dimension: squared in float64, where the square of a small norm is not 0."""
-    return torch.linalg.vector_norm(tensor, dim=-1).double().square()
+    norms: Tensor = torch.linalg.vector_norm(tensor, dim=-1)
+    return norms.double().square()
 
 
 def _parts(count: int, each: int) -> Iterator[slice]:
@@ -350,7 +351,7 @@ def _scaled(
     bias: Tensor | None,
     channels: int,
 ) -> _Rule:
-    """The rule of y = x̂ ∘ w + b, with the numbers of w along the last ``channels`` dimensions, or, for 0, the second."""
+    """The rule of y = x̂ ∘ w + b; w has the last ``channels`` dimensions of x̂, or, for 0, its second."""
 
     def summed(gradient: Tensor) -> _Whole:
         return _whole(gradient, channels) if channels else _Whole(gradient.flatten(2).sum(2))

@@ -122,8 +122,8 @@ def _between(means: Tensor, counts: Tensor) -> Tensor:
 class MicroBatchNorms:
     """Collects squared norms of micro-batch gradients while these are accumulated, for the between-part estimate.
 
-    Called after the backward pass of every micro-batch, before anything is reduced, it takes the difference of ``.grad``
-    to what it was before. It holds one copy of the gradient.
+    Called after the backward pass of every micro-batch, before anything is reduced, it takes the difference of
+    ``.grad`` to what it was before. It holds one copy of the gradient.
 
     Args:
         parameters: of the model, on this process; not sharded.

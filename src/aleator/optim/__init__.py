@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules: from a noisy gradient to a step."""
 
+from aleator.optim.adagrad_norm import AdaGradNorm
 from aleator.optim.curvature.broadening import Broadening, broadened, broadened_ggn, fit_broadening, overlap
 from aleator.optim.curvature.lanczos import Eigenpairs, Tridiagonal, lanczos, top_eigenpairs
 from aleator.optim.curvature.operator import CurvatureError, CurvatureOperator
@@ -26,6 +27,7 @@ from aleator.optim.proximal.step_rules import RobbinsMonro, hessian_norm, linear
 from aleator.optim.proximal.svrg import ProxSVRG
 from aleator.optim.proximal.wrapper import Proximal
 from aleator.optim.rules import Rule, is_vector, name_matches, without_decay
+from aleator.optim.sample_schedule import SampleLR
 from aleator.optim.scaling import scale_betas, scale_lr
 from aleator.optim.schedules import CosineToBudget
 from aleator.optim.spectra.adamw import SpectraAdamW
@@ -42,7 +44,7 @@ from aleator.optim.stationarity.sasa import SASA, fluctuation_sides
 from aleator.optim.targets.armijo import ArmijoGD
 from aleator.optim.targets.step_size import (
     SMOOTH_STEP,
-    AdaGradNorm,
+    AdaGradNormStep,
     Constant,
     DiagonalAdaGrad,
     Exponential,
@@ -62,6 +64,7 @@ __all__ = [
     "SASA",
     "SMOOTH_STEP",
     "AdaGradNorm",
+    "AdaGradNormStep",
     "ArmijoGD",
     "Broadening",
     "ClipSchedule",
@@ -85,6 +88,7 @@ __all__ = [
     "ProximalSGD",
     "RobbinsMonro",
     "Rule",
+    "SampleLR",
     "Shrinkage",
     "Sparsity",
     "Spectra",

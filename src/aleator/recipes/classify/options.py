@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.experiment import Headline
 from aleator.recipes.images.recipe import ImageRecipe
+from aleator.recipes.parts.batch_size import AdaptiveBatch
 from aleator.recipes.parts.checks import positive
 from aleator.recipes.parts.compiled import Compile
 from aleator.recipes.parts.curvature import Curvature
@@ -50,7 +51,17 @@ class _Network(Part):
 
 @dataclass(frozen=True)
 class Classify(
-    TargetSurrogates, Proximal, Compile, WeightEMA, Curvature, ImageRecipe, SupervisedBase, Tract, Subset, _Network
+    AdaptiveBatch,
+    Curvature,
+    TargetSurrogates,
+    Proximal,
+    Compile,
+    WeightEMA,
+    ImageRecipe,
+    SupervisedBase,
+    Tract,
+    Subset,
+    _Network,
 ):
     """Classify images: full data, a static subset, or repeated random sampling, at any budget."""
 

@@ -147,4 +147,4 @@ class Sample:
         generator = Streams(self._key).generator("rows", number)
         rows = torch.randperm(len(self._task.train), generator=generator)[: self._count]
         for batch in self._task.probe_batches(rows, self._size):
-            yield self._task.prepared_batch(batch)
+            yield self._task.prepared_examples(*batch)

@@ -223,11 +223,11 @@ class SupervisedTask(GradientTask):
         prepared = self.options.prepared(inputs)
         return _as_dtype(prepared, self.dtype)
 
-    # --- what a probe of the curvature asks
+    def prepared_examples(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
+        """Return inputs as the network wants them, and targets in its precision."""
+        return self.prepared_inputs(inputs), _as_dtype(targets, self.dtype)
 
-    def prepared_batch(self, batch: tuple[Any, Any]) -> tuple[Any, Any]:
-        """Return inputs as the network wants them, and targets, from those of `probe_batches`."""
-        return self.prepared_inputs(batch[0]), _as_dtype(batch[1], self.dtype)
+    # --- what a probe of the curvature asks
 
     def per_sample_loss(self, model: nn.Module, batch: tuple[Any, Any]) -> Tensor:
         """Return the loss of each example of a batch as it comes from `probe_batches`.
@@ -244,7 +244,7 @@ class SupervisedTask(GradientTask):
         """
         if self.options.says("objective"):
             raise ValueError(f"{type(self.options).__name__} has an objective, which has no loss for each example")
-        inputs, targets = self.prepared_batch(batch)
+        inputs, targets = self.prepared_examples(*batch)
         found = self.options.losses(self.options.forward(model, inputs), targets)
         if not isinstance(found, tuple):
             return found
@@ -275,8 +275,7 @@ class SupervisedTask(GradientTask):
 
     def _prepared(self, batch: Batch) -> Batch:
         augmented = self.options.augmented(batch.inputs, batch.targets, self.augmentation)
-        inputs, targets = augmented
-        return batch.with_examples(self.prepared_inputs(inputs), _as_dtype(targets, self.dtype))
+        return batch.with_examples(*self.prepared_examples(*augmented))
 
     def _descend(self, batch: Batch) -> GradientReport:
         assert self._gradient_step is not None
@@ -402,10 +401,10 @@ class SupervisedTask(GradientTask):
 
     def _batches(self, order: Order) -> Batches:
         options = self.options
-        indices = partial(self.sizes.batches, order) if self.sizes else partial(order.batches, options.batch_size)
+        indices = self.sizes.batches if self.sizes else partial(order.batches, options.batch_size)
         return Batches(
             self.train,
-            order.sampler,
+            self.sizes.sampler if self.sizes else order.sampler,
             indices,
             processes=self.run.processes,
             device=self.run.device,
