@@ -45,7 +45,7 @@ def benchmark() -> list[dict[str, Any]]:
         raise SystemExit(f"no pyhessian or no curvlinops in {folder}: see {__file__}") from error
     finally:
         sys.path.remove(folder)
-    torch.eig = _removed_eig  # type: ignore[assignment]  # the released PyHessian calls it, on a 20 × 20 matrix
+    torch.eig = _removed_eig  # type: ignore[assignment, attr-defined]  # the released PyHessian calls it, on a 20 × 20 matrix
     versions = {found.name.lower(): found.version for found in distributions(path=[folder])}
 
     model, inputs, targets = _problem()

@@ -150,8 +150,8 @@ class RateGrid:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         with torch.no_grad():
-            loss = float(F.cross_entropy(model(inputs), targets))
-        return loss if math.isfinite(loss) else math.inf
+            end = float(F.cross_entropy(model(inputs), targets))
+        return end if math.isfinite(end) else math.inf
 
 
 def _slope(rates: dict[int, float]) -> float:

@@ -14,7 +14,7 @@ S. McCandlish, J. Kaplan and D. Amodei, "An Empirical Model of Large-Batch Train
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ def gradient_stats(
     model: nn.Module,
     loss_fn: Callable[[Any, Any], Tensor],
     batch: tuple[Any, Any],
-    need: Collection[Need] = ("norms", "inner"),
+    need: Sequence[Need] = ("norms", "inner"),
     method: Method = "auto",
     chunk: int | None = None,
 ) -> GradStats:

@@ -183,14 +183,24 @@ def test_scipy_finds_the_same_eigenvalues():
     assert sorted(values) == pytest.approx(torch.linalg.eigvalsh(whole)[-3:].tolist(), rel=1e-9)
 
 
-def test_the_largest_eigenvalue_in_float32_is_within_a_millionth_of_the_dense_one():
-    whole, op = dense("mlp", "ggn")
-    model, loss_fn, (x, y) = built("mlp")
-    single = CurvatureOperator(model.float(), loss_fn, [(x.float(), y)], "ggn")
-    assert single.dtype == torch.float32
-    top = slq(single, 30, generator=torch.Generator().manual_seed(0)).top
-    assert top == pytest.approx(float(torch.linalg.eigvalsh(whole)[-1]), rel=1e-6)
-    assert float(op @ torch.ones(44).double() @ torch.ones(44).double()) > 0
+@pytest.mark.parametrize("kind", ["hessian", "ggn"])
+def test_the_largest_eigenvalue_in_float32_is_within_a_millionth_of_the_dense_one(kind):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(2)
+        model = nn.Sequential(nn.Linear(20, 16), nn.Tanh(), nn.Linear(16, 10))
+        x = torch.randn(100, 20)
+    y = x[:, :10].argmax(1)
+    single = slq(CurvatureOperator(model, F.cross_entropy, [(x, y)], kind), 60, generator=torch.Generator()).top
+    whole = formed(CurvatureOperator(model.double(), F.cross_entropy, [(x.double(), y)], kind))
+    assert len(whole) == 506
+    assert single == pytest.approx(float(torch.linalg.eigvalsh(whole)[-1]), rel=1e-6)
+
+
+def test_a_compiled_model_is_looked_at_as_it_was():
+    model, loss_fn, batch = built("mlp")
+    vector = torch.ones(44, dtype=torch.float64)
+    compiled = CurvatureOperator(torch.compile(model), loss_fn, [batch]) @ vector
+    assert torch.equal(compiled, CurvatureOperator(model, loss_fn, [batch]) @ vector)
 
 
 def test_half_precision_and_mixed_parameters_have_a_wide_vector():
