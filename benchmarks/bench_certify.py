@@ -1,4 +1,4 @@
-"""What a million looks at a stream cost: `AnytimeAccuracy.update`, and the interval when it is read.
+"""The cost of a million looks at a stream: `AnytimeAccuracy.update`, and the interval when it is read.
 
 The peer of `update` is the least that a loop can do: adding two integers to two attributes of an object.
 """

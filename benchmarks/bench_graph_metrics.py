@@ -1,6 +1,6 @@
 """Graph metrics: the discrepancy of two sets of 1,000 graphs, and orbit counts against looking at every small subgraph.
 
-The graphs are those of community-small, drawn with replacement, against random graphs of the same sizes and numbers of
+The graphs are drawn from community-small with replacement, against random graphs of the same sizes and numbers of
 edges, so that no two pairs are alike. One thread. The peer of the discrepancy is the published way: a kernel at a time,
 here on 5 of the 1,000 rows of pairs, its time scaled to all; the peer of the counts is networkx.
 """

@@ -1,4 +1,4 @@
-"""What the run loop costs: a step of ``classify`` under the run loop against the same step written by hand.
+"""The cost of the run loop: a step of ``classify`` under the run loop against the same step written by hand.
 
 Both train the MNIST CNN on the same kind of batches with the same optimizer and schedule. They take turns step by step
 inside one run: the task hands the loop a batch, and when the loop comes back for the next one, takes a step of the bare
@@ -26,7 +26,7 @@ from aleator.recipes.classify.models import image_model
 from benchmarks.pairs import Pairs
 
 BATCH = 64
-BLOCKS, STEPS = 15, 30  # blocks of so many steps of each side, one pair a block
+BLOCKS, STEPS = 15, 30  # blocks of STEPS steps of each side, one pair a block
 
 
 def benchmark() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What predicting pairs costs: a training step against a softmax head, a candidate of a text, an ensemble of five.
+"""The cost of predicting pairs: a training step against a softmax head, a candidate of a text, an ensemble of five.
 
 One CPU thread; seconds are of CPU time, which neighbours on the machine do not take. The network of the first rows is
 the ``cnn`` of ``classify`` on images of 32 x 32 in colour, batch 128, whose last layer is replaced by a `PairHead`; a

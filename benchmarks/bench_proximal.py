@@ -1,4 +1,4 @@
-"""What a proximal step costs, and the time to a sparse solution, on a CPU with one thread.
+"""The cost of a proximal step, and the time to a sparse solution, on a CPU with one thread.
 
 A step of `ProximalSGD` with momentum and an ℓ1 penalty against torch's SGD (foreach) without one: about 3.1 million
 parameters in 122 tensors, shaped like a small transformer's. And Prox-SVRG to 75 % exact zeros against scikit-learn's

@@ -1,4 +1,4 @@
-"""What `TargetSurrogate` costs beside the passes that it takes, and the time of an exact step on a batch that stays.
+"""The cost of `TargetSurrogate` beside the passes that it takes, and the time of an exact step on a batch that stays.
 
 The loop written by hand makes the same 1 + m forward and m backward passes, with SGD as the inner optimizer; plain
 steps are what the time could be spent on otherwise. Both are on the CPU with one thread, or on a GPU where there is
@@ -26,7 +26,7 @@ ROWS, FEATURES = 100_000, 1_000
 
 
 def benchmark() -> list[dict[str, Any]]:
-    """Return the overhead over a loop by hand, the time against plain steps, and that of exact steps."""
+    """Return the overhead over a loop by hand, the time against plain steps, and the time of exact steps."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(BATCH, 784, generator=generator).to(device)

@@ -1,4 +1,4 @@
-"""What TrAct adds to a training step: time against a plain first layer and the authors' wrapper, and memory of a stem.
+"""TrAct's cost in a training step: time against a plain first layer and the authors' wrapper, and memory of a stem.
 
 The peer is no dependency of ours. It is read from a folder of its own, so that nothing else in the environment changes:
 
@@ -9,7 +9,7 @@ A step is forward pass, backward pass and SGD with momentum on random images of 
 take turns; the ratio of overheads is (theirs − plain) / (ours − plain) of each turn. On a CPU it is one thread, and the
 seconds are the processor's, which other processes disturb less; on a GPU, where there is one, ResNet-18 is timed too.
 
-Peak memory is that of a fresh process for forward and backward pass of a 7 × 7 stem with stride 2, beyond what the
+Peak memory is measured in a fresh process for forward and backward pass of a 7 × 7 stem with stride 2, beyond what the
 process held before.
 """
 

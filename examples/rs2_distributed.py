@@ -1,6 +1,6 @@
 """Repeated random sampling (RS2) in a distributed loop of one's own, with plain `DistributedDataParallel`.
 
-Every process is told its rank and takes its slice of the same round: slices are disjoint and nothing is repeated to
+Every process is given its rank and takes its slice of the same round: slices are disjoint and nothing is repeated to
 fill up. The plan counts steps of the global batch. On one machine:
 
     torchrun --standalone --nproc-per-node 2 examples/rs2_distributed.py

@@ -1,4 +1,4 @@
-"""What a claim is, and when it counts as reproduced.
+"""Claims, and the rule by which one counts as reproduced.
 
 A claim is about the paired difference d between two variants on the test set, over seeds: by how much a is better than
 b, which is a − b where more is better and b − a where less is. With its 95 % paired-t interval [low, high]:
@@ -13,7 +13,7 @@ than b? Cells that tie are left out, and the share has its exact 95 % binomial i
     more often than t:        low > t                partly  share > t     not  otherwise
 
 With t = 1/2, low > t says that the two-sided p-value of the sign test is below 0.05. It takes the cells for
-independent, though those of one seed share their data.
+independent, though cells of one seed share their data.
 
 Instead of a variant, b may be a number: then d is by how much a is better than that.
 

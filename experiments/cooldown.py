@@ -3,10 +3,10 @@
 Three experiments: where nothing overfits, Cooldown is a trade-off between large and small languages; with 1 500 bytes
 of each small language a high temperature overfits, which is where the paper claims the best of both; and the variance
 of batch gradients under sampling, weighting and quotas, in closed form and from batches. Thresholds on languages are
-those of the project's notes on the paper, or 0 where these have none; that of English in the second experiment, 0.05
-nats, and those on the variance were chosen with pilots of one seed in view. So were the domains of digits: domains of
+from the project's notes on the paper, or 0 where these have none; English's in the second experiment, 0.05 nats, and
+the thresholds on the variance were chosen with pilots of one seed in view. So were the domains of digits: domains of
 random digits have almost no variance between them (quotas 0.98 to 0.99 of sampling), and domains by class were taken
-after that was seen. Thresholds in nats are written in bits, those of ratios in log₂.
+after that was seen. Thresholds in nats are written in bits, thresholds of ratios in log₂.
 """
 
 from __future__ import annotations

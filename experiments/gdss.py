@@ -1,15 +1,15 @@
 """GDSS (Jo et al., arXiv 2202.02514): do features and edges that are generated together fit each other?
 
-Discrepancies (MMD², kernels of the ``emd`` convention, mean of degree, clustering and orbits) are those of generated
-graphs to the test graphs. Thresholds for the reduced networks are those of the project's notes on the paper, from a
-pilot with the authors' code, one seed and 20 graphs; here there are 200. Random graphs with the nodes and the number of
-edges of training graphs, and networks that learned nothing, are rows. What generated features and edges have to do with
-each other is the ``degree_coupling``: how often a node's feature says its degree, less how often after shuffling the
-features among the nodes of a graph. The share alone says nothing, since two independent draws from the training
-degrees agree with probability Σp² = 0.191. The notes have, of one seed and 100 graphs, a coupling of 0.039 with scores
-that see the whole graph and of −0.029 with scores that do not see each other. The toy has two modes on the diagonal of
-a square, so independent scores put half of what they make off it by construction. S4 takes one evaluation of each
-network for a step, Euler with Langevin corrections two.
+Discrepancies (MMD², kernels of the ``emd`` convention, mean of degree, clustering and orbits) are between generated
+graphs and the test graphs. Thresholds for the reduced networks are from the project's notes on the paper, from a pilot
+with the authors' code, one seed and 20 graphs; here there are 200. Random graphs with the nodes and the number of edges
+of training graphs, and networks that learned nothing, are rows. What generated features and edges have to do with each
+other is the ``degree_coupling``: how often a node's feature says its degree, less how often after shuffling the
+features among the nodes of a graph. The share alone says nothing, since two independent draws from the training degrees
+agree with probability Σp² = 0.191. The notes have, of one seed and 100 graphs, a coupling of 0.039 with scores that see
+the whole graph and of −0.029 with scores that do not see each other. The toy has two modes on the diagonal of a square,
+so independent scores put half of what they make off it by construction. S4 takes one evaluation of each network for a
+step, Euler with Langevin corrections two.
 """
 
 from __future__ import annotations

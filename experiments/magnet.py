@@ -1,11 +1,11 @@
 """MAGNET (Ahia et al., arXiv 2407.08818) against one shared predictor: segments of parallel text, and what they cost.
 
-How many segments the same held-out text takes in each language, the most divided by the fewest. Rates, sizes and the
-thresholds of 2.2, 1.4, 3 % and 15 % are those of the project's notes on the paper. The notes ask 3 % of the training
-loss; here it is asked of held-out bytes, the same for every row, of which a pilot run with one predictor needed 1.878
-bits on the Declaration, and would have needed more on TICO-19: three per cent are 0.056 bits.
-Ratios are of expected segments, rates of boundaries as they were drawn. Rows without learned segments are bytes, and
-with sentences enough to learn them from, byte pairs.
+The number of segments that the same held-out text takes in each language, the most divided by the fewest. Rates, sizes
+and the thresholds of 2.2, 1.4, 3 % and 15 % are from the project's notes on the paper. The notes ask 3 % of the
+training loss; here it is asked of held-out bytes, the same for every row, of which a pilot run with one predictor
+needed 1.878 bits on the Declaration, and would have needed more on TICO-19: three per cent are 0.056 bits. Ratios are
+of expected segments, rates of boundaries as they were drawn. Rows without learned segments are bytes, and with
+sentences enough to learn them from, byte pairs.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 A wide linear layer is gated at 10 % activity, and compared with a dense net of as many units as are open. Every row is
 tuned on validation data: all have the same learning rates, those with a penalty the same weights of it (the weight is
-for a sum over gates, so that of 2,000 gates is smaller). Controls are the same layer without gates, which is a linear
-network, and gates whose gater stays as it was drawn. The gap of 1.5 points of the unbiased gate is what pilot runs of
-another implementation, with a gater ten times slower, had found.
+for a sum over gates, so the weight for 2,000 gates is smaller). Controls are the same layer without gates, which is a
+linear network, and gates whose gater stays as it was drawn. The gap of 1.5 points of the unbiased gate is what pilot
+runs of another implementation, with a gater ten times slower, had found.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Symmetric STDP (Hao et al., arXiv 1812.06574): how well spikes classify images without backpropagation.
 
-Thresholds on digits are those of the project's notes on the paper, from another implementation with three seeds. The
+Thresholds on digits are from the project's notes on the paper, from another implementation with three seeds. The
 abstract has no figures; for MNIST after one epoch the thresholds are round numbers below what ports of the method
 report, set before the first run. 96.73 % and 85.31 % with 6 400 cells are quoted for the paper and could not be
 verified. A constant answer is right for a tenth of the images; networks of the same size that learn by backpropagation

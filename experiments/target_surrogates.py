@@ -59,7 +59,7 @@ def _tuned(rates: str, calls: int, methods: tuple[str, ...] = ("gd", "adam", "sl
 
 
 def _better(rates: str, calls: int, threshold: float, a: str = "exact", what: str = "exact") -> Claim:
-    """Claim that a surrogate's loss after so many calls is lower than that of any tuned baseline."""
+    """Claim that a surrogate's loss after ``calls`` calls is lower than any tuned baseline's."""
     return Claim(
         f"After {calls} calls SSO ({what}) has a lower training loss than tuned GD, Adam and SLS"
         + (f", by at least {threshold:g}" if threshold else ""),
@@ -68,7 +68,7 @@ def _better(rates: str, calls: int, threshold: float, a: str = "exact", what: st
 
 
 def _worse(rates: str, calls: int) -> Claim:
-    """Claim that surrogates are not the best after so many calls."""
+    """Claim that surrogates are not the best after ``calls`` calls."""
     return Claim(
         f"After {calls} calls the best of tuned GD, Adam and SLS has a lower training loss than SSO (exact)",
         _tuned(rates, calls), "exact", "at least", 0.0, _after(calls),

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.experiment.injection import Warm
 
 # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that; tests of Ctrl-C need it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -35,6 +37,14 @@ def mirror(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The local mirror, as ``ALEATOR_DATA`` of this test."""
     monkeypatch.setenv("ALEATOR_DATA", str(data_root))
     return data_root
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """An interpreter that forks a child for every command or script; it takes seconds to start, so tests share it."""
+    interpreter = Warm()
+    yield interpreter
+    interpreter.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,9 @@
-"""What README and docs say is so: their code runs, their commands, links and names exist."""
+"""The truth of README and docs: their code runs, their commands, links and names exist."""
 
 import importlib
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,13 +31,10 @@ def name_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if python_blocks(p)], ids=name_of)
-def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path):
+def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, warm):
     (tmp_path / "page.py").write_text("\n".join(python_blocks(page)))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "page.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = warm.script(tmp_path / "page.py", cwd=tmp_path)
+    assert done.code == 0, done.err
 
 
 def test_readme_and_the_method_card_have_code_to_run():

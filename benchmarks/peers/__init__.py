@@ -3,7 +3,7 @@
     python -m benchmarks.peers bindsnet brian2
 
 makes the environments in the folder ``ALEATOR_PEERS`` (``/tmp/peers`` unless set), from the requirements beside this
-file; they share no package with ours. A peer's program, ``NAME_peer.py``, runs there. It is told a file with a raster
+file; they share no package with ours. A peer's program, ``NAME_peer.py``, runs there. It is given a file with a raster
 of spikes, the number of hidden cells, the number of samples side by side and of samples at a time, and answers on its
 standard output: one line of JSON with its version when it is ready, and after every line on its input one with the
 seconds of processor time of the next samples. So the sides can take turns on a machine whose speed drifts.

@@ -4,7 +4,7 @@ The controller knows the physics of Gymnasium's pendulum (mass and length 1, g =
 
     θ'' = 15 sin θ + 3u,    E = θ'²/6 + 5 cos θ, which is 5 upright and at rest
 
-Below, u = 2 (5 − E) θ' brings the energy to that of the top; near the top, u = −K (θ, θ') with K from the Riccati
+Below, u = 2 (5 − E) θ' brings the energy to its value at the top; near the top, u = −K (θ, θ') with K from the Riccati
 equation of the motion there. A network cannot show the edges of this sharply, so it is trained on the states that it
 leads to itself (DAgger), which is where it has to know what to do.
 """

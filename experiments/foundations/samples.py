@@ -1,4 +1,4 @@
-"""What random samples allow: certificates that hold, a posterior instead of its mode, a machine learned by its chains.
+"""Claims on random samples: certificates that hold, a posterior instead of its mode, a machine learned by its chains.
 
 Coverage: the sheet's two cases, p = 0.97 with 200 examples and p = 0.995 with 600. Every bound with a guarantee must
 hold in 95 % of the test sets; Wald's is expected to miss that by at least 5 points; the exact bound is the tightest of

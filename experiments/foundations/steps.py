@@ -1,7 +1,7 @@
 """Proximal steps and stationarity tests: the ℓ1 digits table, and rates that fall by themselves.
 
-Objectives are compared by their logarithms: a difference of 0.005 is half a percent. Settings are those of the sheet,
-found on other splits with another program; nothing is tuned here but the grid of step schedules, on validation data.
+Objectives are compared by their logarithms: a difference of 0.005 is half a percent. Settings are the sheet's, found on
+other splits with another program; nothing is tuned here but the grid of step schedules, on validation data.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How often does a one-sided bound on the accuracy hold, and how far is it from the truth's estimate?
+"""The coverage of one-sided bounds on the accuracy, and their distance from the truth's estimate.
 
 Test sets of n examples are simulated for a model whose true accuracy is p. A bound must lie below p in at least a share
 1 − δ of them; among those that do, the nearer to the estimate the better. Wald's bound, p̂ − z √(p̂(1−p̂)/n), is the one

@@ -1,4 +1,4 @@
-"""How noisy is the gradient of a batch from domains of 800, 80 and 16 digits, under each way to sample?
+"""The noise of the gradient of a batch from domains of 800, 80 and 16 digits, under each way to sample.
 
 What is measured is log₂ of the trace of the covariance of a batch's mean gradient: before the first step, after 100 and
 at the end. It is found twice, independently: in closed form from the moments of the gradients of all examples, and from

@@ -1,4 +1,4 @@
-"""Does a sample of the posterior predict better than its mode? Logistic regression on few examples.
+"""Samples of a posterior against its mode: whether they predict better, in logistic regression on few examples.
 
 Multinomial logistic regression with prior N(0, s²) on all weights, on scikit-learn's breast cancer data or digits: a
 few examples to train on, the others for validation and test. ``map`` finds the posterior's mode; the samplers draw from

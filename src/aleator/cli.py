@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line and return its exit code.
 
     Args:
-        argv: the words after ``aleator``; those of this process when None.
+        argv: the words after ``aleator``; by default the words of this process.
     """
     try:
         code = _main(list(sys.argv[1:] if argv is None else argv))
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return leaving.code if isinstance(leaving.code, int) else 0
     except KeyboardInterrupt:
         return _say("interrupted", 130)
-    except BrokenPipeError:  # the reader, such as head, has seen enough; nothing more can be said to it
+    except BrokenPipeError:  # the reader, such as head, has seen enough; nothing more can be written to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_table(folder, capsys):
 
 
 def run_of(folder, recipe, *options):
-    """A finished run of a recipe, on the files where it is that of texts."""
+    """A finished run of a recipe, on the files where it learns from texts."""
     long = {name: folder / f"long-{name}" for name in LINES}
     for name, path in long.items():
         path.write_text(40 * LINES[name], encoding="utf-8")

@@ -174,9 +174,7 @@ def test_resume_by_another_version_says_so(capsys):
     Path("o/config.json").write_text(json.dumps({**config, "identity": "0" * 64}))
     capsys.readouterr()
     line = refused(capsys, "--out", "o", "--resume")
-    said = (
-        "aleator: the recipe's source or the library differs from that of the run in o, or its config.json was changed"
-    )
+    said = "aleator: the recipe's source or the library has changed since the run in o, or its config.json was changed"
     assert line.startswith(said)
 
 

@@ -111,7 +111,7 @@ def test_labels_that_are_there_twice_are_warned_of():
         (lambda: PairSampler([[0, -1]]), r"responses must be in \[0, 1\), got -1"),
         (lambda: PairSampler([[0.0, 1.0]]), "responses must be whole numbers, a list for each item, got torch.float32"),
         (lambda: PairSampler(COUNTS, num_labels=4), "num_labels must be 3, as many as there are columns, got 4"),
-        (lambda: PairSampler(LISTS, seed=0, generator=torch.Generator()), "seed and generator exclude each other"),
+        (lambda: PairSampler(LISTS, seed=0, generator=torch.Generator()), "seed cannot be used with generator, got 0"),
         (lambda: PairSampler(LISTS).pairs(-1), "epoch must not be negative, got -1"),
         (lambda: PairSampler(LISTS).pairs(0, torch.tensor([3])), r"rows must be in \[0, 3\), got 3"),
         (lambda: PairSampler(LISTS).take(torch.tensor([-1])), r"rows must be in \[0, 3\), got -1"),

@@ -16,6 +16,7 @@ import importlib
 import io
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -183,15 +184,20 @@ class Warm:
     def commands(self, *jobs: dict[str, Any], at_once: int | None = None) -> list[Ending]:
         """Carry out commands, each in a child, all of them or so many at once.
 
-        A job has ``argv`` (the words behind ``aleator``) and may have ``cwd``, ``root`` (count operations below it),
-        ``at`` and ``how`` (do it there), ``prepare`` (the name and arguments of a function here, called first),
-        ``user`` (become this one), ``memory`` (bytes of address space beyond what is used).
+        A job has ``argv`` (the words behind ``aleator``; with ``script`` those behind ``python``) and may have ``cwd``,
+        ``root`` (count operations below it), ``at`` and ``how`` (do it there), ``prepare`` (the name and arguments of a
+        function here, called first), ``user`` (become this one), ``memory`` (bytes of address space beyond what is
+        used).
         """
         return [Ending(**ending) for ending in self._asked({"jobs": jobs, "at_once": at_once or len(jobs)})]
 
     def command(self, *argv: str, **job: Any) -> Ending:
         """Carry out one command."""
         return self.commands({"argv": argv, **job})[0]
+
+    def script(self, path: Path, *args: str, cwd: Path | str = "/") -> Ending:
+        """Carry out a Python file, as ``python PATH ARGS…`` does."""
+        return self.commands({"argv": [str(path), *args], "script": True, "cwd": str(cwd)})[0]
 
     def get_ready(self, *modules: str) -> None:
         """Import modules that many commands need."""
@@ -287,9 +293,7 @@ def _begun(job: dict[str, Any]) -> tuple[int, Path]:
         if "root" in job:
             counted = {key: job[key] for key in ("root", "at", "how", "anywhere") if key in job}
             injection = Injection(**counted)
-        from aleator.cli import main
-
-        code = main(job["argv"])
+        code = _carried_out(job["argv"], job.get("script", False))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -302,6 +306,23 @@ def _begun(job: dict[str, Any]) -> tuple[int, Path]:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _carried_out(argv: list[str], script: bool) -> int:
+    if not script:
+        from aleator.cli import main
+
+        return main(argv)
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(True)  # a process has one precision, and the command that warmed it up had its own
+    sys.argv = argv
+    sys.path.insert(0, str(Path(argv[0]).parent))
+    try:
+        runpy.run_path(argv[0], run_name="__main__")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    return 0
 
 
 def _ended(status: int, place: Path) -> dict[str, Any]:

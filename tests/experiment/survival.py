@@ -1,4 +1,4 @@
-"""What survives what: commands killed, or their disk failed, at every operation, and then carried out as they say.
+"""The survival of commands: killed, or their disk failed, at every operation, and then carried out as they say.
 
     python -m tests.experiment.survival [EVERY [COMMAND …]]     writes docs/survival.json, which the docs tabulate
 
@@ -106,7 +106,7 @@ def server() -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Cut:
-    """What one cut came to. No fault: all is identical in the end, and what was said on the way was one line each."""
+    """What one cut came to. No fault: all is identical in the end, and every message on the way was one line."""
 
     operation: str
     how: str
@@ -221,17 +221,17 @@ def some(operations: Sequence[str], every: int) -> list[int]:
 
 
 def survey(warm: Warm, scenario: Scenario, place: Path, every: int = 1, at_once: int = 4) -> list[Cut]:
-    """Cut a command at every operation (or one in so many of each kind), in every way."""
+    """Cut a command at one in ``every`` operations of each kind, in every way."""
     trial = Trial(warm, scenario, place)
     cuts = [(at, how) for at in some(trial.operations, every) for how in ways(trial.operations[at])]
     return [cut for batch in (cuts[i : i + at_once] for i in range(0, len(cuts), at_once)) for cut in trial.cut(batch)]
 
 
 def main(every: int, names: list[str]) -> None:
-    """Carry everything out, or every so many operations of some commands, and write what came of it.
+    """Cut all commands, or some of them, at one in ``every`` operations, and write what came of it.
 
     Args:
-        every: cut at one operation in so many of each kind.
+        every: cut at one in this many operations of each kind.
         names: of commands; the figures of the others stay. None names all.
     """
     from aleator.experiment.files import read_json, write_json

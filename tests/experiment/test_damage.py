@@ -1,4 +1,4 @@
-"""What is damaged is said, falls back to what is sound, and never speaks Python."""
+"""Damage is reported in plain words, without a traceback, and the run falls back to what is sound."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def made(tmp_path_factory):
     place = tmp_path_factory.mktemp("made")
     with pytest.raises(Interrupted):
         run(toy(signal_at=20), place / "cut", OPTIONS, name=TOY)
-    # Step 21 sends no signal any more, so the whole one is that of other options with the same numbers.
+    # Step 21 sends no signal any more, so the whole one has other options with the same numbers.
     with pytest.raises(Interrupted):
         run(toy(signal_at=20), place / "whole", OPTIONS, name=TOY)
     again(place / "whole")

@@ -47,7 +47,7 @@ for request in requests:
 
 
 def train(processes, tmp_path: Path, count: int, recipes: dict[str, dict], resume: bool = False) -> dict[str, Path]:
-    """Carry out the recipes one after the other, each in so many processes; return the folder of each by its name."""
+    """Carry out the recipes one after the other, each in ``count`` processes; return the folder of each by its name."""
     folders = {name: tmp_path / name for name in recipes}
     requests = [{"recipe": recipe, "out": str(folders[name]), "resume": resume} for name, recipe in recipes.items()]
     program = tmp_path / "program.py"

@@ -1,4 +1,4 @@
-"""Which requests to stop are heard."""
+"""Requests to stop: the signals that a run heeds."""
 
 import signal
 

@@ -4,8 +4,6 @@ All operations of all commands are cut by ``python -m tests.experiment.survival`
 a part of them.
 """
 
-import pytest
-
 from tests.experiment.survival import COMPARE, REPORT, RUN, Scenario, Trial, fetch, server, some, survey
 
 # Of each kind of operation one in so many is cut, and so each kind at least once.
@@ -56,16 +54,3 @@ def test_a_run_killed_between_the_weights_and_their_mean_ends_as_if_it_had_not_b
     assert {"it/model.safetensors", "it/model-ema.safetensors"} <= trial.left.keys()
     (at,) = (n for n, made in enumerate(trial.operations) if made == "rename /it/model-ema.safetensors")
     assert faults(trial.cut([(at, "kill")])) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ["dense", "frozen", "private"])
-def test_a_spiking_network_killed_after_a_checkpoint_ends_as_if_it_had_not_been(warm, tmp_path, engine):
-    sizes = ["--hidden", "10", "--train-size", "4", "--validation-size", "2", "--test-size", "2"]
-    sizes += [] if engine == "dense" else ["--batch-size", "2"]
-    warm.get_ready("aleator.recipes.spiking.task", "aleator.spiking.kernels", "sklearn.base", "scipy.stats")
-    words = ["run", "spiking", "--engine", engine, *sizes, "--checkpoint-seconds", "0", "--trackers", "--out", "o/it"]
-    trial = Trial(warm, Scenario("run", words, RUN.again, ["take_small_steps"]), tmp_path)
-    saved = [at for at, made in enumerate(trial.operations) if made.startswith("rename /it/checkpoints/step-")]
-    assert len(saved) == 2
-    assert faults(trial.cut([(saved[0] + 1, "kill")])) == []

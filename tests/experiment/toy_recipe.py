@@ -35,7 +35,7 @@ class Toy:
     stop_at: int = -1
     """End the run in this step, for a reason of the task's own."""
     batches: int = -1
-    """Have no more than so many batches."""
+    """Have no more than this many batches."""
     odd_state: bool = False
     """Put something into the state that cannot be read back."""
     batch_norm: bool = False

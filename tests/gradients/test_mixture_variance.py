@@ -1,4 +1,4 @@
-"""Which sampling is least noisy: against enumeration, and against the paper's theorem where that does not hold."""
+"""The least noisy sampling: against enumeration, and against the paper's theorem where that does not hold."""
 
 import itertools
 

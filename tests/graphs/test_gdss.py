@@ -218,7 +218,7 @@ def test_one_step_of_s4_is_equivariant_when_its_noise_is_permuted_too():
 
 @pytest.mark.parametrize("solver", [S4(5, per_graph=True), PredictorCorrector(5)], ids=["s4", "pc"])
 def test_a_step_with_the_networks_and_noise_of_items_asks_the_device_for_nothing(solver):
-    """Fake tensors hold no numbers: whoever asks for one fails."""
+    """Fake tensors hold no numbers: code that asks for one fails."""
     generator = ItemGenerator(3, range(3))
     with FakeTensorMode(), torch.no_grad():
         made = GDSS(ScoreNetworkX(5, 2, 8), ScoreNetworkA(5, 8, 2), VPSDE(0.1, 1.0), VESDE(0.2, 1.0))
@@ -300,7 +300,7 @@ def test_a_file_names_classes_of_this_library_only(tmp_path):
         (lambda m: m.sample(graphs().mask, S4(2), generator=seeded(), rank=1), r"rank must be in \[0, 1\), got 1"),
         (
             lambda m: m.sample(graphs().mask, S4(2), generator=seeded(), num_replicas=2),
-            "num_replicas needs per_graph=True.*got 2",
+            "num_replicas cannot be used without per_graph.*got 2",
         ),
         (lambda m: m.fit(graphs(), epochs=0, batch_size=1, generator=seeded()), "epochs must be at least 1, got 0"),
         (

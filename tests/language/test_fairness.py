@@ -1,4 +1,4 @@
-"""What the same content costs in each language."""
+"""The cost of the same content in each language."""
 
 import math
 

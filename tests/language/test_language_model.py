@@ -1,4 +1,4 @@
-"""What the models have in common: saving, generating, the code length of a text."""
+"""The common base of the models: saving, generating, the code length of a text."""
 
 import json
 

@@ -70,7 +70,7 @@ def test_texts_that_give_no_rate_are_refused(tmp_path):
     with pytest.raises(ValueError, match="must have a line that no language lacks, got none in 1"):
         rates_from_parallel({"en": ["a"], "zh": [""]}, anchor="en", anchor_rate=0.2)
     (tmp_path / "a").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match="anchor and anchor_rate go together, got en and None"):
+    with pytest.raises(ValueError, match="anchor and anchor_rate must be given together, got en and None"):
         rates_from_corpus({}, anchor="en")
     with pytest.raises(ValueError, match="must be text in UTF-8"):
         rates_from_corpus({"en": tmp_path / "a"})

@@ -48,7 +48,7 @@ def test_outputs_are_experts_times_gates(gate, block):
 
 @pytest.mark.parametrize("gate", GATES)
 def test_skipped_blocks_leave_every_gradient_as_it_is(gate):
-    # A gater that opens one block in five; without skipping, the gates' gradient is that of a product with all of them.
+    # A gater that opens one block in five; without skipping, the gates' gradient comes from a product with all of them.
     skipping, x = made(gate, block=16, outputs=128), batch(40)
     with torch.no_grad():
         skipping.gater[2].bias.fill_(-3.0 if gate == "sts" else -1.2)

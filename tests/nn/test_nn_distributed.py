@@ -1,4 +1,4 @@
-"""Two processes, gloo, with unequal parts of a batch: the means are those of the whole."""
+"""Two processes, gloo, with unequal parts of a batch: the means equal the means of the whole."""
 
 import json
 from pathlib import Path

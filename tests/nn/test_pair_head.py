@@ -202,9 +202,9 @@ def test_on_a_backbone_it_is_a_module_like_any_other():
     [
         (lambda: head("tabel"), "kind must be auto, table, mixture or autoregressive, got 'tabel'"),
         (lambda: head("table", 0), "num_labels must be at least 1, got 0"),
-        (lambda: head("table", components=4), "components must be left out for a table, got 4"),
+        (lambda: head("table", components=4), "components cannot be used with kind table, got 4"),
         (lambda: head("mixture", components=0), "components must be at least 1, got 0"),
-        (lambda: head("mixture", symmetric=False), "symmetric must be left out for kind mixture, got False"),
+        (lambda: head("mixture", symmetric=False), "symmetric cannot be used with kind mixture, got False"),
         (lambda: head("table").log_prob(torch.zeros(2, 6), torch.tensor([0, 4]), torch.zeros(2).long()), "got 4"),
         (
             lambda: head("autoregressive").log_prob(torch.zeros(2, 6), torch.tensor([0, 4]), torch.zeros(2).long()),

@@ -1,4 +1,4 @@
-"""Sums first, one solution after: cut batches, scaled losses and clipped gradients are those of the whole batch."""
+"""Sums first, one solution after: cut batches, scaled losses and clipped gradients are as for the whole batch."""
 
 import json
 import warnings

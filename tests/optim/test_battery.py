@@ -1,4 +1,4 @@
-"""What every optimizer of the house has to be able to do, as torch's own can. A new one is a line of `OPTIMIZERS`."""
+"""The battery of every optimizer: it must do what torch's own can. A new optimizer is a line of `OPTIMIZERS`."""
 
 import copy
 import functools
@@ -420,7 +420,7 @@ def test_a_reordered_model_takes_the_state_of_its_names(case):
         assert group["adapt"] == (False, True, False)
     layers, other = named("abd", case)
     before = other.state_dict()
-    with pytest.raises(ValueError, match=r"param_names of group 0 must be those of a group .*, which has no d\.weight"):
+    with pytest.raises(ValueError, match=r"param_names of group 0 must match a group .*, which has no d\.weight"):
         other.load_state_dict(optimizer.state_dict())
     assert other.state_dict() == before
 

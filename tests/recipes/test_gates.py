@@ -1,15 +1,11 @@
 import copy
-import os
-import signal
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from aleator.cli import main
 from aleator.experiment import RunOptions, run
 from aleator.experiment.accelerators import make_accelerator
-from aleator.experiment.files import read_json
 from aleator.experiment.tracking import read_metrics
 from aleator.random import Streams
 from aleator.recipes.gates import Gates
@@ -208,57 +204,6 @@ def test_noise_goes_on_where_it_was_saved():
         built.load_state_dict(saved["task"])
         streams.load_state_dict(saved["streams"])
     assert all(torch.equal(after[0][name], after[1][name]) for name in after[0])
-
-
-@pytest.mark.parametrize("gate", ["sbn", "noisy-relu"])
-def test_interrupted_and_resumed_run_is_bit_identical(gate, tmp_path, monkeypatch):
-    def command(out: str) -> list[str]:
-        return ["run", "gates", "--gate", gate, "--rounds", "1", "--trackers", "--out", str(tmp_path / out)]
-
-    assert main(command("whole")) == 0
-    step = SupervisedTask.train_step
-
-    def interrupted(self, batch):
-        if self.schedule.last_epoch == 17:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(SupervisedTask, "train_step", interrupted)
-        assert main(command("cut")) == 130
-    assert main([*command("cut"), "--resume"]) == 0
-    results = [read_json(tmp_path / name / "result.json") for name in ("whole", "cut")]
-    assert results[0]["test"] == results[1]["test"]
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert "layer.gate.threshold" in one
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-PROGRAM = """
-import json, sys
-from pathlib import Path
-from aleator.experiment import RunOptions, run
-from aleator.recipes.gates import Gates
-
-for gate in sys.argv[2:]:
-    options = Gates(gate=gate, rounds=1, train_size=320, precision="float64")
-    run(options, Path(sys.argv[1]) / gate, RunOptions(trackers=(), log_every=1), name="gates")
-"""
-
-
-def test_two_processes_compute_what_one_does(tmp_path, processes):
-    gates = ("st", "sbn", "noisy-relu")
-    (tmp_path / "program.py").write_text(PROGRAM)
-    processes(tmp_path / "program.py", 2, tmp_path / "two", *gates)
-    for gate in gates:
-        options = Gates(gate=gate, rounds=1, train_size=320, precision="float64")
-        one = run(options, tmp_path / "one" / gate, QUIET, name="gates")
-        two = read_json(tmp_path / "two" / gate / "result.json")
-        assert two["test"] == pytest.approx(one["test"], rel=1e-6), gate
-        logs = [read_metrics(tmp_path / n / gate / "metrics.jsonl") for n in ("one", "two")]
-        for first, second in zip(*logs, strict=True):
-            # The active fraction, the penalty's weight and the baseline are kept in float32.
-            assert first["metrics"] == pytest.approx(second["metrics"], rel=1e-6), gate
 
 
 def test_mnist_has_the_paper_s_network(mirror):

@@ -1,11 +1,8 @@
 import logging
-import os
-import signal
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from aleator import load_run
 from aleator.cli import main
@@ -215,52 +212,6 @@ def test_report_draws_generated_graphs_next_to_training_graphs(tmp_path):
     assert edges["x"].count(None) == sum(len(graph.edges) for graph in load("community-small").train[:12])
     loaded = load_run(out)
     assert loaded.task.evaluate("test") == loaded.result["test"]
-
-
-def test_interrupted_and_resumed_run_is_bit_identical(tmp_path, monkeypatch):
-    def command(out: str) -> list[str]:
-        words = ("--steps", "8", "--batch-size", "32", "--average-weights", "True", "--trackers")
-        return ["run", "graphs", *words, *FEW_WORDS, "--out", str(tmp_path / out)]
-
-    assert main(command("whole")) == 0
-    step = GenerationTask.train_step
-
-    def interrupted(self, batch):
-        if self.average.n_averaged == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(GenerationTask, "train_step", interrupted)
-        assert main(command("cut")) == 130
-    assert main([*command("cut"), "--resume"]) == 0
-    results = [read_json(tmp_path / name / "result.json") for name in ("whole", "cut")]
-    assert results[0]["test"] == results[1]["test"]
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from aleator.experiment import RunOptions, run
-from aleator.recipes.graphs import Graphs
-
-options = Graphs(steps=4, batch_size=32, samples=6, validation_samples=2, sampling_steps=5)
-run(options, Path(sys.argv[1]), RunOptions(trackers=(), log_every=1), name="graphs")
-"""
-
-
-def test_two_processes_train_and_generate_what_one_does(tmp_path, processes):
-    (tmp_path / "program.py").write_text(PROGRAM)
-    processes(tmp_path / "program.py", 2, tmp_path / "two")
-    options = Graphs(steps=4, batch_size=32, samples=6, validation_samples=2, sampling_steps=5)
-    one = run(options, tmp_path / "one", QUIET, name="graphs")
-    two = read_json(tmp_path / "two" / "result.json")
-    assert two["test"] == pytest.approx(one["test"], rel=1e-3)
-    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
-    for name in weights[0]:
-        assert torch.allclose(weights[0][name], weights[1][name], rtol=1e-4, atol=1e-5), name
 
 
 # --- bad input

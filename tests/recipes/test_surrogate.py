@@ -1,13 +1,10 @@
 import json
 import math
-import os
-import signal
 import sys
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from aleator.cli import main
 from aleator.experiment.accelerators import make_accelerator
@@ -15,8 +12,7 @@ from aleator.experiment.files import read_json
 from aleator.experiment.tracking import read_metrics
 from aleator.random import Streams
 from aleator.recipes.surrogate import Surrogate, pendulum
-from aleator.recipes.surrogate.imitation import ImitationTask, LinearSystem
-from aleator.recipes.surrogate.tables import SupervisedTask
+from aleator.recipes.surrogate.imitation import LinearSystem
 
 
 def task(seed=0, **options):
@@ -236,36 +232,6 @@ def test_without_gymnasium_the_extra_is_named(monkeypatch, tmp_path, capsys):
 
 
 # --- the recipe end to end
-
-
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        (SupervisedTask, ("--batch-size", "50", "--inner", "adam", "--step-schedule", "adagrad-norm")),
-        (SupervisedTask, ("--method", "sls", "--loss-after", "2", "8")),
-        (ImitationTask, ("--problem", "linear-imitation", "--step-schedule", "inverse-sqrt")),
-    ],
-)
-def test_interrupted_and_resumed_run_is_bit_identical(kind, words, tmp_path, monkeypatch):
-    def command(out: str) -> list[str]:
-        return ["run", "surrogate", *words, "--calls", "12", "--out", str(tmp_path / out), "--trackers"]
-
-    assert main(command("whole")) == 0
-    step = kind.train_step
-
-    def interrupted(self, batch):
-        if self.updates.counts["target_gradient_calls"] == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(kind, "train_step", interrupted)
-        assert main(command("cut")) == 130
-    assert main([*command("cut"), "--resume"]) == 0
-    results = [read_json(tmp_path / name / "result.json") for name in ("whole", "cut")]
-    assert results[0]["test"] == results[1]["test"]
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_logs_have_the_axis_of_the_paper(tmp_path):

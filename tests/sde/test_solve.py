@@ -123,7 +123,7 @@ def like_zeros(items):
 
 @every_solver
 def test_a_step_asks_the_device_for_nothing(solver):
-    """Fake tensors hold no numbers: whoever asks for one fails."""
+    """Fake tensors hold no numbers: code that asks for one fails."""
     with FakeTensorMode():
         system = System(coupled, SDES, torch.Generator(), lambda x, state, g: torch.ones_like(x), None)
         states, t = like(4), torch.empty(4, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Two processes, gloo, that share every batch: the weights are those of one."""
+"""Two processes, gloo, that share every batch: the weights are the same as in one."""
 
 import pytest
 import torch

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from aleator.stats.backbone import backbone_levels
 
 NAN = math.nan
-# Levels 1 to 15, a thousand words apart. The slopes of levels 6 to 8 are calm for ν = 1e-5 and that of 9 is not.
+# Levels 1 to 15, a thousand words apart. The slopes of levels 6 to 8 are calm for ν = 1e-5, the slope of 9 is not.
 X = 1000.0 * np.arange(1, 16)
 ALPHA = np.array(
     [NAN, NAN, 63.5, 1.6, 1.2, 1.1, 1.095, 1.09, 1.085, 1.06, 1.055, 1.012, 1.006, 0.999, 0.995],

@@ -1,4 +1,4 @@
-"""When to stop, and which of two systems will win."""
+"""Decisions from learning curves: when to stop, and which of two systems will win."""
 
 import numpy as np
 import pytest

@@ -34,7 +34,7 @@ class Grid:
     """Run every variant with the seeds 0 … N-1. One seed gives no interval."""
     sizes: tuple[int, ...] = ()
     """Training sizes, put into the recipe's field train_size; a smaller training set is part of a larger one. Three or
-    more have a trend, which forecasts the headline at --horizon; whether to trust it can be said from five on."""
+    more have a trend, which forecasts the headline at --horizon; whether to trust it is known from five on."""
     horizon: int | None = None
     """Forecast the headline at this training size. Default: the whole training set, or twice the largest size where the
     recipe does not say how large that is."""
@@ -147,7 +147,7 @@ def _resume(args: Sequence[str]) -> int:
         raise ValueError(
             f"{out} holds a comparison of recipe {registry.short(name)!r}, not of {registry.short(named)!r}"
         )
-    # The file of a recipe is looked for where it is said to be now, else where it was.
+    # The file of a recipe is looked for where the command names it now, else where it was.
     name = registry.absolute(named) if named is not None else name
     began = flags.without(began, ["out", "resume", "dry-run"])
     words = flags.without(words, ["out", "resume"])

@@ -84,8 +84,7 @@ def override(base: T, args: Sequence[str]) -> T:
 def unchecked(kind: type[Any]) -> type[Any]:
     """Return a dataclass with the same fields that accepts every combination of them; see `checked`.
 
-    In a comparison, options that all variants share come before those of each variant, and only together they have to
-    fit.
+    In a comparison, options that all variants share come before each variant's own, and only together they have to fit.
     """
     hints = typing.get_type_hints(kind, include_extras=True)
     fields: list[Any] = []

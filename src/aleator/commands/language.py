@@ -27,7 +27,7 @@ class Fairness:
     anchor: str | None = None
     """The language that ratios are relative to (the first by default)."""
     window: int | None = None
-    """Lines are cut after so many bytes (512 by default, for a run those of its windows)."""
+    """Lines are cut after this many bytes (by default 512, for a run the length of its windows)."""
     batch_size: int = 16
     """Windows that the model reads at a time."""
     speed: bool = False
@@ -100,7 +100,7 @@ def _loaded(folder: Path) -> tuple[LanguageModel, int, Callable[[str, Sequence[s
     task: Any = run.task
     if not hasattr(task, "language_model"):
         raise ValueError(f"MODEL must be a run of the recipe language, got one of {run.config['recipe']} in {folder}")
-    # A window of the run is a byte that is given and those of the context, which are predicted.
+    # A window of the run is a byte that is given and the bytes of the context, which are predicted.
     return task.language_model(), run.recipe.context + 1, task.label
 
 

@@ -1,4 +1,4 @@
-"""Where the library's log lines go while a command works: the screen, and the run's own file."""
+"""The handlers of the library's log lines while a command works: the screen, and the run's own file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _LogFile(logging.FileHandler):
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Go on: a full disk is said by what needs it."""
+        """Go on: the code that needs the disk reports that it is full."""
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

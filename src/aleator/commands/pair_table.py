@@ -2,7 +2,7 @@
 
 A CSV file has a header with the columns ``p``, ``V``, ``y1``, ``y2`` and, if there are names, ``item``; y1 and y2 are 0
 or 1, whether each response is the label that p is of. An ``.npz`` file has ``joint`` (probabilities) or ``log_joint``
-of shape [items, K, K], the labels ``y1`` and ``y2``, and, if there are names, ``item``. What is wrong is said with the
+of shape [items, K, K], the labels ``y1`` and ``y2``, and, if there are names, ``item``. A fault is reported with the
 number of its line.
 """
 

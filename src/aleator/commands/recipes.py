@@ -1,4 +1,4 @@
-"""What ``run`` and ``compare`` share: the word RECIPE, the folder of the results, the help that lists the recipes."""
+"""The common ground of ``run`` and ``compare``: the word RECIPE, the folder of results, the help that lists recipes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def recipe_word(verb: str, args: Sequence[str]) -> tuple[str, list[str]] | None:
         listed = {name: summary(name) for name in registry.names()}
         description = (
             f"{verb.capitalize()} RECIPE: one of these, or a class of your own as path/to/file.py:Class. "
-            f"`aleator {verb} RECIPE --help` shows all options, those of the recipe and those of every {verb}."
+            f"`aleator {verb} RECIPE --help` shows all options, the recipe's own and the options of every {verb}."
         )
         flags.write_help(listed, prog=f"aleator {verb}", description=description)
         return None

@@ -1,9 +1,9 @@
-"""Learning curves from a table: which column holds sizes, which scores, and which curve each score belongs to.
+"""Learning curves from a table: the column of sizes, the columns of scores, and the curve of each score.
 
 Long tables have a line for each size and perhaps a column that names the system; wide ones have a column, or a line, of
 scores for each system. A column is taken for what its name says; without a name that is known, the first column of
-numbers holds sizes and the others scores. Lines may be in any order, and a size may have several scores. What is
-understood is said in one line, and what is wrong with the number of its line.
+numbers holds sizes and the others scores. Lines may be in any order, and a size may have several scores. One line logs
+how the table was understood, and a fault is reported with the number of its line.
 """
 
 from __future__ import annotations

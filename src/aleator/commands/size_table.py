@@ -3,7 +3,7 @@
     {"en": 1000, "ro": 20}      [["en", 1000], ["ro", 20]]      [{"name": "en", "size": 1000}, …]
     {"name": ["en", "ro"], "size": [1000, 20]}      one JSON object in each line      [1000, 20]
 
-What is understood is said in one line.
+One line logs how the table was understood.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from aleator.recipes import Supervised
 class MyRecipe(Supervised):
     """Classify breast tumours as malignant or benign."""
 
-    # A field is an option: `--width 128` above, `wide:width=128` in a variant. Those of the methods come by themselves.
+    # A field is an option: `--width 128` above, `wide:width=128` in a variant. Options of methods come by themselves.
     width: int = 64
     """Hidden units."""
 

@@ -1,4 +1,4 @@
-"""Which examples a step sees, how many, and where they come from.
+"""The examples that a step sees: their choice, their number and their sources.
 
 `RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; `DomainMixture` says in
 what proportion domains are shown and `MixtureSampler` draws from them; `PairSampler` draws two answers to one question.

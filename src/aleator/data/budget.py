@@ -4,9 +4,9 @@ Training for X rounds on m = round(r·N) of N examples a round, in batches of b,
 
     T = X · floor(m / b)  steps when the last short batch is dropped,  X · ceil(m / b)  otherwise,
 
-and a learning-rate schedule must have this length, not that of the full data. After X rounds the expected share of the
-N examples that was drawn at least once is 1 − (1 − m/N)^X if rounds are independent, and min(1, mX/N) if they partition
-permutations.
+and a learning-rate schedule must have this length, not the length for the full data. After X rounds the expected share
+of the N examples that was drawn at least once is 1 − (1 − m/N)^X if rounds are independent, and min(1, mX/N) if they
+partition permutations.
 
 P. Okanovic et al., "Repeated Random Sampling for Minimizing the Time-to-Accuracy of Learning", ICLR 2024,
 arXiv 2305.18424.
@@ -93,7 +93,7 @@ class BudgetPlan:
 
     @property
     def examples(self) -> int:
-        """Examples trained on, repetitions counted, those of dropped batches not."""
+        """Examples trained on; repetitions count, the examples of dropped batches do not."""
         per_round = self.steps_per_round * self.batch_size if self.drop_last else self.subset_size
         return self.rounds * per_round
 
@@ -105,8 +105,8 @@ class BudgetPlan:
     def coverage(self, replacement_between_rounds: bool) -> float:
         """Return the expected share of the N examples, in (0, 1], that the rounds draw at least once.
 
-        Drawn, not trained on: the examples of dropped short batches are counted. Without replacement it is that of
-        ``tail="carry"``.
+        Drawn, not trained on: the examples of dropped short batches are counted. Without replacement it is the coverage
+        of ``tail="carry"``.
         """
         if replacement_between_rounds:
             return 1 - (1 - self.subset_size / self.n) ** self.rounds

@@ -64,7 +64,7 @@ class PairSampler:
         generator: torch.Generator | None = None,
     ) -> None:
         if seed is not None and generator is not None:
-            raise ValueError(f"seed and generator exclude each other, got both, seed={seed}")
+            raise ValueError(f"seed cannot be used with generator, got {seed}")
         if isinstance(responses, Tensor):
             self._labels, sizes, self.num_labels = _from_counts(responses, num_labels)
         else:
@@ -142,7 +142,7 @@ class PairSampler:
         return part
 
     def split(self, *sizes: int, seed: int = 0) -> tuple[PairSampler, ...]:
-        """Return disjoint parts of so many items each, all pairs of an item in one of them.
+        """Return disjoint parts of ``sizes`` items each, all pairs of an item in one of them.
 
         Args:
             sizes: of the parts, positive, together at most the number of items.

@@ -61,7 +61,7 @@ class RepeatedRandomSampler(Sampler[int]):
     ``stratified``, in a round of ``tail="carry"`` that straddles two permutations (one in N/m rounds, when m does not
     divide N). A stratified round never holds one twice, see `aleator.data.distinct_rounds`.
 
-    Several processes: every rank is told ``num_replicas`` and its ``rank`` (the sampler does not look at
+    Several processes: every rank gets ``num_replicas`` and its ``rank`` (the sampler does not look at
     ``torch.distributed``) and takes every ``num_replicas``-th index of the same round. Accelerate's ``prepare`` and the
     Hugging Face ``Trainer`` split the batches of a loader among the processes by themselves: leave ``num_replicas`` at
     1 there. A prepared loader counts passes from 0 and calls ``set_epoch`` with its count, so after `load_state_dict`
@@ -93,7 +93,7 @@ class RepeatedRandomSampler(Sampler[int]):
             shuffle up to N = 2^21 and Feistel above.
 
     Raises:
-        ValueError: if a value is out of its range, or two exclude each other.
+        ValueError: if a value is out of its range, or two cannot be used together.
 
     Example:
         >>> sampler = RepeatedRandomSampler(10, ratio=0.3, seed=1)
@@ -125,17 +125,17 @@ class RepeatedRandomSampler(Sampler[int]):
         if stratified not in (False, True, "per_class_round"):
             raise ValueError(f'stratified must be False, True or "per_class_round", got {stratified!r}')
         if stratified and labels is None:
-            raise ValueError(f"stratified={stratified!r} needs labels, got none")
+            raise ValueError(f"stratified cannot be used without labels, got {stratified!r}")
         if min_per_class and not stratified:
-            raise ValueError(f"min_per_class needs stratified=True, got {min_per_class}")
+            raise ValueError(f"min_per_class cannot be used without stratified, got {min_per_class}")
         if tail not in ("carry", "drop", "wrap"):
             raise ValueError(f'tail must be "carry", "drop" or "wrap", got {tail!r}')
         if order not in ("auto", "shuffle", "feistel"):
             raise ValueError(f'order must be "auto", "shuffle" or "feistel", got {order!r}')
         if permutation is not None and (stratified or order != "auto"):
-            raise ValueError("permutation replaces the random order and excludes stratified and order, got both")
+            raise ValueError("permutation cannot be used with stratified or order, whose random order it replaces")
         if seed is not None and generator is not None:
-            raise ValueError(f"seed and generator exclude each other, got both, seed={seed}")
+            raise ValueError(f"seed cannot be used with generator, got {seed}")
         if num_replicas < 1:
             raise ValueError(f"num_replicas must be at least 1, got {num_replicas}")
         if not 0 <= rank < num_replicas:
@@ -184,10 +184,10 @@ class RepeatedRandomSampler(Sampler[int]):
         return min(dealt, self._rounds.size(self.round))
 
     def round_indices(self, round: int, start: int = 0, stop: int | None = None) -> Int64[Tensor, " indices"]:
-        """Return the indices of a round, those of all ranks, or the slice of them at positions ``start`` to ``stop``.
+        """Return the indices of a round, over all ranks, or the slice of them at positions ``start`` to ``stop``.
 
         Any round at any time; the position is not touched. With Feistel permutations, and without stratification, time
-        and memory are those of the slice.
+        and memory grow with the slice alone.
 
         Raises:
             ValueError: if the round is negative or the slice is not within it.
@@ -289,7 +289,7 @@ class RepeatedRandomSampler(Sampler[int]):
         """Continue where `state_dict` was called, with its key, on any number of ranks.
 
         Raises:
-            ValueError: if the state is that of a sampler made with other values, or its round or position is none of
+            ValueError: if the state was saved by a sampler made with other values, or its round or position is none of
                 this sampler's.
         """
         for name, own in self._identity.items():
@@ -323,7 +323,7 @@ class RepeatedRandomSampler(Sampler[int]):
         return self._population(n, size, key)
 
     def _populations(self) -> Iterator[tuple[int, int]]:
-        """Yield the examples of each population and those of them in a round, of populations that have any there."""
+        """Yield the numbers of examples of each population, in all and in a round, where it has any there."""
         lengths = [self.n] if self._members is None else map(len, self._members)
         yield from ((n, size) for n, size in zip(lengths, self._sizes, strict=True) if size)
 
@@ -374,7 +374,7 @@ class RepeatedRandomSampler(Sampler[int]):
 
 
 class Batches:
-    """The rounds of a sampler in batches, see `RepeatedRandomSampler.batches`. Its length is that of a whole round."""
+    """The rounds of a sampler in batches, see `RepeatedRandomSampler.batches`; ``len`` is for a whole round."""
 
     def __init__(self, sampler: RepeatedRandomSampler, batch_size: int, drop_last: bool) -> None:
         self._sampler, self._batch_size, self._drop_last = sampler, batch_size, drop_last

@@ -1,4 +1,4 @@
-"""What the rounds of repeated random sampling consist of: blocks of permutations, whole or class by class.
+"""The content of rounds of repeated random sampling: blocks of permutations, whole or class by class.
 
 A population of n examples has a sequence of permutations, its *cycles*. A round of m examples is made of pieces of them
 

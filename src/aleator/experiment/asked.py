@@ -80,6 +80,6 @@ class AskedRun:
                 raise ValueError(f"{name} must be {value} as in the run to resume, got {given.get(name)}")
         if config["identity"] != self.identity:
             raise UnusableFolder(
-                f"the recipe's source or the library differs from that of the run in {self.out}, "
+                f"the recipe's source or the library has changed since the run in {self.out}, "
                 f"or its config.json was changed by hand"
             )

@@ -2,8 +2,8 @@
 
 A checkpoint is a folder ``step-00000123`` with ``state.pt`` (tensors and plain containers only) and ``manifest.json``
 (its SHA-256). It is written under another name and renamed when complete, so that a folder of the right name is whole.
-What is damaged in any way (its checksum, its shape, a file in the folder's place) is said, and the one before it is
-used. States are read with ``weights_only``: nothing is unpickled.
+A checkpoint that is damaged in any way (its checksum, its shape, a file in the folder's place) is reported, and the one
+before it is used. States are read with ``weights_only``: nothing is unpickled.
 """
 
 from __future__ import annotations

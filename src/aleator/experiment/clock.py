@@ -1,4 +1,4 @@
-"""Where the wall time of a run goes: training, evaluation, checkpoints, and the rest."""
+"""The wall time of a run by use: training, evaluation, checkpoints, and the rest."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Content goes to a temporary file in the same folder, is flushed to the disk, and takes the final name in one step
 (``os.replace``). A reader sees the old file or the new one; a crash, a full disk or a signal leaves the old one. What a
-killed process left of a temporary file is known by its name, and cleared by whoever writes that file next.
+killed process left of a temporary file is known by its name, and cleared by the process that writes that file next.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def described(error: BaseException) -> str:
         text = f"{name}: {error.strerror}"
     else:
         text = str(error) or type(error).__name__
-    # Half a surrogate pair, which a path that is not UTF-8 has, is no text that can be written.
+    # A path that is not UTF-8 has code points that stand for single bytes, which cannot be written as text.
     return " ".join(text.encode(errors="backslashreplace").decode().split())
 
 
@@ -85,7 +85,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, content: str) -> None:
     """Replace the file at ``path`` by ``content`` in UTF-8, or leave it as it was.
 
-    Half a surrogate pair, as Python makes of a path that is not UTF-8, is written as its escape, which JSON reads back.
+    A code point that stands for one byte, as Python makes of a path that is not UTF-8, is written as its escape, which
+    JSON reads back.
     """
     write_bytes(path, content.encode(errors="backslashreplace"))
 

@@ -74,8 +74,8 @@ class GradientStep:
             batch had.
         max_grad_norm: gradients are scaled down to this total 2-norm; None leaves them alone.
         after_piece: called in turn after the backward pass of each micro-batch with its number of examples. ``.grad``
-            is then that of this process's pieces so far, each weighted by its share of the batch of all processes and
-            times their number, before anything was reduced.
+            is then the gradient of this process's pieces so far, each weighted by its share of the batch of all
+            processes and times the number of processes, before anything was reduced.
         observe: called in turn once the gradients of the whole batch are there, reduced and unscaled; they only read.
         transform: called in turn after that, to put other gradients in the place of those: on all processes, in every
             step, also one that is then skipped. Under a gradient scaler they are still scaled, unless somebody
@@ -127,7 +127,7 @@ class GradientStep:
         Args:
             losses: for each micro-batch of this process, how many examples it has and a function for its mean loss. Or
                 for the sum of the losses of its parts and a 0-d tensor that counts them, such as the tokens of padded
-                sequences: the gradient is then that of the mean over the parts of all pieces and processes.
+                sequences: the gradient is then the gradient of the mean over the parts of all pieces and processes.
             total: examples over all micro-batches and processes, where that is known; else it is counted.
 
         Raises:
@@ -209,7 +209,7 @@ class GradientStep:
             stepped = self._step(scaler, total)
         else:
             if unscaled and scaler is not None:
-                scaler.update()  # forget that gradients were unscaled: those of the next batch are others
+                scaler.update()  # forget that gradients were unscaled: the next batch has others
             for buffer, before in zip(self._statistics, statistics, strict=True):
                 buffer.copy_(before)
         self._optimizer.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""When two runs are the same run.
+"""The identity of a run: two runs that agree in it are the same run.
 
 The identity of a run is the SHA-256 of everything that decides its numbers: the recipe and all of its options, the
 seed, the training size, the number of threads, the library's version, and the source of a recipe that lives in a user's

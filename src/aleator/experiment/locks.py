@@ -71,7 +71,7 @@ class FolderLock:
         """Give the lock back."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            # Deleted while it is held: whoever opened it meanwhile sees that it is no longer the folder's.
+            # Deleted while it is held: a process that opened it meanwhile sees that it is no longer the folder's.
             with contextlib.suppress(OSError):
                 self._path.unlink()
             os.close(descriptor)
@@ -142,7 +142,7 @@ def clear_left_over(folder: Path) -> None:
 
 
 def wait_until_free(folder: Path, seconds: float) -> None:
-    """Return when no other process holds the folder, or after so many seconds."""
+    """Return when no other process holds the folder, or after ``seconds``."""
     until = time.monotonic() + seconds
     while True:
         try:

@@ -134,7 +134,7 @@ class _Run:
         self.accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
         self.rank = self.accelerator.process_index
         self.main = self.accelerator.is_main_process
-        if not self.main:  # what all processes have to say is said once
+        if not self.main:  # one process logs for all
             logging.getLogger("aleator").setLevel(logging.ERROR)
         self.agreement = Agreement(self.accelerator.num_processes)
         self.streams = Streams(options.seed, self.accelerator.device)

@@ -1,4 +1,4 @@
-"""Whether a resumed run goes on with the batch that came next: a check that costs one hash for each checkpoint.
+"""A check that a resumed run goes on with the batch that came next, which costs one hash for each checkpoint.
 
 A task whose state lacks its sampler is restored without an error and then sees other batches than it would have seen.
 So the batch after a checkpoint is fingerprinted, in the run that made the checkpoint and in the one that resumes from

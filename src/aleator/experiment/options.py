@@ -18,12 +18,12 @@ class RunOptions:
     threads: int = 1
     """Threads that torch computes with on the CPU. The order of sums, and so the last bits, depend on it."""
     evaluate_every: int | None = None
-    """Evaluate on validation data after so much progress, in the budget's unit. Default: what the task suggests, else
+    """Evaluate on validation data after this much progress, in the budget's unit. Default: what the task suggests, else
     twenty times."""
     log_every: int = 10
-    """Log training metrics every so many steps."""
+    """Log training metrics every N steps."""
     checkpoint_seconds: float = 60.0
-    """Save a checkpoint when so many seconds have passed since the last one; 0 saves after every step."""
+    """Save a checkpoint when this many seconds have passed since the last one; 0 saves after every step."""
     keep_checkpoints: int = 2
     """How many checkpoints to keep; 0 removes them when the run is done."""
     non_finite: Literal["stop", "skip"] = "stop"

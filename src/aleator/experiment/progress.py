@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on.
+"""The display of a run's progress.
 
 On a terminal: a bar with the headline metric and the time left. Elsewhere: one plain line at every evaluation, fit for
 a log.
@@ -84,7 +84,7 @@ class TerminalProgress:
 
 
 class PlainProgress:
-    """One line in the log at every evaluation. Arguments are those of `TerminalProgress`."""
+    """One line in the log at every evaluation. Takes the arguments of `TerminalProgress`."""
 
     def __init__(self, total: int | None, unit: str, start: int = 0) -> None:
         self._of = f"/{total}" if total is not None else ""

@@ -1,4 +1,4 @@
-"""What a recipe is: the few names that a task and the run loop agree on.
+"""The protocol of a recipe: the few names that a task and the run loop agree on.
 
 A *recipe* is a frozen dataclass whose fields are its options. Given the random streams and the accelerator of a run it
 builds a *task*: a budget, batches, a training step, an evaluation, a state. That fits a batch of any size, an agent in

@@ -1,4 +1,4 @@
-"""What a run's folder says of the run: ``config.json`` and ``result.json``, checked, and the recipe built from them.
+"""The record of a run in its folder: ``config.json`` and ``result.json``, checked, and the recipe built from them.
 
 A run is resumed from its folder alone. Paths in a recipe's options are as they were given, so a recipe is built where
 it was first built: in the recorded working directory, as long as that is there. The recipe's own file is recorded by
@@ -54,7 +54,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return the content of a run's ``result.json``, or None where there is none or a damaged one, which is said."""
+    """Return the content of a run's ``result.json``, or None where there is none or a damaged one, which is logged."""
     path = folder / "result.json"
     if not path.is_file():
         return None
@@ -86,7 +86,7 @@ def recipe_spec(config: dict[str, Any], folder: Path) -> str:
     """Return where the class of a run's recipe is now.
 
     Raises:
-        ValueError: if its file is neither where it was nor where it was said to be.
+        ValueError: if its file is neither where it was nor at the path that was given.
     """
     recorded = [config["recipe"], config.get("recipe_as_given") or config["recipe"]]
     for spec in recorded:
@@ -101,7 +101,7 @@ def recorded(spec: str, config: dict[str, Any], folder: Path) -> tuple[Any, RunO
 
     Raises:
         ValueError: if the recipe is unknown.
-        DamagedFile: if the options are not those of the recipe.
+        DamagedFile: if the options do not fit the recipe.
     """
     loop = {field.name: config["loop"][field.name] for field in fields(RunOptions) if field.name in config["loop"]}
     try:

@@ -99,7 +99,7 @@ def _split(spec: str) -> tuple[Path, str]:
 
 
 def _import_file(path: Path) -> Any:
-    # The name is that of the file's own place: two files of one name in two folders are two modules.
+    # The module is named after the file's own place: two files of one name in two folders are two modules.
     path = path.resolve()
     name = f"aleator_recipe_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:

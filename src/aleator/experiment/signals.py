@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGINT (Ctrl-C) and SIGTERM are counted, so that work can be left at a place of its choice."""
+"""Requests to stop: SIGINT (Ctrl-C) and SIGTERM are counted, so that work can be left at a place of its choice."""
 
 from __future__ import annotations
 

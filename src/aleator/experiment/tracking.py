@@ -1,6 +1,6 @@
-"""Where metrics go: ``metrics.jsonl`` always, TensorBoard, Weights & Biases and MLflow on request.
+"""Trackers of metrics: ``metrics.jsonl`` always, TensorBoard, Weights & Biases and MLflow on request.
 
-A resumed run first drops what was logged after its checkpoint, so that its log is that of a run that was never
+A resumed run first drops what was logged after its checkpoint, so that its log is the same as if it had never been
 interrupted.
 """
 
@@ -42,7 +42,7 @@ class MetricLog:
         trackers: those asked for.
         config: what the trackers show as the run's options.
         keep: what comes after this position is dropped first; None starts an empty log. Rows that should be there and
-            are not are said to be lost.
+            are not are reported as lost.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ def _cut_back(path: Path, keep: LogPosition | None) -> int:
 
 
 def _rows_in(path: Path, size: int) -> int | None:
-    """Return the number of rows in the first so many bytes, or None where one is damaged."""
+    """Return the number of rows in the first ``size`` bytes, or None where one is damaged."""
     rows = read = 0
     with path.open("rb") as file:
         while read < size:

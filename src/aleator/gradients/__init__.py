@@ -1,4 +1,4 @@
-"""How a gradient is estimated, and how far the estimate is from what it stands for."""
+"""Estimators of gradients, and measures of how far an estimate is from what it stands for."""
 
 from aleator.gradients.domain_moments import GradientMomentProbe, GradientMoments
 from aleator.gradients.mixture_variance import VarianceForecast, batch_gradient_variance, forecast_variance

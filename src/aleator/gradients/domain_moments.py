@@ -10,8 +10,8 @@ sample,
 
     ‖μ_i‖² is estimated by ((n_i − 1)·U + Ĝ_i) / n_i
 
-which is unbiased, and exact for m_i = n_i. Standard errors are those of means of h(x) = (‖g‖², g·μ̂_1, …, g·μ̂_K), to
-first order, with the correction 1 − m_i/n_i for a finite domain.
+which is unbiased, and exact for m_i = n_i. Standard errors are computed for means of h(x) = (‖g‖², g·μ̂_1, …, g·μ̂_K),
+to first order, with the correction 1 − m_i/n_i for a finite domain.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class GradientMoments:
 class GradientMomentProbe:
     """Measures `GradientMoments` on a model and its loss, by per-example gradients (`torch.func`).
 
-    The model is left as it is: parameters, gradients, mode. It is looked at in evaluation mode, because dropout would
-    add to the variance and batch normalisation would make gradients depend on their neighbours. Memory is that of
+    The model is left as it is: parameters, gradients, mode. It is measured in evaluation mode, because dropout would
+    add to the variance and batch normalisation would make gradients depend on their neighbours. It takes the memory of
     ``chunk_size`` + K gradients.
 
     Args:

@@ -1,4 +1,4 @@
-"""How noisy is a batch gradient under temperature sampling, scalarization and quotas?
+"""The variance of a batch gradient under temperature sampling, scalarization and quotas.
 
 All three estimate μ = Σ p_i μ_i without bias. With G_i = E_i‖g‖², V_i = G_i − ‖μ_i‖² and w_i = p_i(τ)/p_i(1), the trace
 of the covariance of the mean gradient of B examples is
@@ -34,7 +34,7 @@ from aleator.gradients.domain_moments import GradientMoments
 Sampling = Literal["temperature", "scalarization", "quota"]
 SAMPLINGS: tuple[Sampling, ...] = ("temperature", "scalarization", "quota")
 
-_ROUNDING = 1e-9  # relative: two ways that are equal are not told apart by the last bits of their sums
+_ROUNDING = 1e-9  # relative: two ways that are equal do not differ by the last bits of their sums
 
 _Domains = Float64[Tensor, " domains"]
 _Products = Float64[Tensor, "domains domains"]

@@ -60,8 +60,8 @@ def dense_batch(
     """Return graphs as one batch, with degrees as node features.
 
     Args:
-        graphs: networkx graphs, pairs (number of nodes, edges) such as those of `aleator.data`, or square adjacency
-            matrices as tensors or arrays. A networkx graph counts as its adjacency matrix, with directions and weights.
+        graphs: networkx graphs, pairs (number of nodes, edges) as in `aleator.data`, or square adjacency matrices as
+            tensors or arrays. A networkx graph counts as its adjacency matrix, with directions and weights.
         features: the width F of one-hot degrees.
         max_nodes: N, by default the size of the largest graph.
         keep_isolated: whether nodes without an edge are nodes; otherwise they are padding, see `node_flags`.

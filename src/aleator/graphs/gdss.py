@@ -5,11 +5,11 @@ Noise takes a graph (X, A) to (X_t, A_t), each by its own SDE. Back go both at o
     S_X ≈ ∇_X log p_t(X, A),    S_A ≈ ∇_A log p_t(X, A),
 
 two networks that see the whole noisy graph and are what couples the two. Any pair of modules (x, adj, mask) or (x, adj,
-mask, t) will do. The authors' networks f are not told the time; it enters through the scale
+mask, t) will do. The authors' networks f do not see the time; it enters through the scale
 
     S = −f/s(t) for VP and sub-VP,    S = +f for VE (−f/s(t) with ``ve_scale``)
 
-where the sign and the missing scale of VE are those of their code.
+where the sign and the missing scale of VE are as in their code.
 
 J. Jo, S. Lee, S. J. Hwang, "Score-based Generative Modeling of Graphs via the System of Stochastic Differential
 Equations", ICML 2022, arXiv 2202.02514.
@@ -56,7 +56,7 @@ class GraphSamples(NamedTuple):
         x: node features.
         adj: adjacency matrices before they are rounded, see `quantize`.
         mask: the nodes that were asked for.
-        number: that of each graph within the request.
+        number: the number of each graph within the request.
         nfe: evaluations of each network, per batch.
     """
 
@@ -97,7 +97,7 @@ class GDSS(nn.Module):
             given t, of shape [batch], if its ``forward`` has a fourth argument.
         sde_x: the process of node features.
         sde_a: the process of the adjacency matrix.
-        ve_scale: whether the score of VE is −f/s(t) as that of VP.
+        ve_scale: whether the score of VE is −f/s(t), like the score of VP.
 
     Attributes:
         features: F; known from the authors' networks, else from `observe`.
@@ -275,8 +275,7 @@ class GDSS(nn.Module):
         """Generate graphs.
 
         Args:
-            graphs: how many, with numbers of nodes drawn from those of the training graphs; or the nodes that each is
-                to have.
+            graphs: how many, each with the number of nodes of a random training graph; or the number of nodes of each.
             solver: such as `aleator.sde.S4` or `aleator.sde.PredictorCorrector`.
             generator: on the device of the model; any device with ``per_graph``.
             batch_size: graphs at a time, by default all.
@@ -296,7 +295,7 @@ class GDSS(nn.Module):
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank must be in [0, {num_replicas}), got {rank}")
         if num_replicas > 1 and not per_graph:
-            raise ValueError(f"num_replicas needs per_graph=True, or processes would share noise, got {num_replicas}")
+            raise ValueError(f"num_replicas cannot be used without per_graph, or noise is shared, got {num_replicas}")
         if isinstance(graphs, Tensor) and graphs.dtype != torch.bool:
             raise TypeError(f"graphs must be a count or a mask of booleans, got a tensor of {graphs.dtype}")
         if self.features is None:

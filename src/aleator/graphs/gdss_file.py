@@ -70,7 +70,8 @@ def read(path: str | Path, given: dict[str, Any]) -> tuple[dict[str, Any], dict[
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a saved GDSS: {error!r}") from None
     parts = {}
-    # The numbers drawn here are overwritten; whoever asked for a saved model has no use for them in the global stream.
+    # The numbers drawn here are overwritten; a caller that asked for a saved model has no use for them in the global
+    # stream.
     with torch.random.fork_rng(devices=[]):
         for name, part in given.items():
             parts[name] = _made(path, name, about[name]) if part is None else part
@@ -81,7 +82,7 @@ def load_weights(net: nn.Module, name: str, tensors: dict[str, Tensor]) -> None:
     """Give a network its weights.
 
     Raises:
-        RuntimeError: if they are not those of the network, as of ``load_state_dict``.
+        RuntimeError: if they do not fit the network, as of ``load_state_dict``.
     """
     own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
     unwrapped(net).load_state_dict(own)

@@ -15,7 +15,7 @@ Channels come first here, (channels, batch, nodes, nodes). One channel's weights
 product, and a linear layer on edges is one product of matrices, so that nothing runs in a Python loop.
 
 J. Jo, S. Lee, S. J. Hwang, "Score-based Generative Modeling of Graphs via the System of Stochastic Differential
-Equations", ICML 2022, arXiv 2202.02514; the layers are those of the authors' code.
+Equations", ICML 2022, arXiv 2202.02514; the layers are as in the authors' code.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def on_channels(net: nn.Sequential, x: Float[Tensor, " inputs *edges"]) -> Float
 
 
 def matrix_powers(adj: Float[Tensor, "batch nodes nodes"], count: int) -> Float[Tensor, "count batch nodes nodes"]:
-    """Return A, A², …, Aᶜ, in full precision: entries of A² of a large noisy graph are far from those of A."""
+    """Return A, A², …, Aᶜ, in full precision: entries of A² of a large noisy graph are far from entries of A."""
     with torch.autocast(adj.device.type, enabled=False):
         powers = [adj := in_full(adj)]
         for _ in range(count - 1):

@@ -1,4 +1,4 @@
-"""How far a set of generated graphs is from a set of real ones: the maximum mean discrepancy of graph statistics.
+"""The distance of generated graphs from real ones: the maximum mean discrepancy of graph statistics.
 
 With a kernel k on the statistics of graphs, in its biased form and without a square root,
 

@@ -1,4 +1,4 @@
-"""What a graph looks like in one row of numbers: its degrees, clustering coefficients, orbits and spectrum.
+"""A graph in one row of numbers: its degrees, clustering coefficients, orbits and spectrum.
 
 Each statistic is a histogram over the nodes (or eigenvalues) of a graph, scaled to sum to 1; for the orbits it is the
 mean of the nodes' counts, not scaled. Graphs of a similar size are padded with isolated nodes to a batch of dense

@@ -1,4 +1,4 @@
-"""How good generated molecules are: valid, different, new, and like the real ones.
+"""Measures of generated molecules: whether they are valid, different, new, and like the real ones.
 
 Validity is the share that obeyed the valences before any correction. Uniqueness is the share of different molecules
 among those generated, novelty the share of the different ones that the training set lacks; both compare canonical
@@ -36,7 +36,7 @@ def molecule_metrics(
 
     Returns:
         ``"validity"``, ``"uniqueness"`` and ``"novelty"``, shares between 0 and 1; ``"nspdk"``, see `nspdk_mmd`; and
-        ``"fcd"`` if the package ``fcd_torch`` is installed, which is said in the log where it is not. A training
+        ``"fcd"`` if the package ``fcd_torch`` is installed; where it is not, the log has a line about it. A training
         molecule with charges or radicals does not equal its image in arrays, which has neither; for a novelty that
         ignores them, pass the training SMILES through `encode_smiles` and `decode_molecules`.
 

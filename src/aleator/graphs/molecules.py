@@ -83,7 +83,7 @@ def encode_smiles(
         run.
 
     Raises:
-        ValueError: if a symbol is not that of an element.
+        ValueError: if a symbol names no element.
         ModuleNotFoundError: if RDKit is not installed.
     """
     rdkit = chem()
@@ -134,7 +134,7 @@ def _reason(mol: Any, numbers: list[int], column: dict[int, int], max_atoms: int
         return f"it has {len(numbers)} heavy atoms, more than {max_atoms}"
     if other := [number for number in numbers if number not in column]:
         return f"it has the element {chem().GetPeriodicTable().GetElementSymbol(other[0])}"
-    # Not by their orders: that of a bond of any kind, "~", is 0.
+    # Not by their orders: a bond of any kind, "~", has order 0.
     orders = chem().BondType.values
     if not all(bond.GetBondType() in (orders[1], orders[2], orders[_MAX_ORDER]) for bond in mol.GetBonds()):
         return "it has a bond that is not single, double or triple"

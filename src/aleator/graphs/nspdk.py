@@ -1,11 +1,11 @@
-"""How far generated molecules are from real ones as labelled graphs: NSPDK features and their mean discrepancy.
+"""The distance of generated molecules from real ones as labelled graphs: NSPDK features and their mean discrepancy.
 
 The neighbourhood subgraph pairwise distance kernel counts, in one molecule, pairs of atoms at a distance d ≤ 4 whose
 neighbourhoods of radius r ≤ 4 look the same as such a pair's in another. It is a dot product of sparse counts, so that
 
     MMD² = ‖mean φ(a) - mean φ(b)‖²
 
-needs no pairs of molecules. The features are those of EDeN, which the published figures are computed with. Every bond
+needs no pairs of molecules. The features are as in EDeN, which the published figures are computed with. Every bond
 becomes a vertex between its two atoms. A vertex is known by its label (the element; the whole part of the bond's order,
 1 for an aromatic one) and its number of neighbours. The code of an atom at radius r is the list, for each distance 0 to
 2r, of the vertices there, in no order; it exists if there are any at 2r. An ordered pair of atoms at distance d that

@@ -1,4 +1,4 @@
-"""How often each node takes each place in the small subgraphs around it: its 15 orbit counts, by matrix products.
+"""The 15 orbit counts of each node, by matrix products: how often it takes each place in the small subgraphs around it.
 
 A place that a symmetry of the subgraph cannot change is an orbit. With A the adjacency matrix, d the degrees, C = A²
 the common neighbours, t = A ∘ C the triangles on each edge and k the complete subgraphs of four nodes on each edge,
@@ -9,7 +9,7 @@ every number of *not necessarily induced* subgraphs at a node is a short sum ove
 less the larger subgraphs that contain it, from the densest down. No graph is searched; a batch costs two products of
 matrices, and one for the edges that have two common neighbours.
 
-The numbering is that of N. Pržulj, "Biological network comparison using graphlet degree distribution", Bioinformatics
+The numbering is from N. Pržulj, "Biological network comparison using graphlet degree distribution", Bioinformatics
 23(2), 2007; T. Hočevar and J. Demšar, "A combinatorial approach to graphlet counting", Bioinformatics 30(4), 2014
 (ORCA), subtract in the same order, edge by edge.
 """

@@ -3,7 +3,7 @@
     H_0 = X,  H_k = tanh(layer_k(H_{k−1}, A)),    score = mask(MLP[H_0, …, H_L])
 
 `ScoreNetworkX` has graph convolutions for layers, `ScoreNetworkX_GMH` the attention layers of the adjacency's network.
-Neither is told the time: in GDSS it enters through the scale of the score alone.
+Neither sees the time: in GDSS it enters through the scale of the score alone.
 
 J. Jo, S. Lee, S. J. Hwang, ICML 2022, arXiv 2202.02514.
 """

@@ -1,7 +1,8 @@
-"""How evenly a model treats languages: what the same content costs in each.
+"""Fairness of a model between languages: what the same content costs in each.
 
-For parallel text, per language the segments that the model makes of it, their ratio to those of an anchor language, and
-bits per byte; over the languages the largest ratio between two of them and the coefficient of variation of segments,
+For parallel text, per language the segments that the model makes of it, their ratio to the segments of an anchor
+language, and bits per byte; over the languages the largest ratio between two of them and the coefficient of variation
+of segments,
 
     CV = √(mean (S_L − S̄)²) / S̄.
 
@@ -108,7 +109,7 @@ def fairness_report(
             one language is left out in all, and the report says how many are.
         anchor: the language that ratios are relative to.
         scripts: by which name the model knows a language's script; by default by the language's own.
-        window: lines are cut after so many bytes.
+        window: lines are cut after this many bytes.
         batch_size: windows in a batch.
         speed: whether to measure bytes per second, on the second of two passes.
         generator: what boundaries are drawn from where they are sampled, on the model's device.

@@ -32,7 +32,7 @@ def sinusoid(length: int, channels: int, like: Tensor) -> Float[Tensor, "length 
 
 
 def relative_shift(scores: Float[Tensor, "batch heads new total"]) -> Float[Tensor, "batch heads new total"]:
-    """Turn scores of (query, distance total − 1 … 0) into scores of (query, key); those of later keys are undefined."""
+    """Turn scores of (query, distance total − 1 … 0) into scores of (query, key); later keys have undefined scores."""
     batch, heads, new, total = scores.shape
     padded = nn.functional.pad(scores, (1, 0)).view(batch, heads, total + 1, new)
     return padded[:, :, 1:].reshape(batch, heads, new, total)
@@ -123,7 +123,7 @@ class Stack(nn.Module):
         v: Float[Tensor, "heads d_head"],
         cache: Cache | None = None,
     ) -> Float[Tensor, "batch new d_model"]:
-        """Return the output for tokens that follow those of the cache, which then includes them.
+        """Return the output for tokens that follow the cached ones; the cache then includes them.
 
         Args:
             x: the new tokens.

@@ -42,7 +42,7 @@ class Hourglass(Protocol):
 class HourglassDecoder:
     """A text read id by id by a model in evaluation mode.
 
-    The logits are those of the whole text at once, for the same noise.
+    The logits equal the logits of the whole text at once, for the same noise.
 
     Args:
         model: the hourglass.

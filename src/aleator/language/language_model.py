@@ -1,4 +1,4 @@
-"""What the language models of this room have in common.
+"""The common base of this room's language models.
 
     loss = mean of −log p(byte t + 1 | bytes ≤ t);    bits per byte = loss / ln 2
 
@@ -135,7 +135,7 @@ def load_model(folder: str | Path) -> LanguageModel:
 
     Raises:
         FileNotFoundError: if the folder has no such files.
-        ValueError: if the configuration is not that of a model of this room.
+        ValueError: if the configuration describes no model of this room.
     """
     path = Path(folder) / CONFIG
     if not path.is_file():
@@ -145,7 +145,8 @@ def load_model(folder: str | Path) -> LanguageModel:
         kind = LanguageModel.kinds[config.pop("model")]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is not the configuration of a model: {error!r}") from None
-    # The numbers drawn here are overwritten; whoever asked for a saved model has no use for them in the global stream.
+    # The numbers drawn here are overwritten; a caller that asked for a saved model has no use for them in the global
+    # stream.
     with torch.random.fork_rng(devices=[]):
         model = kind(**config)
     model.load_state_dict(load_file(Path(folder) / WEIGHTS), assign=True)
@@ -177,7 +178,7 @@ def next_byte_nats(
     """Return −log p summed over the predicted ids of each row, and how many they are.
 
     Args:
-        logits: at position t for id t + 1; those of the last position predict nothing.
+        logits: at position t for id t + 1; the last position predicts nothing.
         ids: the ids that were read.
         mask: False where an id is padding and not predicted.
     """

@@ -206,7 +206,7 @@ class MagnetLM(LanguageModel):
         generator: torch.Generator | None = None,
         boundary_weight: float = 1.0,
     ) -> tuple[Float[Tensor, ""], LossParts]:
-        """Return the loss of a batch and what it is made of; arguments and errors are those of `forward`."""
+        """Return the loss of a batch and what it is made of; arguments and errors as for `forward`."""
         output = self(ids, scripts, mask, noise, generator)
         return self.loss_from(output, ids, scripts, mask, boundary_weight)
 
@@ -330,7 +330,7 @@ class DynamicPoolingLM(MagnetLM):
         vocab: number of ids.
         rate: α.
         names: the scripts that rows may be labelled with.
-        **options: those of `MagnetLM` that are not said here.
+        **options: the other arguments of `MagnetLM`.
     """
 
     def __init__(self, vocab: int = 262, *, rate: float, names: Sequence[str], **options: Any) -> None:

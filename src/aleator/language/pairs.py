@@ -8,7 +8,7 @@ twice in one pass, as the first and, after the model has seen it, as the second:
     log p₁(y) = log p(y sep | prompt),   log p₂(y | y) = log p(y sep | prompt y sep)
 
 from which variance and confidence follow (`aleator.stats.cheat_scores`). The keys and values of the prompt are computed
-once; a candidate costs one forward pass over 2|y| + 1 new tokens. Models are those of Hugging Face: called with
+once; a candidate costs one forward pass over 2|y| + 1 new tokens. Models come from Hugging Face: called with
 ``input_ids``, ``attention_mask``, ``past_key_values``, they return ``logits`` and ``past_key_values``.
 
 D. D. Johnson, D. Tarlow, D. Duvenaud, C. J. Maddison, "Experts Don't Cheat", ICML 2024, arXiv 2402.08733, section 5.
@@ -326,7 +326,7 @@ def _padded(rows: Sequence[Tensor], value: int) -> Int[Tensor, "batch length"]:
 
 
 def _copied(cache: Any, times: int) -> Any:
-    """Return a copy of keys and values, which a model adds to in place, each prompt's so many times in a row."""
+    """Return a copy of keys and values, which a model adds to in place, each prompt's ``times`` times in a row."""
     copied = copy.deepcopy(cache)
     if times > 1:
         copied.batch_repeat_interleave(times)

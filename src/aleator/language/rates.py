@@ -1,4 +1,4 @@
-"""Which boundary rate α a script should have, from text.
+"""Boundary rates α of scripts, estimated from text.
 
     words:     α = 1/R,  R = mean over documents of (bytes / whitespace-separated words)          MAGNET, equation 4
     parallel:  α_L = α_anchor · μ_anchor/μ_L,  μ = mean bytes of a sentence, the same sentences    FLEXITOKENS
@@ -77,7 +77,7 @@ def rates_from_corpus(
     if anchor is None and anchor_rate is None:
         return rates_from_words(texts)
     if anchor is None or anchor_rate is None:
-        raise ValueError(f"anchor and anchor_rate go together, got {anchor} and {anchor_rate}")
+        raise ValueError(f"anchor and anchor_rate must be given together, got {anchor} and {anchor_rate}")
     return rates_from_parallel(texts, anchor=anchor, anchor_rate=anchor_rate)
 
 

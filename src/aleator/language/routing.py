@@ -1,4 +1,4 @@
-"""Which predictor and which target rate a row has, by the name of its script or language.
+"""The predictor and the target rate of a row, by the name of its script or language.
 
 Two choices that do not depend on each other: α belongs to a script or a language; a predictor to a script, a language
 or all. All of it is known to the host, so nothing here waits for a device.

@@ -1,4 +1,4 @@
-"""Which random objective a step descends: losses whose terms were drawn, and must be weighed for it."""
+"""Random objectives: losses whose terms were drawn, and must be weighed for it."""
 
 from aleator.losses.pair_nll import pair_nll
 from aleator.losses.scalarized import scalarized_loss

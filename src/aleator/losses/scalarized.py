@@ -34,7 +34,7 @@ def scalarized_loss(
         domain_ids: f(b), the domain of each example, in [0, number of domains). On an accelerator the range is left
             to the device to check, because asking would make the host wait.
         weights: w_i, such as ``torch.tensor(mixture.scalarization_weights(step))``; brought to the precision of the
-            sum, which is that of the losses and at least float32.
+            sum, which is the precision of the losses and at least float32.
         normalize: ``"batch"`` divides by B, ``"weights"`` by the sum of the batch's weights. The latter is not a number
             in a batch whose weights are all zero.
 

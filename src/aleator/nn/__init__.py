@@ -1,4 +1,4 @@
-"""What is random, or made trainable, in a model: stochastic units, their gates, first layers, features, pairs."""
+"""The random or newly trainable pieces of a model: stochastic units, their gates, first layers, features, pairs."""
 
 from aleator.nn.boundary_losses import binomial_boundary_loss, hinge_boundary_loss
 from aleator.nn.boundary_predictor import Boundaries, BoundaryPredictor, EvalBoundaries

@@ -1,4 +1,4 @@
-"""What keeps the number of boundaries near a target rate α.
+"""Losses that keep the number of boundaries near a target rate α.
 
 With k boundaries among the n positions of a row,
 

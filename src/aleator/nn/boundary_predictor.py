@@ -2,9 +2,9 @@
 
     z_t = MLP(h_t),    p_t = σ(z_t),    b_t = 1[u_t < p_t],  u_t ~ U(0, 1)
 
-A boundary is a stochastic binary unit, and its gradient that of a `GateEstimator`; by default that of the relaxed
-Bernoulli variable s_t = σ((z_t − logit u_t)/τ), straight through: ∂b_t/∂z_t := s_t(1 − s_t)/τ. Noise is drawn
-in evaluation too, unless asked otherwise: where the probabilities sum to the wanted rate, there may be none above ½.
+A boundary is a stochastic binary unit, and a `GateEstimator` gives its gradient; by default the gradient of the relaxed
+Bernoulli variable s_t = σ((z_t − logit u_t)/τ), straight through: ∂b_t/∂z_t := s_t(1 − s_t)/τ. Noise is drawn in
+evaluation too, unless asked otherwise: where the probabilities sum to the wanted rate, there may be none above ½.
 
 O. Ahia et al., "MAGNET: Improving the Multilingual Fairness of Language Models with Adaptive Gradient-Based
 Tokenization", NeurIPS 2024, arXiv 2407.08818.
@@ -90,7 +90,7 @@ class BoundaryPredictor(FullPrecisionBuffers):
         self.hidden = nn.Linear(d_model, d_hidden)
         self.output = nn.Linear(d_hidden, 1)
         self.register_buffer("threshold", torch.zeros(()))
-        # Not a threshold that is no number: whoever looks whether a model's state is sound would find it is not.
+        # Not a threshold that is no number: a check that a model's state is sound would fail.
         self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
         self.reset_output_bias()
 

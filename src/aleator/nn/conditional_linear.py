@@ -5,11 +5,11 @@
     y = g ⊙ z,  g = gates sampled from a          one gate for each unit, or for each block of them
 
 A hard gate on a linear expert is to this layer what the rectifier is to an ordinary one. While training the gates are
-sampled, and the gradient at a is that of the estimator chosen. In evaluation a gate is open where its logit exceeds one
+sampled, and the chosen estimator gives the gradient at a. In evaluation a gate is open where its logit exceeds one
 threshold for all, set so that the wanted share of them is.
 
-Y. Bengio, N. Léonard, A. Courville, arXiv 1308.3432, section 4 and appendix A; the initial weights are those of
-the authors' program.
+Y. Bengio, N. Léonard, A. Courville, arXiv 1308.3432, section 4 and appendix A; the initial weights are as in the
+authors' program.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class ConditionalLinear(FullPrecisionBuffers):
 
     Blocks of 16 units or more are really skipped, see `gated_linear`. Everything counts per forward pass: with
     accumulated gradients, per micro-batch. Under `DistributedDataParallel` the mean of the penalty, the controller and
-    the baseline are those of the whole batch. Under `torch.utils.checkpoint` compute the penalty within the function
+    the baseline are taken over the whole batch. Under `torch.utils.checkpoint` compute the penalty within the function
     that is computed again.
 
     Args:
@@ -176,7 +176,7 @@ class ConditionalLinear(FullPrecisionBuffers):
         generator: torch.Generator | None = None,
         noise: Float[Tensor, "*batch blocks"] | None = None,
     ) -> Float[Tensor, "*batch outputs"]:
-        """Return the outputs of the open blocks, and 0 for those of the others.
+        """Return the outputs of the open blocks, and 0 for the others.
 
         Args:
             x: inputs.

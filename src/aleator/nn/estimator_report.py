@@ -1,4 +1,4 @@
-"""Which gradient estimator suits a module: the bias and variance of each on the module's own loss, in one table.
+"""A table of gradient estimators for a module: the bias and variance of each on the module's own loss.
 
 A module has one layer of stochastic units; for some examples, the loss is looked at as a function of the gates and
 audited under every estimator, see `GradientAudit`. With up to 16 units, whatever has finitely many cases is exact. The
@@ -97,7 +97,7 @@ def estimator_report(
     """Return bias and variance of every estimator at the logits of a module's stochastic units.
 
     The module is run in evaluation mode, each example apart. An estimator whose gates are not bits (STS, the noisy
-    rectifier) has a truth of its own; that of the noisy rectifier is not known, and its gradient has no bias.
+    rectifier) has a truth of its own; the noisy rectifier's is not known, and its gradient has no bias.
 
     Args:
         module: has one layer of `StochasticUnits` or one `ConditionalLinear`.

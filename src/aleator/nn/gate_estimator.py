@@ -1,4 +1,4 @@
-"""What a stochastic unit is to the module that it is in: logits go in, gates come out, a gradient finds its way back.
+"""The stochastic unit as a module uses it: logits go in, gates come out, a gradient finds its way back.
 
 A unit with the pre-activation a is on with a probability P(a). Its output has no useful derivative, and methods differ
 in what they put in its place. A `GateEstimator` is such a method as a small object without state, so that a module can
@@ -150,7 +150,7 @@ def uniforms(logits: Tensor, generator: torch.Generator | None, noise: Tensor | 
     The logits have to be in full precision: in bfloat16 a uniform is 0 once in 500 draws.
 
     Raises:
-        ValueError: if the noise has another shape than the logits, or than so many copies of them.
+        ValueError: if the noise has another shape than ``copies`` of the logits.
     """
     shape = (*copies, *logits.shape)
     if noise is None:

@@ -42,13 +42,13 @@ def gated_linear(
         x: inputs.
         weight: W, its rows in blocks of equal size.
         bias: b.
-        gates: g; the number of blocks divides that of the outputs.
+        gates: g; the number of blocks divides the number of outputs.
         gradient_when_off: whether gates that are 0 get a gradient, see `GateEstimator`.
         skip: True skips and False multiplies by zero. By default blocks of 16 or more units are skipped unless more
             than half of the gates are open.
 
     Raises:
-        ValueError: if the number of blocks does not divide that of the outputs.
+        ValueError: if the number of blocks does not divide the number of outputs.
     """
     outputs, blocks = len(weight), gates.shape[-1]
     if blocks == 0 or outputs % blocks:

@@ -5,8 +5,8 @@ on, needs the mean over the whole batch:
 
     x̄ = Σ over processes Σ x / Σ over processes n
 
-Its derivative here is that of this process's part, times the number of processes: `DistributedDataParallel` averages
-gradients, and that average is then the derivative of a function of x̄.
+Its derivative here is the derivative of this process's part, times the number of processes: `DistributedDataParallel`
+averages gradients, and that average is then the derivative of a function of x̄.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from aleator.stats import CheatScores, cheat_scores
 class PairDistribution(ABC):
     """A batch of joint distributions of two answers out of K; everything is in float32 at least.
 
-    Make one by `from_logits`, `from_log_joint` or `from_members`, or take that of a `PairHead`.
+    Make one by `from_logits`, `from_log_joint` or `from_members`, or take the one that a `PairHead` returns.
 
     Attributes:
         num_labels: K.
@@ -130,7 +130,7 @@ class PairDistribution(ABC):
         """Return log p(y₁, y₂) of one pair for each input.
 
         Raises:
-            ValueError: if a shape is not that of the batch, or, on a CPU, if a label is not in [0, K).
+            ValueError: if a shape does not fit the batch, or, on a CPU, if a label is not in [0, K).
         """
 
     def log_conditional(self) -> Float[Tensor, "*batch K K"]:
@@ -237,7 +237,7 @@ class _Mixture(PairDistribution):
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Return values as they are, or those of half precision in float32."""
+    """Return values as they are, or in float32 if they have half precision."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -262,7 +262,7 @@ def checked_labels(y1: Tensor, y2: Tensor, batch: torch.Size, num_labels: int) -
     """Return labels in int64.
 
     Raises:
-        ValueError: if a shape is not that of the batch, or, on a CPU, if a label is not in [0, K).
+        ValueError: if a shape does not fit the batch, or, on a CPU, if a label is not in [0, K).
     """
     for name, y in (("y1", y1), ("y2", y2)):
         if y.shape != batch:

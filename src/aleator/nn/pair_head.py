@@ -79,11 +79,11 @@ class PairHead(nn.Module):
         if kind == "auto":
             kind = "table" if num_labels <= LARGEST_TABLE else "mixture"
         if components is not None and kind != "mixture":
-            raise ValueError(f"components must be left out for a {kind}, got {components}")
+            raise ValueError(f"components cannot be used with kind {kind}, got {components}")
         if components is not None and components < 1:
             raise ValueError(f"components must be at least 1, got {components}")
         if not symmetric and kind != "table":
-            raise ValueError(f"symmetric must be left out for kind {kind}, got False")
+            raise ValueError(f"symmetric cannot be used with kind {kind}, got False")
         self.kind, self.num_labels, self.symmetric = kind, num_labels, symmetric
         self.components = _COMPONENTS if components is None else components
         if kind == "table":
@@ -124,7 +124,7 @@ class PairHead(nn.Module):
         `DistributedDataParallel` or FSDP call it from the ``forward`` of the module that is wrapped.
 
         Raises:
-            ValueError: if a shape is not that of the batch, or, on a CPU, if a label is not in [0, K).
+            ValueError: if a shape does not fit the batch, or, on a CPU, if a label is not in [0, K).
         """
         if self.kind != "autoregressive":
             return self(features).log_prob(y1, y2)  # type: ignore[no-any-return]
@@ -149,7 +149,7 @@ class PairHead(nn.Module):
         weight_decay: float = 1e-4,
         generator: torch.Generator | None = None,
     ) -> PairHead:
-        """Fit the head to features that stay as they are, such as those of a frozen backbone, and return it.
+        """Fit the head to features that stay as they are, such as a frozen backbone's, and return it.
 
         AdamW with a cosine to 0. Every epoch draws new pairs and a new order.
 

@@ -131,7 +131,7 @@ def score_loss(
     score: Float[Tensor, "*batch units"],
     baseline: MinVarianceBaseline | Tensor | float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Return a 0 whose gradient at the logits is that of REINFORCE for the mean loss.
+    """Return a 0 whose gradient at the logits is REINFORCE's for the mean loss.
 
     For every layer of stochastic units one is added to the mean loss. See `surrogate`.
     """

@@ -101,7 +101,7 @@ def within_capacity(boundaries: Float[Tensor, "batch length"], capacity: float) 
 
 
 def most_segments(capacity: float, positions: int) -> int:
-    """Return ⌈capacity · positions⌉, how many segments `within_capacity` lets so many positions close."""
+    """Return ⌈capacity · positions⌉, how many segments `within_capacity` lets ``positions`` positions close."""
     return math.ceil(capacity * positions - _ROUNDING)
 
 

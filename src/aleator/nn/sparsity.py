@@ -1,4 +1,4 @@
-"""How many gates are open: a penalty that draws each gate's mean towards a target, and a controller for rectifiers.
+"""Control of how many gates are open: a penalty that draws each gate's mean to a target, a controller for rectifiers.
 
 For gates that are open with probability p, with their mean p̄_i over the batch and the target s (equation 14):
 

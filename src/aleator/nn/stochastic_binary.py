@@ -8,7 +8,7 @@ A unit with pre-activation a and p = σ(a) is on where a uniform u is below its 
     sts                    h = 1[u < p^r] · p^(1−r)        dh/da of the smooth factor alone
 
 All are biased, except where the loss is linear in h (straight-through with p(1 − p), and sts when rescaled) or
-quadratic (reinmax). The derivatives are those of ordinary torch operations, so that they can be compiled and derived
+quadratic (reinmax). The derivatives are made of ordinary torch operations, so that they can be compiled and derived
 again.
 
 Y. Bengio, N. Léonard, A. Courville, arXiv 1308.3432, section 3; E. Jang, S. Gu, B. Poole, "Categorical
@@ -249,7 +249,7 @@ class STS(GateEstimator):
 
 
 def _straight_through(bits: Tensor, path: Tensor) -> Tensor:
-    # The difference is exactly 0: the values are those of the bits, the derivatives those of the path.
+    # The difference is exactly 0: the values come from the bits, the derivatives from the path.
     return bits.to(path.dtype) + (path - path.detach())
 
 

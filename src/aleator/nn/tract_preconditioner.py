@@ -26,10 +26,10 @@ from aleator.nn.tract_gradient import right_solve, without_autocast
 
 
 class TrActPreconditioner:
-    """Turns the ordinary gradients of layers with ``TrAct(…, reduce="global")`` into those of TrAct.
+    """Turns the ordinary gradients of layers with ``TrAct(…, reduce="global")`` into TrAct's gradients.
 
-    Call `step` after the last backward pass and before gradients are clipped, on all processes together. Gradients have
-    to be those of one mean over the whole batch: with accumulation, divide each micro-batch's mean loss as usual.
+    Call `step` after the last backward pass and before gradients are clipped, on all processes together. Gradients must
+    come from one mean over the whole batch: with accumulation, divide each micro-batch's mean loss as usual.
 
     Args:
         model: layers with ``reduce="local"`` are left alone.

@@ -1,4 +1,4 @@
-"""How a noisy gradient becomes a step: optimizers and learning-rate schedules."""
+"""Optimizers and learning-rate schedules: from a noisy gradient to a step."""
 
 from aleator.optim.large_batch.lamb import LAMB
 from aleator.optim.large_batch.lars import LARS

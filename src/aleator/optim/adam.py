@@ -128,7 +128,7 @@ def adam_updates(
 
 
 def writable(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return the tensors, those of shape () as views of shape (1,).
+    """Return the tensors, with views of shape (1,) for shape ().
 
     In a function that torch 2.13 compiles, what is written to a float64 tensor of shape () on a CPU is lost.
     """

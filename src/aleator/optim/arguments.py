@@ -1,4 +1,4 @@
-"""What the options of an optimizer may be, with one message for each way of getting them wrong.
+"""Checks of an optimizer's options, with one message for each way of getting them wrong.
 
 Options are checked per parameter group, so that a value given to one group alone is checked too.
 """
@@ -42,7 +42,7 @@ def check_fraction(options: Mapping[str, Any], *names: str) -> None:
 
 
 def check_betas(options: Mapping[str, Any], number: int) -> None:
-    """Check that ``betas`` are so many decay rates of running means, in [0, 1).
+    """Check that ``betas`` are ``number`` decay rates of running means, in [0, 1).
 
     Raises:
         ValueError: naming the value.

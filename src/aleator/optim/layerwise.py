@@ -24,8 +24,8 @@ class LayerwiseOptimizer(Optimizer):
     """Base of LAMB, LARS and the SPECTRA optimizers; not an optimizer by itself.
 
     A subclass says what a group's options may be, `_check`, and what a step is, `_take_step`. Options that are no
-    group's are attributes named in ``_kept``; those of a group that hold something for each of its tensors are named in
-    ``_by_place``.
+    group's are attributes named in ``_kept``; options of a group that hold something for each of its tensors are named
+    in ``_by_place``.
     """
 
     _kept: ClassVar[tuple[str, ...]] = ()
@@ -79,8 +79,8 @@ class LayerwiseOptimizer(Optimizer):
         version did not save stays as it is, group by group.
 
         Raises:
-            ValueError: if the names of a group are those of no group that was saved, or a running mean has another
-                shape than its tensor.
+            ValueError: if no group that was saved has the names of a group, or a running mean has another shape than
+                its tensor.
         """
         loaded: dict[str, Any] = {}
         # torch runs hooks in a row: the saved state is matched after the user's have changed it, and precision is
@@ -201,7 +201,7 @@ def _check_parameter(name: str, parameter: Tensor) -> None:
     if getattr(parameter, "_is_flat_param", False) or getattr(parameter, "_fsdp_flattened", False):
         raise RuntimeError(
             f"parameters must be whole tensors, got a flat slice made by FullyShardedDataParallel for {name}: "
-            "its norm and spectrum are those of no layer. Shard with torch.distributed.fsdp.fully_shard instead"
+            "its norm and spectrum belong to no layer. Shard with torch.distributed.fsdp.fully_shard instead"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which saved parameter is which of an optimizer's own: by name, where both sides have names.
+"""The matching of saved parameters to an optimizer's own: by name, where both sides have names.
 
 torch matches a saved state to an optimizer by position. A model that registers its layers in another order than it did
 when the state was saved would take the running means of other layers, without a word where shapes agree.
@@ -20,11 +20,11 @@ def by_name(
 
     Args:
         own: the optimizer's groups.
-        saved: those of a state, as many. Groups without names on one side are matched by position.
+        saved: the groups of a state, equal in number. Groups without names on one side are matched by position.
         by_place: options that may hold an entry for each tensor of a group.
 
     Raises:
-        ValueError: if a group's names are those of no saved group.
+        ValueError: if no saved group has a group's names.
     """
     if not all("param_names" in group and _differ(group["param_names"]) for group in (*own, *saved)):
         return list(saved)
@@ -36,7 +36,7 @@ def by_name(
             missing = sorted(set(names).difference(*(other["param_names"] for other in left)))
             what = f"which has no {missing[0]}" if missing else "which groups them otherwise"
             raise ValueError(
-                f"param_names of group {number} must be those of a group of the saved state, {what}; a hook of "
+                f"param_names of group {number} must match a group of the saved state, {what}; a hook of "
                 "register_load_state_dict_pre_hook may rename or regroup what was saved"
             )
         left.remove(match)

@@ -1,4 +1,4 @@
-"""Which tensors are treated differently, said by name or by shape.
+"""Rules for tensors that are treated differently, by name or by shape.
 
 A rule is a function of a parameter's name and the parameter. `without_decay` turns one into parameter groups for any
 torch optimizer; the layerwise optimizers of this room also take one as ``adapt``. What practice excludes from weight

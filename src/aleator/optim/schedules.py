@@ -1,6 +1,7 @@
 """Learning-rate schedules that end where the budget ends.
 
-A cosine of exactly T steps, T being the number of optimizer steps that will be made and not that of a full-length run:
+A cosine of exactly T steps, T being the number of optimizer steps that will be made and not the number in a full-length
+run:
 
     lr_t = lr_min + (lr − lr_min) (1 + cos(π t / T)) / 2,    t = 0 … T.
 

@@ -84,7 +84,7 @@ def norms_of_any_size(tensors: Sequence[Tensor], placement: Placement) -> Float[
 
 
 def _over_processes(found: Tensor, placement: Placement) -> Tensor:
-    """Return the norms of whole tensors from those of parts."""
+    """Return the norms of whole tensors from the norms of parts."""
     if not placement[2]:
         return found
     squares = found.double().square()

@@ -5,8 +5,8 @@
 w̄ starts as the weights at construction. The warm-up lets the mean forget them within the first steps: d_n reaches 0.999
 at n = 8 990. The object is torch's ``AveragedModel``; what is here is the rule.
 
-The warm-up is that of TensorFlow's ``ExponentialMovingAverage``; score-based models of Y. Song et al. (ICLR 2021) and
-J. Jo et al. (ICML 2022) are published with it.
+The warm-up is the same as in TensorFlow's ``ExponentialMovingAverage``; score-based models of Y. Song et al. (ICLR
+2021) and J. Jo et al. (ICML 2022) are published with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where random numbers come from: one seed, named independent streams, numbers that belong to items."""
+"""Sources of random numbers: one seed, named independent streams, numbers that belong to items."""
 
 from aleator.random.items import ItemGenerator
 from aleator.random.streams import Name, Streams, derive_key

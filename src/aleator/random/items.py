@@ -50,7 +50,7 @@ class ItemGenerator:
 
     Args:
         key: what all items of a request share, in [0, 2⁶⁴), such as ``streams.key("samples")``.
-        items: their numbers within the request, not negative: all of them, or those of a batch or a process.
+        items: their numbers within the request, not negative: of all items, or of the items of a batch or a process.
 
     Raises:
         ValueError: if the key is out of range, or the items are not a list of numbers that are not negative.

@@ -148,7 +148,7 @@ class Streams:
         return self._torch[slot]
 
     def numpy(self, *names: Name, rank: int | None = None) -> np.random.Generator:
-        """Return the NumPy generator (PCG64) of a name. Arguments and errors are those of `generator`."""
+        """Return the NumPy generator (PCG64) of a name. Arguments and errors as for `generator`."""
         path = self._path(names, rank)
         if path not in self._numpy:
             self._numpy[path] = np.random.Generator(np.random.PCG64(_seed_sequence(self.seed, ("numpy", *path))))

@@ -1,4 +1,4 @@
-"""What MALA and HMC share: points with their gradients, the step size that is learned, and the chains that come out.
+"""The common base of MALA and HMC: points with their gradients, the step size that is learned, the finished chains.
 
 During the warm-up each chain learns the step size ε at which it accepts a share a* of its proposals, by dual averaging
 (M. D. Hoffman and A. Gelman, JMLR 15, 2014, section 3.2.1):

@@ -1,4 +1,4 @@
-"""What the samplers that follow noisy gradients share: they are optimizers whose steps have noise of a known size.
+"""The common base of samplers that follow noisy gradients: optimizers whose steps have noise of a known size.
 
 They sample exp(−U/T), where U is −log of a posterior density up to a constant. With N examples, a loss that is the mean
 over a batch and ``weight_decay`` λ,

@@ -83,7 +83,7 @@ class HMC:
     def sample(
         self, log_density: LogDensity, init: Float[Tensor, "chains dim"], steps: int, generator: torch.Generator
     ) -> Chains:
-        """Draw from a density. Arguments and errors are those of `MALA.sample`."""
+        """Draw from a density. Arguments and errors as for `MALA.sample`."""
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
 

@@ -65,7 +65,7 @@ class MALA:
         Args:
             log_density: log p up to a constant, differentiable, from (chains, dim) to (chains,). Chains must not see
                 each other.
-            init: where the chains begin, best scattered more widely than the density is. Their type is that of all
+            init: where the chains begin, best scattered more widely than the density is. Their type is the type of all
                 numbers: float64 where log p is large.
             steps: draws of each chain after the warm-up, at least 1.
             generator: for proposals and decisions, on the device of ``init``.

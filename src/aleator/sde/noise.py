@@ -1,4 +1,4 @@
-"""Where the noise of a sampler comes from: a callable, so that it can be symmetric, masked or written down.
+"""Sources of a sampler's noise: callables, so that it can be symmetric, masked or written down.
 
 A noise is called with a tensor of the shape that is wanted, the number of the state among the coupled ones and the
 generator, and returns standard noise. The generator is torch's own, or an `aleator.random.ItemGenerator`, whose numbers

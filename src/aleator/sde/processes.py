@@ -12,8 +12,8 @@ published: the process is thought to start a little earlier. No process forgets 
 that starts from the prior begins from where it should is `SDE.prior_gap`.
 
 Y. Song et al., "Score-Based Generative Modeling through Stochastic Differential Equations", ICLR 2021, section 3.4; the
-constants are those of J. Jo, S. Lee, S. J. Hwang, "Score-based Generative Modeling of Graphs via the System of
-Stochastic Differential Equations", ICML 2022, arXiv 2202.02514.
+constants are from J. Jo, S. Lee, S. J. Hwang, "Score-based Generative Modeling of Graphs via the System of Stochastic
+Differential Equations", ICML 2022, arXiv 2202.02514.
 """
 
 from __future__ import annotations

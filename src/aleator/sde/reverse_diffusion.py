@@ -2,8 +2,8 @@
 
     m = x − (f_k − G_k² s),    x' = m + G_k z
 
-For VP the chain is that of denoising diffusion models, see `VPSDE.discretize`. Where a process has no chain of its own
-this is Euler-Maruyama.
+For VP the chain is the same as in denoising diffusion models, see `VPSDE.discretize`. Where a process has no chain of
+its own this is Euler-Maruyama.
 
 Y. Song et al., "Score-Based Generative Modeling through Stochastic Differential Equations", ICLR 2021, appendix E.
 """

@@ -38,8 +38,8 @@ class S4(Solver):
         snr: signal-to-noise ratio of the correction, as for `LangevinCorrector`; 0 switches it off.
         scale_eps: the scale of the correction's noise.
         transition: ``"exact"`` solves the linear part, and ends at t = 0. ``"official"`` does as the authors' code: for
-            VP the deviation of the half step is that of the forward process, and the last step, of which the grid has
-            only the length eps left, runs on to eps − h < 0 with β and σ continued.
+            VP the half step has the deviation of the forward process, and the last step, of which the grid has only the
+            length eps left, runs on to eps − h < 0 with β and σ continued.
         per_graph: norms of each item instead of means over the batch.
     """
 

@@ -31,7 +31,7 @@ class SGLD(GradientSampler):
 
     Args:
         params: parameters, named parameters, or groups of them; float32 or float64.
-        lr: h, the step size in units of U: N times smaller than that of SGD on the mean loss.
+        lr: h, the step size in units of U: N times smaller than SGD's on the mean loss.
         n_data: N, the number of training examples where the loss is a mean; 1 where the loss is U itself.
         temperature: T. 1 samples the posterior; below 1 it is colder than the posterior.
         weight_decay: λ, added to the gradient of the mean loss: a Gaussian prior of variance 1/(Nλ).

@@ -2,7 +2,7 @@
 
 Weights are not in here. An engine says what the spikes of the last step bring (`arrive`) and lets the cells advance
 (`advance`); in between it may learn. Lateral inhibition is rank one: an I cell reaches every E cell but its partner,
-so what E_j receives is the number of I spikes without that of I_j.
+so what E_j receives is the number of I spikes without I_j's own.
 """
 
 from __future__ import annotations

@@ -94,11 +94,11 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     each; labels are integers in [0, n_classes), or ``n_classes`` different strings. Samples are learned in the order
     given, as the authors do.
 
-    The random numbers of a training sample depend on the seed and on how many samples came before it, those of an
-    evaluated image on the seed and on its grey levels (`aleator.spiking.content_keys`): an image is answered the same
-    wherever it stands and whatever stands beside it. Nothing depends on ``n_jobs`` nor, with the event engine, on how
-    training is cut into calls; a classifier that got another one's `state_dict` goes on bit-identically. Evaluation
-    never changes the state.
+    The random numbers of a training sample depend on the seed and on how many samples came before it, the random
+    numbers of an evaluated image on the seed and on its grey levels (`aleator.spiking.content_keys`): an image is
+    answered the same wherever it stands and whatever stands beside it. Nothing depends on ``n_jobs`` nor, with the
+    event engine, on how training is cut into calls; a classifier that got another one's `state_dict` goes on
+    bit-identically. Evaluation never changes the state.
 
     An image that brings no spike in what is read has no class. `predict_proba` gives it equal shares, `predict`
     therefore the first class, as the authors' program does, and a warning of every method that answers counts such
@@ -420,7 +420,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """Continue where `state_dict` was called.
 
         Raises:
-            ValueError: if the state is that of a classifier made with other values, or is not finite.
+            ValueError: if the state was saved by a classifier made with other values, or is not finite.
         """
         for name, own in self._identity().items():
             saved = state["identity"].get(name)
@@ -503,7 +503,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 raise ValueError(f"{name} must be at least {least}, got {value}")
 
     def _check_fitted(self) -> None:
-        """Check that there is a network, and that no `set_params` has made the options those of another one.
+        """Check that there is a network, and that no `set_params` has changed the options to another network's.
 
         Raises:
             NotFittedError: if there is none.

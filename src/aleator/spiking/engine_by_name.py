@@ -1,4 +1,4 @@
-"""Which engine a name means, and in which precision it computes."""
+"""Engines by their names, and the precision in which each computes."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What an engine does for the classifier: present samples to a network, with or without learning.
+"""The protocol of an engine of the classifier: it presents samples to a network, with or without learning.
 
 An engine presents coded images one after the other or in batches. A presentation is: scale the weights (if learning),
 show the image for ``stimulus`` ms, then ``rest`` ms of silence. An image that brought fewer than ``min_spikes`` hidden
-spikes is presented again at a higher intensity, see `aleator.spiking.SpikingParameters`. Its numbers are those of the
-last presentation.
+spikes is presented again at a higher intensity, see `aleator.spiking.SpikingParameters`. Its numbers come from the last
+presentation.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Engine(Protocol):
     def evaluate(self, state: SpikingState, greys: npt.NDArray[np.float64], keys: npt.NDArray[np.uint64]) -> Responses:
         """Present samples without learning, each to the rested network. The state is not changed.
 
-        Input weights are taken as `SynapticScaling` would set them; arguments and errors are those of `train`.
+        Input weights are taken as `SynapticScaling` would set them; arguments and errors as for `train`.
         """
         ...
 

@@ -33,7 +33,7 @@ class Rasters:
     Attributes:
         hidden: of the hidden cells E.
         inhibitory: of their partners I.
-        classes: of the class cells; in training those of the teacher.
+        classes: of the class cells; in training the teacher's.
     """
 
     hidden: Bool[Tensor, "time ... hidden"]

@@ -63,7 +63,7 @@ class FrozenEngine(DenseEngine):
     """Learns from batches against frozen weights, see the module; evaluates as `DenseEngine` does.
 
     Several processes: each is given all samples, takes its part of every batch, and all add up their changes, so the
-    weights are those of one process.
+    weights are the same as with one process.
 
     Args:
         parameters: the constants.

@@ -492,7 +492,7 @@ def advance(
 
 @_compiled
 def _reset(net: Network, rest_cells: Network) -> None:
-    """Put the cells where those of the rested network are, and leave what was learned."""
+    """Put the cells where the rested network's cells are, and leave what was learned."""
     net.v_hidden[:] = rest_cells.v_hidden
     net.v_inhibitory[:] = rest_cells.v_inhibitory
     net.v_class[:] = rest_cells.v_class

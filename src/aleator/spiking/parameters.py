@@ -9,7 +9,7 @@ Targets of the synaptic scaling are given per incoming synapse, so that a networ
 a hidden cell's weights sum to ``input_rule.target · N_in``, a class cell's to ``class_rule.target · N_h``.
 
 Y. Hao, X. Huang, M. Dong, B. Xu, "A Biologically Plausible Supervised Learning Method for Spiking Neural Networks Using
-the Symmetric STDP Rule", Neural Networks 121 (2020), arXiv 1812.06574. The numbers are those of the authors' program.
+the Symmetric STDP Rule", Neural Networks 121 (2020), arXiv 1812.06574. The numbers are from the authors' program.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def traces_at(
         factor: f, decay of a step, positive.
         steps: number of steps.
         own_step_is_past: whether a spike in the step k belongs to the past, as above, or to the future.
-        stretched: whether the past trace does not decay in the step after a spike, as that of the inputs.
+        stretched: whether the past trace does not decay in the step after a spike, like the trace of the inputs.
     """
     batch, channels, most = table.shape
     # A grid of times for each sample, so that all its channels are searched for them at once.

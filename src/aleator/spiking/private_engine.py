@@ -29,7 +29,7 @@ from aleator.spiking.state import SpikingState
 
 
 class PrivateEngine(FrozenEngine):
-    """Learns from batches of private copies, see the module; arguments are those of `FrozenEngine`."""
+    """Learns from batches of private copies, see the module; arguments as for `FrozenEngine`."""
 
     _slots, _together = 32, 4  # room in a copy for cells that spike at all, and in one step
 
@@ -164,7 +164,7 @@ class _Run:
         self.x_class.add_(taught[:, None], alpha=step)
 
     def _decay(self, sources: Tensor | None) -> None:
-        """Let traces decay, but not those of the inputs that spiked in the step before, as in the authors' program."""
+        """Let traces decay, but not where the inputs spiked in the step before, as in the authors' program."""
         decay = self.engine.trace_decay
         kept = None if sources is None else self.x_input.gather(1, sources)
         for traces in (self.x_input, self.x_post, self.x_pre, self.x_class):

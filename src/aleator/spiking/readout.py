@@ -9,7 +9,7 @@ spiking networks do: every hidden cell is labelled with the class to which it re
 and the class with the highest score is taken. Ties go to the lowest class. A sample without a spike in what is read has
 no class: it is answered with `SILENT`, whereas the authors' program counts it as class 0.
 
-Y. Hao et al., arXiv 1812.06574; the assignment is that of P. Diehl, M. Cook, Front. Comput. Neurosci. 9 (2015).
+Y. Hao et al., arXiv 1812.06574; the assignment is from P. Diehl, M. Cook, Front. Comput. Neurosci. 9 (2015).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a user may hand to the classifier as images and labels, with one message for each way of getting them wrong."""
+"""Checks of images and labels that a user hands to the classifier, with one message for each way to get them wrong."""
 
 from __future__ import annotations
 

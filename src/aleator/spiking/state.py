@@ -61,7 +61,7 @@ class SpikingState:
         spikes_input: spikes of the last step, which the next one delivers.
         spikes_hidden: of E.
         spikes_inhibitory: of I.
-        spikes_class: of the class cells, in training those of the teacher.
+        spikes_class: of the class cells, in training the teacher's.
     """
 
     weights_in: Float[Tensor, "inputs hidden"]
@@ -156,7 +156,7 @@ class SpikingState:
         return self.weights_out.shape[1]
 
     def check(self) -> None:
-        """Check that the fields are those of one network. Engines do so before every call of a compiled loop.
+        """Check that the fields belong to one network. Engines do so before every call of a compiled loop.
 
         Raises:
             ValueError: if a field has another shape than the weights say, or another type than the other fields.

@@ -1,4 +1,4 @@
-"""What may be concluded from random samples: intervals, certificates, comparisons, forecasts, calibration by pairs.
+"""Conclusions from random samples: intervals, certificates, comparisons, forecasts, calibration by pairs.
 
 scipy is imported when a function is called, and what needs numpy when it is first asked for, so that importing this
 package costs nothing.

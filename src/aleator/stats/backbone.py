@@ -1,4 +1,4 @@
-"""From which level on the asymptotes of growing fits are calm, and from which they are possible.
+"""The levels from which on the asymptotes of growing fits are calm, and possible.
 
 The asymptotes α_3, α_4, … of the trends of a learning curve are its backbone, with the slope
 

@@ -1,4 +1,4 @@
-"""Have the chains mixed, and how many independent draws are they worth?
+"""Diagnostics of chains: whether they have mixed, and how many independent draws they are worth.
 
 For m chains of n draws, W is the mean of the chains' variances and B/n the variance of their means; then
 

@@ -46,7 +46,7 @@ class LearningCurveStopping:
         self.state: TraceState | None = None
 
     def should_stop(self, x: SupportsFloat, y: ArrayLike) -> bool:
-        """Add an observation to the trace, and return whether to stop. Arguments and errors are those of `update`."""
+        """Add an observation to the trace, and return whether to stop. Arguments and errors as for `update`."""
         self.state = self.trace.update(x, y)
         left = self.state.layer if self.trace.horizon is None else self.state.layer_at_horizon
         return left is not None and left <= self.tau

@@ -7,10 +7,10 @@
     log2   c + a·log(x)                     no asymptote
     last1  c                                the last score: the trivial forecast
 
-All are linear in (a, c), so their other parameters are found as those of the power law are: a scan of a grid, and a
-search from its best point. A family is chosen by the error on the tail of the curve, which its fit does not see.
+All are linear in (a, c), so their other parameters are found like the power law's: a scan of a grid, and a search from
+its best point. A family is chosen by the error on the tail of the curve, which its fit does not see.
 
-The names and forms are those of LCDB (Mohr, Viering, Loog and van Rijn, LCDB 1.0, ECML PKDD 2022), with its parameters
+The names and forms are from LCDB (Mohr, Viering, Loog and van Rijn, LCDB 1.0, ECML PKDD 2022), with its parameters
 renamed so that c is what is approached; the way of fitting and of choosing is ours.
 """
 
@@ -142,7 +142,7 @@ def choose_family(x: ArrayLike, y: ArrayLike) -> list[FamilyFit]:
         y: the score at each size; higher is better.
 
     Returns:
-        The fits, least tail error first; `FamilyFit.tail_error` is that of a fit without the tail.
+        The fits, least tail error first; `FamilyFit.tail_error` is the error of a fit without the tail.
 
     Raises:
         ValueError: as `fit_family`, or if there are fewer than five levels.

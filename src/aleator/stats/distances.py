@@ -1,4 +1,4 @@
-"""How far apart are two distributions, seen through samples?
+"""Distances between two distributions, seen through samples.
 
     MMD²         E k(X,X') + E k(Y,Y') − 2 E k(X,Y),  k(x,y) = exp(−‖x−y‖²/(2ℓ²))         Gretton et al., JMLR 13, 2012
     energy       2 E‖X−Y‖ − E‖X−X'‖ − E‖Y−Y'‖, over all pairs, no root                    Székely and Rizzo, 2013

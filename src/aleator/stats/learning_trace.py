@@ -1,4 +1,4 @@
-"""From the first points of a learning curve to its end: when may the forecast be believed?
+"""The end of a learning curve from its first points, and the levels from which a forecast may be believed.
 
 The power law fitted to the first ℓ observations is the trend of level ℓ; its asymptote α_ℓ, as ℓ grows, is the
 *asymptotic backbone*. Early trends promise too much, so the backbone usually falls and then settles. With its slope
@@ -9,8 +9,8 @@ the *working level* is the first ω with v_i ≤ ν^(1/ς) for all i in [ω, ω+
 with a possible asymptote, α_℘ ≤ 1. From ℘ on the *layer* χ_ℓ = α_ℓ − A_ℓ(x_ℓ) is all that the trend still promises, and
 trends are *anchored*: an earlier asymptote is one more observation, at infinity.
 
-The law knows no best score, so an early trend may lead beyond it. Forecasts and bands are cut at the ideal, and it is
-said that the trend is impossible.
+The law knows no best score, so an early trend may lead beyond it. Forecasts and bands are cut at the ideal, and a flag
+marks the trend as impossible.
 
 Source: Vilares Ferro, Darriba Bilbao and Ribadas Pena, Modeling of learning curves with applications to POS tagging,
 Computer Speech & Language 41, 2017 (arXiv 2402.02515). The paper's text was not available to us: the levels are
@@ -49,8 +49,8 @@ class LearningTrace:
         slowdown: ς ≥ 1, takes the ς-th root of ν for slow curves.
         lookahead: λ ≥ 0, guards against lucky plateaus.
         anchor: ``"none"``; ``"canonical"``: every trend from ℘+1 on is anchored at the asymptote of the one before;
-            ``"fixed"``: at that of ℘. The paper anchors. The default does not, because we know its formula only by
-            reconstruction, and on simulated curves with independent errors anchored forecasts were worse.
+            ``"fixed"``: at the asymptote of ℘. The paper anchors. The default does not, because we know its formula
+            only by reconstruction, and on simulated curves with independent errors anchored forecasts were worse.
         anchor_weight: of the anchor's squared error, against 1 for an observation.
         horizon: H, the size that forecasts are for.
         higher_is_better: False for losses and error rates.
@@ -151,9 +151,9 @@ class LearningTrace:
         return self.extend([x], [y])
 
     def extend(self, x: Sequence[SupportsFloat], y: Sequence[ArrayLike]) -> TraceState:
-        """Add several observations; their trends are fitted in one call. Arguments and errors are those of `update`.
+        """Add several observations; their trends are fitted in one call. Arguments and errors as for `update`.
 
-        The trends are those of single updates but for rounding.
+        The trends are the same as after single updates, but for rounding.
         """
         if len(x) != len(y) or not x:
             raise ValueError(f"x and y must be two lists of equal length, got {len(x)} and {len(y)} values")

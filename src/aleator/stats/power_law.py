@@ -9,7 +9,7 @@ squared errors is a function of b alone (variable projection; Golub and Pereyra,
 evaluated at 400 values of b, spaced evenly in log b; the best of them is then moved to the root of dSSE/db in its
 bracket. There is no first guess and nothing that can fail to converge, and a thousand curves are fitted in one call.
 
-The family and the anchor are those of Vilares Ferro, Darriba Bilbao and Ribadas Pena, Modeling of learning curves with
+The family and the anchor are from Vilares Ferro, Darriba Bilbao and Ribadas Pena, Modeling of learning curves with
 applications to POS tagging, Computer Speech & Language 41, 2017 (arXiv 2402.02515). They fit by a trust-region method;
 this way of fitting is ours.
 """
@@ -39,10 +39,10 @@ class PowerLaw:
     """The law c − a·x^(−b) that fits one curve best.
 
     Attributes:
-        a: amplitude, in the unit of the score times that of x to the power b.
+        a: amplitude, in the unit of the score times the unit of x to the power b.
         b: exponent.
         c: the asymptote, in the unit of the score. Without meaning where a flag says so.
-        sse: the weighted sum of squared residuals, that of the anchor included.
+        sse: the weighted sum of squared residuals, the anchor's included.
         flags: ``"not_increasing"``: the best a is not positive, the scores do not rise. ``"no_asymptote"``: b sits at
             its lower bound, the curve looks logarithmic and c is arbitrary. ``"flat"``: all scores are equal, a is 0.
     """
@@ -70,7 +70,7 @@ class PowerLaw:
 
 @dataclass(frozen=True)
 class PowerLaws:
-    """The laws of many curves; the attributes are those of `PowerLaw`, one number for each curve."""
+    """The laws of many curves, with the attributes of `PowerLaw`, one number for each curve."""
 
     a: PerCurve
     b: PerCurve
@@ -113,7 +113,7 @@ def fit_power_law(
         x: sizes, positive, at least three different ones, in any order; equal ones are all used.
         y: the score at each size; higher is better. A score that is not a number is dropped with a warning.
         weights: of the squared errors, not negative; 1 by default. The inverse variance of each score is a good choice:
-            n_test / (A·(1 − A)) for an accuracy, or that of the folds.
+            n_test / (A·(1 − A)) for an accuracy, or the inverse variance over the folds.
         anchor: a score at infinity that is added as one more observation (section 2.5 of our notes on the paper; its
             exact form in the paper was not available to us).
         anchor_weight: the weight of the anchor; 0 is the plain fit.

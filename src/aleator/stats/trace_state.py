@@ -1,6 +1,6 @@
-"""What a learning trace answers: its state after an observation, and the size that a target needs.
+"""Answers of a learning trace: its state after an observation, and the size that a target needs.
 
-The quantities are those of `aleator.stats.learning_trace`, which has the formulas and the source.
+The quantities are defined in `aleator.stats.learning_trace`, which has the formulas and the source.
 """
 
 from __future__ import annotations

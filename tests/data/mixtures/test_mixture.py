@@ -1,4 +1,4 @@
-"""What follows from a mixture's probabilities: weights, factors, epochs."""
+"""Consequences of a mixture's probabilities: weights, factors, epochs."""
 
 import numpy as np
 import pytest

@@ -255,7 +255,7 @@ def test_a_billion_examples_are_not_touched_one_by_one():
     assert peak < 10 * 2**20
 
 
-@pytest.mark.plain  # the memory is that of users, and the hook would check 10⁵ small calls
+@pytest.mark.plain  # the memory is measured as users have it, and the hook would check 10⁵ small calls
 def test_ten_thousand_domains_are_drawn_with_bounded_memory():
     sizes = {str(i): 1000 * (i % 100 + 1) for i in range(10_000)}
     mixture = DomainMixture(sizes, 5.0, 10**6)
@@ -296,7 +296,7 @@ def test_a_batch_smaller_than_the_number_of_domains_is_warned_of_once():
         ({"batch_size": 7, "num_replicas": 2}, "batch_size must be a positive multiple of num_replicas, 2, .* got 7"),
         ({"num_replicas": 0}, "num_replicas must be at least 1, got 0"),
         ({"rank": 1}, r"rank must be in \[0, 1\), got 1"),
-        ({"seed": 1, "generator": torch.Generator()}, "seed and generator exclude each other"),
+        ({"seed": 1, "generator": torch.Generator()}, "seed cannot be used with generator, got 1"),
         ({"seed": -1}, "seed must not be negative, got -1"),
         ({"datasets": {"en": 400}}, "datasets must be en, ga, empty, ug, in this order, got en"),
         ({"datasets": SIZES | {"ga": 0}}, "must have examples of every domain with a size, got 0 of 'ga'"),

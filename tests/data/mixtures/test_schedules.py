@@ -74,7 +74,7 @@ def test_unimax_is_uniform_up_to_its_cap(sizes, cap, budget):
         return
     draws = budget * p
     assert (draws <= caps * (1 + 1e-9)).all()
-    # Whoever is below its cap has the largest share of all.
+    # A domain below its cap has the largest share of all.
     assert all(d >= draws.max() * (1 - 1e-9) for d, c in zip(draws, caps, strict=True) if d < c * (1 - 1e-9))
 
 

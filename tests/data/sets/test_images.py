@@ -1,4 +1,4 @@
-"""Images by name: what is in them, how they are normalised, and what is said when something is wrong."""
+"""Images by name: what is in them, how they are normalised, and the messages when something is wrong."""
 
 import dataclasses
 import gzip

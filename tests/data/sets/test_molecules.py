@@ -1,4 +1,4 @@
-"""Molecule sets: one SMILES a line, a split that never changes, and what the set leaves out is said."""
+"""Molecule sets: one SMILES a line, a split that never changes, and a note of what the set leaves out."""
 
 import logging
 

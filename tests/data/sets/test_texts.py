@@ -1,4 +1,4 @@
-"""Texts by domain: what is cut where, which domain is which, and what is said about files that will not do."""
+"""Texts by domain: what is cut where, which domain is which, and the messages about files that will not do."""
 
 import gzip
 

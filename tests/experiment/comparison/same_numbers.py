@@ -1,4 +1,4 @@
-"""When two run folders hold the same run: metrics without clocks, weights bit for bit."""
+"""The sameness of two run folders: metrics without clocks, weights bit for bit."""
 
 from __future__ import annotations
 

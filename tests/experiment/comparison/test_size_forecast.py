@@ -132,8 +132,8 @@ def test_the_same_results_give_the_same_forecast_in_any_order_of_sizes():
 @pytest.mark.parametrize(
     ("sizes", "horizon", "message"),
     [
-        (None, 100, "horizon needs at least 3 sizes for a trend, got 0"),
-        ([10, 20], 100, "horizon needs at least 3 sizes for a trend, got 2"),
+        (None, 100, "horizon cannot be used with fewer than 3 sizes, got 0"),
+        ([10, 20], 100, "horizon cannot be used with fewer than 3 sizes, got 2"),
         ([10, 40, 20], 39, "horizon must be at least 40, the largest size, got 39"),
     ],
 )

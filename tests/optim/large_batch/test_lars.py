@@ -201,10 +201,10 @@ def test_trust_ratios_are_the_rates_of_the_last_step():
         ({"trust_coefficient": -1.0}, "trust_coefficient must not be negative, got -1.0"),
         ({"eps": -1.0}, "eps must not be negative, got -1.0"),
         ({"form": "larc"}, "form must be 'original' or 'algorithm1', got 'larc'"),
-        ({"phi": (0.0, 1.0)}, r"phi must be left alone with form='original', got \(0.0, 1.0\)"),
+        ({"phi": (0.0, 1.0)}, r"phi cannot be used with form='original', got \(0.0, 1.0\)"),
         ({"phi": (2.0, 1.0), "form": "algorithm1"}, r"phi must be a pair \(low, high\) .*, got \(2.0, 1.0\)"),
-        ({"nesterov": True, "form": "algorithm1"}, "nesterov must be left alone with form='algorithm1', got True"),
-        ({"clip": True, "form": "algorithm1"}, "clip must be left alone with form='algorithm1', got True"),
+        ({"nesterov": True, "form": "algorithm1"}, "nesterov cannot be used with form='algorithm1', got True"),
+        ({"clip": True, "form": "algorithm1"}, "clip cannot be used with form='algorithm1', got True"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

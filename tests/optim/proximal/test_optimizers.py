@@ -559,7 +559,7 @@ def test_copies_go_on_alike_and_apart(name, copied):
 def test_a_state_of_other_names_is_refused():
     model, other = make_pair("ab"), make_pair("ac")
     optimizer = OPTIMIZERS["sgd"](model)
-    with pytest.raises(ValueError, match=r"param_names of group 0 must be those of a group .* no c\.weight"):
+    with pytest.raises(ValueError, match=r"param_names of group 0 must match a group .* no c\.weight"):
         OPTIMIZERS["sgd"](other).load_state_dict(optimizer.state_dict())
 
 

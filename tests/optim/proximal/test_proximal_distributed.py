@@ -1,4 +1,4 @@
-"""Two processes, gloo: a proximal step on shards is that on whole tensors."""
+"""Two processes, gloo: a proximal step on shards equals the step on whole tensors."""
 
 import json
 from pathlib import Path

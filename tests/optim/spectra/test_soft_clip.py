@@ -27,7 +27,7 @@ def polar(matrices):
 
 
 def scalar_recursion(sigma, c, a, steps, method):
-    """What so many steps make of a singular value, in plain numbers."""
+    """What ``steps`` steps make of a singular value, in plain numbers."""
     y, z = (1 + (sigma / c) ** 2) / a, 1.0
     lowest = 1 / math.sqrt(a)
     for step in range(steps):

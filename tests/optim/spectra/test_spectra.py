@@ -514,7 +514,7 @@ def test_an_option_that_does_not_exist_is_refused(make):
         ({"warmup_steps": 11, "total_steps": 10}, "between 0 and total_steps, which is 10, got 11"),
         ({"total_steps": 0}, "total_steps must be at least 1, got 0"),
         ({"decay_fraction": 1.5, "total_steps": 10}, r"decay_fraction must be in \[0, 1\], got 1.5"),
-        ({"decay_fraction": 0.5}, "decay_fraction=0.5 needs total_steps, got None"),
+        ({"decay_fraction": 0.5}, "decay_fraction cannot be used without total_steps, got 0.5"),
         ({"decay": "step"}, "decay must be one of linear, sqrt, cosine, square, exp, got 'step'"),
         ({"decay": "exp"}, "final must not be negative, and positive with decay='exp', got 0.0"),
     ],

@@ -1,4 +1,4 @@
-"""Two processes, gloo: sharded over two, or shared out between two, the steps are those of one process."""
+"""Two processes, gloo: sharded over two, or shared out between two, the steps are the same as in one process."""
 
 import pytest
 import torch

@@ -4,6 +4,7 @@ import torch
 from aleator.language import LanguageModel, fairness_report
 from aleator.random import Streams
 from aleator.recipes.language.reader_lm import ReaderLM
+from aleator.recipes.language.task import Piece
 from tests.recipes.language.test_readers import files, task, tiny
 
 __all__ = ["files"]
@@ -22,7 +23,8 @@ def test_a_row_costs_what_it_costs_alone_whatever_it_is_padded_with(files, token
     assert found.predicted.tolist() == [len(row) - 1 for row in rows]
     for index, row in enumerate(rows):
         assert found.segments[index] == built.reader.count(row.to(torch.uint8))
-        nats = built._read(row[None], torch.zeros(1, dtype=torch.int64)).nats.sum().detach() if len(row) > 1 else 0.0
+        piece = Piece(row[None], torch.zeros(1, dtype=torch.int64))
+        nats = built._read(piece).nats.sum().detach() if len(row) > 1 else 0.0
         assert float(found.nats[index]) == pytest.approx(float(nats), rel=1e-5)
 
 

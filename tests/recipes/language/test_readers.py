@@ -1,25 +1,19 @@
-import json
 import math
-import os
-import signal
 import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from aleator.cli import main
 from aleator.experiment import RunOptions, run
 from aleator.experiment.accelerators import make_accelerator
-from aleator.experiment.files import read_json
-from aleator.experiment.tracking import read_metrics
 from aleator.language import CollapseMonitor
 from aleator.random import Streams
 from aleator.recipes.language import Language
 from aleator.recipes.language import task as language_modelling
 from aleator.recipes.language.readers import byte_pairs, script_of
-from aleator.recipes.language.task import LanguageTask
+from aleator.recipes.language.task import LanguageTask, Piece
 
 QUIET = RunOptions(trackers=(), log_every=1)
 TOKENIZATIONS = ("bytes", "bpe", "dtp", "magnet")
@@ -66,7 +60,7 @@ def test_all_see_the_same_windows_and_predict_the_same_held_out_bytes(files, tok
 def test_bits_of_tokens_are_those_of_all_bytes_but_the_first(files):
     built = task(tiny(files, tokenization="bpe", vocabulary=300))
     windows, domains = built.held_out["test"].windows[:5].long(), torch.zeros(5, dtype=torch.int64)
-    nats = built._read(windows, domains).nats
+    nats = built._read(Piece(windows, domains)).nats
     assert nats.shape == (5, 24)
     tokenizer, model = built.reader.tokenizer, built.model
     for row, window in zip(nats, windows, strict=True):
@@ -141,13 +135,12 @@ def test_boundary_loss_is_that_of_the_model_and_weighs_predictors_evenly(files):
     noise = torch.rand(8, 25, generator=Streams(1).generator("noise"), dtype=torch.float64)
     labels = [built.reader.groups[d] for d in batch.domains.tolist()]
     loss, parts = built.model.loss(batch.bytes + 3, labels, noise=noise)
-    shares, heard = built._shares(batch), []
-    ours = built._loss(batch.bytes, batch.domains, noise, None, shares, heard, drawn := [])
-    assert {name: float(rate) for name, rate in drawn[0].items()} == pytest.approx(
+    ours, drawn = built._loss(Piece(batch.bytes, batch.domains, noise), None, built._shares(batch))
+    assert {name: float(rate) for name, rate in drawn.rates.items()} == pytest.approx(
         {name: float(rate) for name, rate in parts.rate.items()}
     )
     assert float(ours.detach()) == pytest.approx(float(loss.detach()), rel=1e-5)  # the model's own is in float32
-    assert float(heard[0]) / 8 == pytest.approx(float((loss - parts.lm).detach()), rel=1e-4)
+    assert float(drawn.penalty) / 8 == pytest.approx(float((loss - parts.lm).detach()), rel=1e-4)
 
 
 def test_bits_per_byte_in_training_are_without_the_boundary_loss(files):
@@ -245,65 +238,6 @@ def test_boundary_rates_come_to_their_targets_from_elsewhere(files):
     found = built.evaluate("test")
     assert [found[f"boundary_rate/{name}"] for name in rates] == pytest.approx(list(rates.values()), rel=0.15)
     assert found["bits_per_byte"] < 4
-
-
-@pytest.mark.parametrize("tokenization", ["bpe", "magnet"])
-def test_interrupted_and_resumed_run_is_bit_identical(files, tmp_path, monkeypatch, tokenization):
-    def command(out: str) -> list[str]:
-        small = ("--width", "16", "--heads", "2", "--context", "24", "--steps", "8", "--tokenization", tokenization)
-        evaluation = ("--eval-bytes", "300", "--evaluate-every", "3")
-        return ["run", "language", "--files", *files, *small, *evaluation, "--out", str(tmp_path / out)]
-
-    assert main(command("whole")) == 0
-    step = LanguageTask.train_step
-
-    def interrupted(self, batch):
-        if self.schedule.last_epoch == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(LanguageTask, "train_step", interrupted)
-        assert main(command("cut")) == 130
-    assert main([*command("cut"), "--resume"]) == 0
-    results = [read_json(tmp_path / name / "result.json") for name in ("whole", "cut")]
-    assert results[0]["test"] == results[1]["test"]
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-PROGRAM = """
-import json, sys
-from pathlib import Path
-from aleator.experiment import RunOptions, run
-from aleator.recipes.language import Language
-
-for name, options in json.loads(sys.argv[1]).items():
-    out = Path(sys.argv[2]) / name
-    run(Language(**options), out, RunOptions(trackers=(), log_every=1), name="language")
-"""
-
-
-def test_two_processes_compute_what_one_does_also_where_one_lacks_a_script(files, tmp_path, processes):
-    common = {"files": files, "width": 16, "heads": 2, "context": 24, "steps": 4, "eval_bytes": 500, "batch_size": 2}
-    common |= {"precision": "float64", "temperature": 1e9}
-    recipes = {
-        # One window of each script: each process has one of them.
-        "magnet": {**common, "tokenization": "magnet"},
-        "sharded": {**common, "tokenization": "magnet", "shard": True},
-        "bpe": {**common, "tokenization": "bpe", "vocabulary": 300, "model": "gru", "heads": None},
-    }
-    (tmp_path / "program.py").write_text(PROGRAM)
-    processes(tmp_path / "program.py", 2, json.dumps(recipes), tmp_path / "two")
-    for name, options in recipes.items():
-        one = run(Language(**options), tmp_path / "one" / name, QUIET, name="language")
-        two = read_json(tmp_path / "two" / name / "result.json")
-        # The predictors are in float32, whatever the model is in.
-        tolerance = 1e-10 if name == "bpe" else 1e-5
-        assert two["test"] == pytest.approx(one["test"], rel=tolerance)
-        logs = [read_metrics(tmp_path / n / name / "metrics.jsonl") for n in ("one", "two")]
-        for first, second in zip(*logs, strict=True):
-            assert first["metrics"] == pytest.approx(second["metrics"], rel=tolerance)
 
 
 # --- bad input

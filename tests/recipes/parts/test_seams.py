@@ -245,7 +245,7 @@ def test_what_parts_remember_is_saved_under_their_names():
     again = built(Turned)
     again.load_state_dict(state)
     assert again.evaluate("test")["apple steps"] == 1
-    with pytest.raises(ValueError, match="the saved state is that of the parts Apple, Pear, this run has none"):
+    with pytest.raises(ValueError, match="the saved state comes from the parts Apple, Pear, this run has none"):
         built(Without).load_state_dict(state)
 
 
@@ -290,7 +290,7 @@ class Twice(Act):
 
 @dataclass(frozen=True)
 class Yard(Part):
-    """Whose name comes after that of the mean of the weights."""
+    """Its name comes after the name of the mean of the weights."""
 
     def act(self, run):
         return Twice()

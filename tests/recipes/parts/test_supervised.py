@@ -3,9 +3,6 @@
 import ast
 import dataclasses
 import json
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,33 +51,6 @@ def test_a_network_with_images_learns_by_tract(tmp_path):
     assert read_json(tmp_path / "run" / "result.json")["headline"] == {"name": "accuracy", "direction": "max"}
 
 
-@pytest.mark.parametrize(
-    ("recipe", "options"),
-    [
-        (DIABETES, ["--subset", "rs2", "--ratio", "0.3", "--optimizer", "adamw", "--ema", "0.9", "--rounds", "40"]),
-        (IMAGES, ["--loader-workers", "2", "--first-layer", "tract", "--rounds", "4"]),
-    ],
-)
-def test_killed_and_resumed_it_ends_bit_identical(recipe, options, tmp_path):
-    def command(out: str) -> list[str]:
-        words = ["run", recipe, *options, "--trackers", "--checkpoint-seconds", "0", "--log-every", "1"]
-        return [*words, "--out", str(tmp_path / out)]
-
-    assert main(command("whole")) == 0
-    killed = subprocess.Popen([sys.executable, "-m", "aleator", *command("cut")], stderr=subprocess.DEVNULL)
-    checkpoints = tmp_path / "cut" / "checkpoints"
-    deadline = time.monotonic() + 120
-    while len(list(checkpoints.glob("step-*"))) < 2 and killed.poll() is None and time.monotonic() < deadline:
-        pass
-    killed.kill()
-    killed.wait()
-    assert not (tmp_path / "cut" / "result.json").exists(), "the run ended before it could be killed"
-    assert main([*command("cut"), "--resume"]) == 0
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    assert read_json(tmp_path / "whole" / "result.json")["test"] == read_json(tmp_path / "cut" / "result.json")["test"]
-
-
 def test_options_of_a_variant_may_fit_only_together_with_what_is_tuned(monkeypatch, capsys):
     monkeypatch.setattr("aleator.commands.compare._tell", lambda compared, plan, where: len(compared) != 2)
     variants = ["--variant", "rs2:subset=rs2", "--variant", "static:subset=static"]
@@ -88,27 +58,6 @@ def test_options_of_a_variant_may_fit_only_together_with_what_is_tuned(monkeypat
     assert main(words) == 0, capsys.readouterr().err
     assert main([*words[:2], "--variant", "full", *words[2:]]) == 2
     assert "variant 'full': ratio cannot be used with subset full" in capsys.readouterr().err
-
-
-def test_two_processes_compute_what_one_does(tmp_path, processes):
-    exact = {"precision": "float64", "rounds": 2, "batch_size": 20}
-    asked = [
-        (DIABETES, {**exact, "optimizer": "lamb"}),
-        (DIABETES, {**exact, "surrogate": 2, "lr": 0.01}),
-        (DIABETES, {**exact, "subset": "rs2", "ratio": 0.3, "ema": 0.9}),
-        (IMAGES, {**exact, "first_layer": "tract", "accumulate": 2, "loader_workers": 1}),
-    ]
-
-    def requests(kind: str) -> str:
-        named = enumerate(asked)
-        return json.dumps([{"recipe": r, "options": o, "out": str(tmp_path / f"{kind}{i}")} for i, (r, o) in named])
-
-    for count, kind in ((1, "one"), (2, "two")):
-        processes(HERE / "program.py", count, requests(kind))
-    for index in range(len(asked)):
-        one, two = (read_json(tmp_path / f"{kind}{index}" / "result.json") for kind in ("one", "two"))
-        assert two["test"] == pytest.approx(one["test"], rel=1e-9)
-        assert (two["examples"], two["steps"]) == (one["examples"], one["steps"])
 
 
 # --- what a recipe may say

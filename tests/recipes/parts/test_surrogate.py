@@ -1,17 +1,12 @@
 """Target surrogates as an option of ``classify``."""
 
-import json
-import os
-import signal
 import subprocess
 import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from aleator.cli import main
 from aleator.experiment import RunOptions, run
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.files import read_json
@@ -19,7 +14,6 @@ from aleator.experiment.tracking import read_metrics
 from aleator.random import Streams
 from aleator.recipes.classify import Classify, models
 from aleator.recipes.parts.surrogate_step import SurrogateGradientStep
-from aleator.recipes.parts.task import SupervisedTask
 
 QUIET = RunOptions(trackers=(), log_every=1)
 
@@ -125,28 +119,6 @@ def test_a_finite_loss_whose_gradient_is_not_is_told_as_skipped():
     assert schedule.last_epoch == 0
 
 
-def test_interrupted_and_resumed_run_is_bit_identical(tmp_path, monkeypatch):
-    def command(out):
-        words = ["run", "classify", "--surrogate", "3", "--optimizer", "adamw", "--rounds", "1", "--train-size", "256"]
-        return [*words, "--out", str(tmp_path / out), "--trackers"]
-
-    assert main(command("whole")) == 0
-    step = SupervisedTask.train_step
-
-    def interrupted(self, batch):
-        if self.schedule.last_epoch == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(SupervisedTask, "train_step", interrupted)
-        assert main(command("cut")) == 130
-    assert main([*command("cut"), "--resume"]) == 0
-    assert read_json(tmp_path / "whole" / "result.json")["test"] == read_json(tmp_path / "cut" / "result.json")["test"]
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
 def test_bfloat16_learns(tmp_path):
     # A process of its own: an accelerator has one precision in a process.
     words = ["-m", "aleator", "run", "classify", "--precision", "bfloat16", "--surrogate", "2", "--rounds", "20"]
@@ -154,27 +126,6 @@ def test_bfloat16_learns(tmp_path):
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert read_json(tmp_path / "o" / "result.json")["test"]["accuracy"] > 0.9
-
-
-PROGRAM = """
-import json, sys
-from pathlib import Path
-from aleator.experiment import RunOptions, run
-from aleator.recipes.classify import Classify
-
-run(Classify(**json.loads(sys.argv[1])), Path(sys.argv[2]), RunOptions(trackers=(), log_every=1), name="classify")
-"""
-
-
-@pytest.mark.parametrize("first_layer", ["plain", "tract"])
-def test_two_processes_compute_what_one_does(first_layer, tmp_path, processes):
-    options = {"train_size": 128, "rounds": 2, "surrogate": 3, "precision": "float64", "first_layer": first_layer}
-    (tmp_path / "program.py").write_text(PROGRAM)
-    processes(tmp_path / "program.py", 2, json.dumps(options), tmp_path / "two")
-    one = run(Classify(**options), tmp_path / "one", QUIET, name="classify")
-    two = read_json(tmp_path / "two" / "result.json")
-    assert two["test"] == pytest.approx(one["test"], rel=1e-9)
-    assert two["examples"] == one["examples"]
 
 
 @pytest.mark.parametrize(("slope", "calls"), [(1.0, 3), (0.0, 1)])

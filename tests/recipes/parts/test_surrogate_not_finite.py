@@ -1,4 +1,4 @@
-"""What a surrogate reports as not finite reaches the run."""
+"""Reports of a surrogate that something is not finite reach the run."""
 
 import pytest
 

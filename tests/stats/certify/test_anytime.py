@@ -79,7 +79,7 @@ def test_counts_survive_a_checkpoint_a_copy_and_a_pickle() -> None:
     for copied in (fresh, copy.deepcopy(accuracy), pickle.loads(pickle.dumps(accuracy))):
         copied.update(4, 5)
         assert copied.interval == after(99, 105).interval
-    with pytest.raises(ValueError, match=r"delta must be that of the saved counts, 0.05, got 0.1"):
+    with pytest.raises(ValueError, match=r"delta must equal the saved 0.05, got 0.1"):
         AnytimeAccuracy(0.1).load_state_dict(accuracy.state_dict())
 
 

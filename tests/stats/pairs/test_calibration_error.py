@@ -1,4 +1,4 @@
-"""Errors of calibration of both orders: exact models have none, and bins are what they are said to be."""
+"""Errors of calibration of both orders: exact models have none, and bins are as described."""
 
 import pytest
 import torch

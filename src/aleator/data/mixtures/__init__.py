@@ -1,1 +1,1 @@
-"""In what proportion the domains of a mixture are shown, and the sampler that draws from them."""
+"""The proportions in which the domains of a mixture are shown, and the sampler that draws from them."""

@@ -1,4 +1,4 @@
-"""How many examples of each domain a batch holds: quotas with error diffusion, or independent draws.
+"""The number of examples of each domain in a batch: quotas with error diffusion, or independent draws.
 
 *Quota.* With cumulative probabilities P_0 = 0, …, P_K = 1, the batch of step t holds
 
@@ -79,7 +79,7 @@ def quota_domains(probabilities: Array, batch_size: int, start: int, stop: int, 
 def iid_domains(probabilities: Array, batch_size: int, start: int, stop: int, key: int) -> Counts:
     """Return the domain of every slot of the batches, (stop − start) × B, each drawn by itself.
 
-    Arguments are those of `quota_counts`; the key has up to 128 bits.
+    Takes the arguments of `quota_counts`; the key has up to 128 bits.
     """
     block, skipped = divmod(start * batch_size, 4)  # Philox makes four numbers for each value of its counter
     words = np.random.Philox(key=key, counter=block).random_raw(skipped + (stop - start) * batch_size)[skipped:]

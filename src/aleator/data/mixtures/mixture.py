@@ -172,7 +172,7 @@ class DomainMixture:
         return tuple(name for name, w in zip(self.names, self.scalarization_weights(0), strict=True) if w > 1)
 
     def observe(self, step: int, losses: Mapping[str, float]) -> bool:
-        """Tell `AutoCooldown` validation losses; those of domains that are not `upsampled` are left out.
+        """Give `AutoCooldown` validation losses; losses of domains that are not `upsampled` are left out.
 
         Args:
             step: the first step that was not drawn yet. `MixtureSampler.observe` knows it.

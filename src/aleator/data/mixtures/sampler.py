@@ -48,7 +48,7 @@ class MixtureSampler(Sampler[list[int]]):
     A batch is a step of the mixture. A pass runs from the present step to the mixture's last one; a pass that was
     broken off is continued by the next one. Within a batch, quotas are in the order of the domains.
 
-    Several processes: every rank is told ``num_replicas`` and its ``rank`` (the sampler does not look at
+    Several processes: every rank gets ``num_replicas`` and its ``rank`` (the sampler does not look at
     ``torch.distributed``) and takes every ``num_replicas``-th index of the same global batch, which leaves the domains
     divided evenly as well. Where a loader splits batches by itself, as Accelerate's ``prepare`` does, leave
     ``num_replicas`` at 1.
@@ -93,7 +93,7 @@ class MixtureSampler(Sampler[list[int]]):
         rank: int = 0,
     ) -> None:
         if seed is not None and generator is not None:
-            raise ValueError(f"seed and generator exclude each other, got both, seed={seed}")
+            raise ValueError(f"seed cannot be used with generator, got {seed}")
         if num_replicas < 1:
             raise ValueError(f"num_replicas must be at least 1, got {num_replicas}")
         if not 0 <= rank < num_replicas:
@@ -150,7 +150,7 @@ class MixtureSampler(Sampler[list[int]]):
         """Return the domain of each example, as numbers into ``mixture.names``.
 
         Raises:
-            ValueError: if an index is not that of an example.
+            ValueError: if an index belongs to no example.
         """
         if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < int(self._ends[-1]):
             raise ValueError(f"indices must be in [0, {int(self._ends[-1])}), got {indices.tolist()}")
@@ -219,8 +219,8 @@ class MixtureSampler(Sampler[list[int]]):
         Another schedule or other sizes are accepted: they hold from this step on.
 
         Raises:
-            ValueError: if the state is that of a sampler made with other domains, batches or allocation, or its step or
-                draws are none of this sampler's.
+            ValueError: if the state was saved by a sampler made with other domains, batches or allocation, or its step
+                or draws are none of this sampler's.
         """
         for name, own in self._identity.items():
             if state.get(name) != own:
@@ -263,7 +263,7 @@ class MixtureSampler(Sampler[list[int]]):
         self._rows = torch.from_numpy(np.ascontiguousarray(own)).unbind()
 
     def _counts_at(self, step: int) -> _Indices:
-        """Return the draws before a step: those of the plan's first step, and what lies between."""
+        """Return the draws before a step: up to the plan's first step, and from there to this one."""
         if step < self._planned_from:
             return self._counts - self.mixture.counts(step, self._planned_from, self.batch_size, self._slots_key)
         planned = self._domains[: step - self._planned_from].ravel()

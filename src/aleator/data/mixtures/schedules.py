@@ -1,4 +1,4 @@
-"""How the proportions of a mixture change during training.
+"""Schedules for the proportions of a mixture during training.
 
 Cooldown trains at a high temperature first, where small domains learn fast, and in proportion to size afterwards,
 before they are overfitted:
@@ -213,9 +213,10 @@ class OrderMatters(MixtureSchedule):
 class AutoCooldown(TemperatureSchedule):
     """Cooldown that switches when the first of the domains it watches stops improving.
 
-    It is told validation losses (`DomainMixture.observe` and `MixtureSampler.observe` pass on those of the domains that
-    are shown more than in proportion) and switches, once, when one of them has not fallen below its best for
-    ``patience`` times in a row. From that step on it is Cooldown. With several processes, all are told the same.
+    It is given validation losses (`DomainMixture.observe` and `MixtureSampler.observe` pass on the losses of the
+    domains that are shown more than in proportion) and switches, once, when one of them has not fallen below its best
+    for ``patience`` times in a row. From that step on it is Cooldown. With several processes, all must be given the
+    same losses.
 
     Attributes:
         patience: how many losses in a row without improvement, at least 1.
@@ -284,7 +285,7 @@ class AutoCooldown(TemperatureSchedule):
 
 @dataclass(frozen=True)
 class CustomSchedule(MixtureSchedule):
-    """A function of the step that returns a temperature, or the probabilities themselves, such as those of DoReMi.
+    """A function of the step that returns a temperature, or the probabilities themselves, such as DoReMi's.
 
     Raises:
         ValueError: when asked, if probabilities are not one for each domain, are negative, or do not sum to 1.

@@ -9,8 +9,8 @@ expected gradient. The weights' second moment under proportional sampling
 
     F(τ) = Σ_i p_i(τ)² / p_i(1) = E[w²] ≥ 1
 
-is the factor by which scalarization's second moment exceeds that of temperature sampling *if* gradients are equally
-large in all domains. Where they are not, the order may be the other way round: see `aleator.gradients`.
+is the factor by which scalarization's second moment exceeds temperature sampling's *if* gradients are equally large in
+all domains. Where they are not, the order may be the other way round: see `aleator.gradients`.
 
 T. Li, H. Xu, W. Tan, K. Murray, D. Khashabi, "Upsample or Upweight? Balanced Training on Heavily Imbalanced Datasets",
 NAACL 2025, arXiv 2410.04579, section 2.
@@ -55,7 +55,7 @@ def scalarization_weights(probabilities: Vector, sizes: Vector) -> Array:
     """Return w_i = p_i / (n_i / N), the loss weights that stand for sampling with p; 0 for empty domains.
 
     Args:
-        probabilities: p, one for each domain, such as those of `temperature_probabilities`.
+        probabilities: p, one for each domain, such as `temperature_probabilities` returns.
         sizes: n_i.
 
     Raises:

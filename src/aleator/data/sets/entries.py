@@ -1,8 +1,8 @@
-"""What an entry of the catalogue is: the files of a data set, each with its SHA-256, its terms, how it is read.
+"""Entries of the catalogue: the files of a data set, each with its SHA-256, its terms, how it is read.
 
 An entry names its files, each with the SHA-256 of the exact bytes, and its ``reader``, the one that understands them. A
-local mirror may hold a set in another form, with checksums of its own; what that form lacks is said in
-``mirror_lacks``. What only one kind of data has, such as the classes of images, is apart, in the facts of that kind.
+local mirror may hold a set in another form, with checksums of its own; ``mirror_lacks`` lists what that form lacks.
+What only one kind of data has, such as the classes of images, is apart, in the facts of that kind.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The entries of the graphs and molecules: files at fixed commits, and the form in which a local mirror may hold them.
 
-The addresses are those of the repositories that the mirror was made from; the checksums of the published files are of
-the git objects at those commits. A mirror holds all graphs in the folder ``graphs`` and all molecules in ``molecules``.
+The addresses point to the repositories that the mirror was made from; the checksums of the published files are of the
+git objects at those commits. A mirror holds all graphs in the folder ``graphs`` and all molecules in ``molecules``.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ ZINC250K = DatasetInfo(
     mirror_folder="molecules",
     mirror_lacks="no training part (about 220,000 molecules), nor have the files upstream; the validation part trains",
     notes=(
-        "The parts are those of W. Jin et al., Junction Tree Variational Autoencoder, 2018.",
+        "The parts are as in W. Jin et al., Junction Tree Variational Autoencoder, 2018.",
         "ZINC is free to use; see its site before redistributing large parts.",
     ),
 )

@@ -1,7 +1,7 @@
 """The entries of the texts and treebanks: files at fixed commits, and the gzipped copies that a local mirror may hold.
 
-Where the mirror holds a published file gzipped, the checksum of the published file is that of the copy's content, which
-the git object at the address confirms.
+Where the mirror holds a published file gzipped, the checksum of the published file was taken from the copy's content,
+which the git object at the address confirms.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where data sets lie on this machine, how they get there, and whether they are what they should be.
+"""Files of data sets on this machine: their place, how they get there, and whether they are what they should be.
 
 A data root holds one folder per data set. It is, in this order: the argument ``root``; the environment variable
 ``ALEATOR_DATA``; the user's cache folder. The first two are local mirrors, which are read and, by ``fetch`` alone,

@@ -26,7 +26,7 @@ class MoleculeSet:
         test: the test molecules.
         elements: the chemical elements of the heavy atoms.
         max_atoms: the largest number of heavy atoms.
-        notes: what a user should know; what the set leaves out is said here.
+        notes: what a user should know, such as molecules that the set leaves out.
     """
 
     name: str

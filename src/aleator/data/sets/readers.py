@@ -47,7 +47,7 @@ def refusing(path: object, what: str, *errors: type[Exception]) -> Iterator[None
     Args:
         path: what the line calls the file.
         what: what the file should be.
-        errors: of the parser, besides those of decompressors.
+        errors: of the parser, besides the errors of decompressors.
 
     Raises:
         ValueError: for such a file, and for one that does not fit into memory.

@@ -133,7 +133,7 @@ class ParallelCorpus(TextCorpus):
                 )
 
     def sentences(self, split: Split) -> dict[str, list[str]]:
-        """Return the sentences of a split by language; those of equal index are translations of each other.
+        """Return the sentences of a split by language; sentences of equal index are translations of each other.
 
         Raises:
             ValueError: if the split is not ``"train"``, ``"validation"`` or ``"test"``.

@@ -86,7 +86,7 @@ def treebank(info: DatasetInfo, paths: dict[str, Path], notes: tuple[str, ...]) 
     language = ""
     for name, path in paths.items():
         match = _FILE_NAME.fullmatch(name)
-        assert match is not None  # the catalogue's names are those of Universal Dependencies
+        assert match is not None  # the catalogue has the names of Universal Dependencies
         language, part = match.groups()
         parts[part] = read_conllu(path)
     train, dev, test = (parts.get(part, []) for part in ("train", "dev", "test"))

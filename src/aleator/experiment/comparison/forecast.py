@@ -1,4 +1,4 @@
-"""What a comparison will cost, before it is begun: runs, time, disk.
+"""The cost of a comparison before it is begun: runs, time, disk.
 
 The time of a run is the mean of finished runs of the same variant and size, where there are any. Otherwise the task is
 built in a process of its own, a few steps and one evaluation are timed, and

@@ -1,4 +1,4 @@
-"""What a person sees while a comparison goes on.
+"""The display of a comparison's progress.
 
 On a terminal: one bar for the whole comparison with the time left, and a line for each running run with its headline
 metric, read from the end of its ``metrics.jsonl``. Elsewhere: one plain line for every run that ended, fit for a log.

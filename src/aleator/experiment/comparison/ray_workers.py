@@ -32,7 +32,7 @@ class RayWorkers:
 
     Raises:
         ImportError: if Ray is not installed.
-        ValueError: if no cluster answers, no node has so many cores, or a node does not see the folder.
+        ValueError: if no cluster answers, no node has as many cores, or a node does not see the folder.
     """
 
     def __init__(self, address: str, *, threads: int, out: Path, slots: int | None = None) -> None:
@@ -59,7 +59,7 @@ class RayWorkers:
         self._running[self._task.remote(work, json.dumps(job))] = key
 
     def wait(self, seconds: float) -> dict[str, Outcome]:
-        """Return the jobs that ended, by key; after so many seconds at the latest."""
+        """Return the jobs that ended, by key; wait for at most ``seconds``."""
         references = list(self._running)
         ended, _ = self._ray.wait(references, num_returns=1, timeout=seconds) if references else ([], [])
         if ended:  # others may have ended with it

@@ -2,7 +2,7 @@
 
 With n_1 < … < n_k training examples and the mean test headline A(n_i) over seeds, the power law A(n) = c − a·n^(−b) is
 fitted to k ≥ 3 sizes and read off at the horizon (see `aleator.stats.LearningTrace`). Training sets are nested and
-seeds are shared by all sizes, so the band is that of a bootstrap that draws whole seeds; with one seed it is one of
+seeds are shared by all sizes, so the band comes from a bootstrap of whole seeds; with one seed it is a bootstrap of
 residuals and needs four sizes.
 
 Where the headline does not get better with size, or the trend of an accuracy is above 1 at the horizon, there is no
@@ -42,7 +42,7 @@ def check_horizon(sizes: Sequence[int] | None, horizon: int | None) -> None:
     if horizon is None:
         return
     if len(sizes or ()) < LEAST_SIZES:
-        raise ValueError(f"horizon needs at least {LEAST_SIZES} sizes for a trend, got {len(sizes or ())}")
+        raise ValueError(f"horizon cannot be used with fewer than {LEAST_SIZES} sizes, got {len(sizes or ())}")
     if horizon < max(sizes or ()):
         raise ValueError(f"horizon must be at least {max(sizes or ())}, the largest size, got {horizon}")
 

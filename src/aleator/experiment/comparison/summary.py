@@ -1,4 +1,4 @@
-"""What the finished runs of a comparison say: the content of ``comparison.json``.
+"""The summary of a comparison's finished runs: the content of ``comparison.json``.
 
 Everything is computed from the folders of the runs, so it is the same whether they were carried out at once or in ten
 parts. Test metrics have Student's interval over seeds; two variants are compared on the seeds that both have finished

@@ -73,7 +73,7 @@ class Workers(Protocol):
         ...
 
     def wait(self, seconds: float) -> dict[str, Outcome]:
-        """Return the jobs that ended, by key; after so many seconds at the latest."""
+        """Return the jobs that ended, by key; wait for at most ``seconds``."""
         ...
 
     def interrupt(self) -> None:
@@ -217,7 +217,7 @@ class LocalWorkers:
             sender.close()
 
     def wait(self, seconds: float) -> dict[str, Outcome]:
-        """Return the jobs that ended, by key; after so many seconds at the latest."""
+        """Return the jobs that ended, by key; wait for at most ``seconds``."""
         if self._stillborn:
             ended_at_once, self._stillborn = self._stillborn, {}
             return ended_at_once
@@ -265,7 +265,7 @@ class LocalWorkers:
 
 
 def default_workers(threads: int) -> int:
-    """Return how many runs of so many threads the cores that this process may use can hold; at least 1."""
+    """Return how many runs with ``threads`` threads each fit on the cores that this process may use; at least 1."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows

@@ -1,4 +1,4 @@
-"""What the test set of a comparison says about one checkpoint on new examples.
+"""Certificates for one checkpoint on new examples, from the test set of a comparison.
 
 The checkpoint is the finished run with the best headline on validation data, which no test example had a part in
 choosing. But readers choose among the variants by the test results of the same page, so the bound pays for all of them:

@@ -1,4 +1,4 @@
-"""What the page of a comparison says: tables as rows of text, figures, and the sentences around them."""
+"""The content of a comparison's page: tables as rows of text, figures, and the sentences around them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 def _size_section(
     comparison: Comparison, size: int | None, look: dict[str, Look], metric: str, plots: dict[str, Any]
 ) -> dict[str, Any]:
-    """Everything that is said about one training size; its figures are added to ``plots``."""
+    """The content of the page for one training size; its figures are added to ``plots``."""
     variants, pairs = comparison.at(size), comparison.pairs_at(size)
     curves = _curves(variants, look, "validation", metric)
     losses = _curves(variants, look, "train", "loss", TRAIN_POINTS)

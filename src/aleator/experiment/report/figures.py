@@ -387,7 +387,7 @@ def _band_rows(curve: Curve, factor: float) -> list[list[float]]:
 
 
 def _late_range(curves: Sequence[tuple[str, Look, Curve]], factor: float, bands: bool) -> list[float] | None:
-    """The vertical range of each curve's own second half, where variants that all learn can be told apart."""
+    """The vertical range of each curve's own second half, where variants that all learn can be distinguished."""
     values = [
         value * factor
         for _, _, curve in curves

@@ -1,4 +1,4 @@
-"""What is in a folder: the JSON of a comparison or of a run, as plain records.
+"""Readers of a results folder: the JSON of a comparison or of a run, as plain records.
 
 Everything a page shows comes from here. What must be there to make sense of the rest (recipe, headline, variants) is
 required; what a run that failed or is still missing cannot have is None. Paths inside the JSON are followed only
@@ -140,9 +140,9 @@ class Pair:
 class SizeForecast:
     """What a variant's sizes say of another one. Where scores do not get better with size there is no forecast.
 
-    ``flags`` are those of the trend; ``prediction`` and ``decision`` are the sizes from which its asymptote was calm,
-    and at which that was known. ``needed`` is the size that has the test headline ``target``, None where the trend
-    never has. ``points`` are (size, trend), ``low`` and ``high`` the band there.
+    ``flags`` belong to the trend; ``prediction`` and ``decision`` are the sizes from which its asymptote was calm, and
+    at which that was known. ``needed`` is the size that has the test headline ``target``, None where the trend never
+    has. ``points`` are (size, trend), ``low`` and ``high`` the band there.
     """
 
     name: str
@@ -258,7 +258,7 @@ def read_log(folder: Path) -> list[LogLine]:
     """Read ``folder/metrics.jsonl``, in the order of steps.
 
     Of a split with more rows than a page has use for, every second, fourth, eighth … and the last are kept, so that the
-    log of a week takes no more memory than that of an hour.
+    log of a week takes no more memory than the log of an hour.
     """
     kept: dict[str, list[LogLine]] = {}
     strides: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What the page of one run says: its result, its curves, its config. One seed, and the page says so."""
+"""The content of a run's page: its result, its curves, its config. It is one seed, and the page says so."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def difference_unit(metric: str) -> str:
 
 
 def number(value: float | None, digits: int = 4, padded: bool = False) -> str:
-    """A number with so many significant digits, a true minus sign, and groups of three digits.
+    """A number with ``digits`` significant digits, a true minus sign, and groups of three digits.
 
     Args:
         value: the number, or None.

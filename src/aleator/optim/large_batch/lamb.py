@@ -39,9 +39,9 @@ class LAMB(TrustRatioOptimizer):
     """LAMB as in the paper's Algorithm 2; the published variants are `nvlamb` and `v1_clamped`.
 
     A layer is a parameter tensor. One that joins late, or is unfrozen, counts its own steps. Under FSDP2 the norms are
-    those of the whole tensors, from one all-reduce in a step; under DDP there is nothing to reduce. Nothing in a step
-    waits for the device. With `torch.amp.GradScaler` no call but the usual ones is needed. Gradients are not clipped
-    unless ``max_grad_norm`` is given: with it, do not clip them yourself as well.
+    taken of whole tensors, with one all-reduce in a step; under DDP there is nothing to reduce. Nothing in a step waits
+    for the device. With `torch.amp.GradScaler` no call but the usual ones is needed. Gradients are not clipped unless
+    ``max_grad_norm`` is given: with it, do not clip them yourself as well.
 
     Args:
         params: parameters, named parameters, or groups of them; names show in `trust_ratios` and reach rules.

@@ -68,7 +68,7 @@ def local_rate(
 class LARS(TrustRatioOptimizer):
     """LARS, in the form of 2017 or as Algorithm 1 of the LAMB paper.
 
-    A layer is a parameter tensor; under FSDP2 the norms are those of the whole tensors, from one all-reduce in a step.
+    A layer is a parameter tensor; under FSDP2 the norms are taken of whole tensors, with one all-reduce in a step.
     Nothing in a step waits for the device. A tensor that is not adapted takes a plain momentum step of size ``lr``; in
     the original form that is about 1/η times the step of one that is.
 
@@ -146,7 +146,7 @@ class LARS(TrustRatioOptimizer):
         foreign = ("nesterov", "clip") if self.form == "algorithm1" else ("phi",)
         for name in foreign:
             if group[name] not in (None, False):
-                raise ValueError(f"{name} must be left alone with form={self.form!r}, got {group[name]}")
+                raise ValueError(f"{name} cannot be used with form={self.form!r}, got {group[name]}")
 
 
 def original_step(layers: list[Layers]) -> None:

@@ -2,7 +2,7 @@
 
     trust ratio = φ(‖w‖) / ‖u‖,    1 where a norm is zero,    φ(z) = z, or z kept between two bounds
 
-A layer is a parameter tensor w. Which of them are adapted is said by a rule.
+A layer is a parameter tensor w. A rule decides which of them are adapted.
 
 Y. You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", ICLR 2020, arXiv 1904.00962.
 """
@@ -107,7 +107,7 @@ def norm_pairs(
         measure: of their norms.
 
     Yields:
-        Numbers of parameters, the norms of the first of their tensors and those of the second.
+        Numbers of parameters, the norms of the first of their tensors and the norms of the second.
     """
     parameters = [parameter for part in layers for parameter in part.params]
     for placement, indices in by_placement(parameters).items():
@@ -197,7 +197,7 @@ class TrustRatioOptimizer(LayerwiseOptimizer):
         return found
 
     def _layers(self) -> list[Layers]:
-        """Return the tensors that have a gradient, those of each group in one or two parts.
+        """Return the tensors that have a gradient, each group's in one or two parts.
 
         Raises:
             RuntimeError: if a gradient is sparse.
@@ -238,7 +238,7 @@ class TrustRatioOptimizer(LayerwiseOptimizer):
                 column.append(local(state[name]))
 
     def _with_own(self, own: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
-        """Keep what this optimizer's own rule has said of its tensors."""
+        """Keep what this optimizer's own rule has decided about its tensors."""
         group = super()._with_own(own, saved)
         return {**group, "adapt": own["adapt"]} if isinstance(own["adapt"], tuple) else group
 

@@ -58,7 +58,7 @@ class L1(Elementwise):
 
     @property
     def elementwise(self) -> bool:  # type: ignore[override]
-        """Weights are those of whole tensors: a shard does not know which are its own."""
+        """Weights are for whole tensors: a shard does not know which are its own."""
         return not isinstance(self.lam, Tensor) or self.lam.numel() == 1
 
     @property

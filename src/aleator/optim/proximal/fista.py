@@ -70,7 +70,7 @@ class FISTA(PenalisedOptimizer):
         if restart not in ("gradient", "function", None):
             raise ValueError(f"restart must be 'gradient', 'function' or None, got {restart!r}")
         self.restart = restart
-        # The residual is that of the last step, ‖y − x‖/γ, which is 0 at a solution.
+        # The residual of the last step, ‖y − x‖/γ, which is 0 at a solution.
         self.residual: Tensor | None = None
         super().__init__(params, {"lr": lr, "prox": prox, "apply_to": apply_to, "t": 1.0, "objective": math.inf})
 

@@ -1,4 +1,4 @@
-"""In which metric a torch optimizer steps: one number for every coordinate, or a number for each.
+"""The metric in which a torch optimizer steps: one number for every coordinate, or a number for each.
 
     x ← prox in the metric D of (x − D⁻¹ d):    argmin f(x) + ½ Σ D_i (x_i − v_i)²
 

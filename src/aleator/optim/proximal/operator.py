@@ -5,7 +5,7 @@
 It is the identity where f is 0, soft thresholding where f is λ‖x‖₁, and the projection on C where f is 0 on C and
 infinite elsewhere. Zeros are exact. A gradient step on the smooth part, followed by this with the same t, stays where
 the whole objective is least. Where the step had a scale of its own for every coordinate, as Adam's has, so must this:
-with another metric the fixed points are those of another objective.
+with another metric the fixed points solve another objective.
 
 A. Beck, "First-Order Methods in Optimization", SIAM 2017, chapter 6.
 """

@@ -1,4 +1,4 @@
-"""What optimizers with proximal steps share: which parameter has which operator, and what can be said of a solution.
+"""The common base of optimizers with proximal steps: the operators of parameters, and figures of a solution.
 
 The whole objective is F(x) + f(x), F being the loss whose gradient is there. At a solution a step goes nowhere:
 
@@ -132,7 +132,7 @@ class PenalisedOptimizer(Optimizer):
                 part = local(parameter)
                 part.copy_(torch.where(step.to(part.device) > 0, part, old))  # type: ignore[union-attr]
 
-    # --- what can be said of a solution
+    # --- figures of a solution
 
     @torch.no_grad()
     def penalty(self) -> Float[Tensor, ""]:

@@ -48,7 +48,7 @@ class ProximalSGD(PenalisedOptimizer, SGD):
         nesterov: torch's.
         prox: an operator of `aleator.optim.proximal`, or None.
         prox_scale: ``"effective"``, or ``"lr"`` for γ alone.
-        apply_to: ``"all"`` parameters, or ``"matrices"``, those of two or more dimensions. By default those, where
+        apply_to: ``"all"`` parameters, or ``"matrices"``, tensors of two or more dimensions. By default matrices, where
             there are any: biases and the gains of normalisation are then left alone. A group's own ``prox`` is for all
             of it.
         foreach: as torch's; None lets a CPU step tensors with a penalty by torch's fused kernel, which is faster and
@@ -107,7 +107,7 @@ class ProximalSGD(PenalisedOptimizer, SGD):
                 f"dampening={group['dampening']}"
             )
         if group["maximize"] or group["fused"] or group["differentiable"]:
-            raise ValueError("maximize, fused and differentiable must be left out of a group with a proximal step")
+            raise ValueError("maximize, fused and differentiable cannot be used with a proximal step")
         if group["prox_scale"] not in ("effective", "lr"):
             raise ValueError(f"prox_scale must be 'effective' or 'lr', got {group['prox_scale']!r}")
 

@@ -74,6 +74,6 @@ def check_whole(operator: Prox, name: str, parameter: Tensor) -> None:
     if flat and not operator.elementwise:
         raise RuntimeError(
             f"parameters must be whole tensors for {type(operator).__name__}, got a flat slice made by "
-            f"FullyShardedDataParallel for {name}: its blocks are those of no layer. Shard with "
+            f"FullyShardedDataParallel for {name}: its blocks belong to no layer. Shard with "
             "torch.distributed.fsdp.fully_shard instead"
         )

@@ -1,4 +1,4 @@
-"""How many weights are exactly zero, and how many whole slices, which could be cut away."""
+"""Counts of weights that are exactly zero, and of whole slices, which could be cut away."""
 
 from __future__ import annotations
 

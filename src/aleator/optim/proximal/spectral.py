@@ -2,7 +2,7 @@
 
     P diag(σ) Qᵀ  →  P diag(max(σ − tλ, 0)) Qᵀ,    P diag(σ_1 … σ_k, 0 …) Qᵀ,    P Qᵀ
 
-Each takes a decomposition, O(mn·min(m, n)) and on a GPU a wait for the device: call them every so many steps. A tensor
+Each takes a decomposition, O(mn·min(m, n)) and on a GPU a wait for the device: call them once in many steps. A tensor
 of more than two dimensions is the matrix of its first dimension against the others.
 
 J.-F. Cai, E. Candès and Z. Shen, "A Singular Value Thresholding Algorithm for Matrix Completion", SIAM J. Optim. 2010;

@@ -1,4 +1,4 @@
-"""How long proximal steps are: a rate that falls as stochastic approximation asks, and rates from smoothness.
+"""Lengths of proximal steps: a rate that falls as stochastic approximation asks, and rates from smoothness.
 
     γ_t = γ_0/(1 + c t)^a,    ½ < a ≤ 1:    Σ γ_t = ∞, Σ γ_t² < ∞
 

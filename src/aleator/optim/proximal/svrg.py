@@ -37,12 +37,12 @@ from aleator.optim.targets.repeated_passes import repeating
 
 
 class ProxSVRG(PenalisedOptimizer):
-    """Proximal steps with the gradient of a batch corrected by that of all data at a snapshot.
+    """Proximal steps with the gradient of a batch corrected by the gradient of all data at a snapshot.
 
     Call `snapshot` at the start of every pass, with a closure for the mean loss of all data, and `step` for each batch,
     with one for that batch. Both clear gradients, call ``backward`` and return the loss; they may do so in pieces. The
-    closure of a batch is called twice. After `step` the gradients are the corrected ones; after `snapshot` they are
-    those of all data, and `proximal_gradient_norm` then says how far the solution is.
+    closure of a batch is called twice. After `step` the gradients are the corrected ones; after `snapshot` they are the
+    gradients of all data, and `proximal_gradient_norm` then says how far the solution is.
 
     Args:
         params: parameters, named parameters, or groups of them, which may have a ``prox`` of their own.

@@ -2,9 +2,9 @@
 
     prox: argmin_x ½ Σ (x_i − v_i)² + tλ Σ |x_{i+1} − x_i|
 
-The cumulative sum of x is the shortest string from (0, 0) to (n, Σv) within a tube of radius tλ around that of v: each
-of its straight pieces is a piece where x is constant. The string is found in one pass, O(n), with the convex hulls of
-the two walls of the tube as far as they are seen. This runs on the CPU, about a microsecond an entry.
+The cumulative sum of x is the shortest string from (0, 0) to (n, Σv) within a tube of radius tλ around the cumulative
+sum of v: each of its straight pieces is a piece where x is constant. The string is found in one pass, O(n), with the
+convex hulls of the two walls of the tube as far as they are seen. This runs on the CPU, about a microsecond an entry.
 
 P. L. Davies and A. Kovac, "Local Extremes, Runs, Strings and Multiresolution", Ann. Statist. 2001; also L. Condat, "A
 Direct Algorithm for 1-D Total Variation Denoising", IEEE Signal Process. Lett. 2013.

@@ -1,4 +1,4 @@
-"""How the threshold c of spectral clipping moves during training.
+"""Schedules for the threshold c of spectral clipping during training.
 
 The distance that a matrix can move in a step, in the spectral norm, is at most α·η·c: the product c·η is what is tuned.
 
@@ -69,7 +69,7 @@ class ClipSchedule:
         if not 0 <= self.decay_fraction <= 1:
             raise ValueError(f"decay_fraction must be in [0, 1], got {self.decay_fraction}")
         if self.decay_fraction and self.total_steps is None:
-            raise ValueError(f"decay_fraction={self.decay_fraction} needs total_steps, got None")
+            raise ValueError(f"decay_fraction cannot be used without total_steps, got {self.decay_fraction}")
         if self.decay not in (*_SHAPES, "exp"):
             raise ValueError(f"decay must be one of {', '.join(_SHAPES)}, exp, got {self.decay!r}")
         if not self.final >= 0 or (self.decay == "exp" and self.final == 0):

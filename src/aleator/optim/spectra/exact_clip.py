@@ -2,8 +2,8 @@
 
     H_c(U) = P diag(f(σ)) Qᵀ,    f(σ) = σ r(σ),    r(σ) = (1 + σ²/c²)^(−1/2),    for U = P diag(σ) Qᵀ
 
-H_c is smooth everywhere, P and Q are not: the derivative of a decomposition divides by σ_i² − σ_j², that of H_c by
-nothing that vanishes. With A = Pᵀ dU Q,
+H_c is smooth everywhere, P and Q are not: the derivative of a decomposition divides by σ_i² − σ_j², the derivative of
+H_c by nothing that vanishes. With A = Pᵀ dU Q,
 
     dH_c = P [D₊ ∘ (A + Aᵀ)/2 + D₋ ∘ (A − Aᵀ)/2] Qᵀ + P diag(r) Pᵀ dU (I − Q Qᵀ)
     D₋ = (f_i + f_j)/(σ_i + σ_j),    D₊ = (f_i − f_j)/(σ_i − σ_j) = r_i² r_j² / D₋,    both 1 where σ_i = σ_j = 0.

@@ -35,7 +35,7 @@ def signum_updates(
         ahead = list(torch._foreach_mul(momentum_buffers, momentum))
         torch._foreach_add_(ahead, grads)
     signs = list(torch._foreach_sign(ahead))
-    torch._foreach_add_(signs, ahead, alpha=0)  # torch's sign of NaN is 0 and that of infinity 1; 0 times them is NaN
+    torch._foreach_add_(signs, ahead, alpha=0)  # torch's signs of NaN and infinity are 0 and 1; 0 times them is NaN
     return signs
 
 

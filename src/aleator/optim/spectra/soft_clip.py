@@ -50,7 +50,7 @@ _LEAST_ROWS_OF_PANELS = {torch.float64: 256, torch.float32: 256, torch.bfloat16:
 _CHUNK = 2**26
 _CHUNK_ON_CPU = 2**16
 
-# A threshold of so many times the largest entry leaves a matrix alone in float64 too, and its square is a float32.
+# A threshold of this many times the largest entry leaves a matrix alone in float64 too, and its square is a float32.
 _LARGEST_RATIO = 1e12
 
 _COMPUTE_DTYPES = (torch.bfloat16, torch.float32, torch.float64)
@@ -83,7 +83,7 @@ def soft_spectral_clip(
             for example an orthogonalisation kernel that is at hand for Muon. It is called with [U/c | I], whose polar
             factor is [H_c(U)/c | …].
         ns_steps: K, the number of Newton–Schulz steps; None takes 7 scaled or 10 plain ones.
-        compute_dtype: of the arithmetic; by default that of ``update`` and at least float32. The paper's code has
+        compute_dtype: of the arithmetic; by default the dtype of ``update`` and at least float32. The paper's code has
             bfloat16; float16 has too few exponents for the bound.
 
     Returns:
@@ -272,9 +272,9 @@ def _power_of_two(tensor: Tensor, dim: tuple[int, ...]) -> Tensor:
 def _inverse_root(
     gram: Float[Tensor, "*batch m m"], ratio: Float[Tensor, "*batch 1 1"], steps: int, scaled: bool
 ) -> Float[Tensor, "*batch m m"]:
-    """Return (I + G/r²)^(−1/2) of positive semidefinite G after so many steps of the coupled iteration.
+    """Return (I + G/r²)^(−1/2) of positive semidefinite G after ``steps`` steps of the coupled iteration.
 
-    That is r (r² I + G)^(−1/2), in which no number is far from those of G however small r is.
+    That is r (r² I + G)^(−1/2), in which no number is far from the numbers in G however small r is.
 
     Args:
         gram: G.

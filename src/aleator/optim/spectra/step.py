@@ -38,8 +38,8 @@ class SpectralOptions(TypedDict, total=False):
     """How updates are clipped: arguments of the SPECTRA optimizers, and keys of a parameter group that differs.
 
     Attributes:
-        apply_to: ``"all"`` parameters, the default; ``"matrices"``, those of two or more dimensions; or ``"none"``.
-            What is left out takes the base optimizer's own step, without α.
+        apply_to: ``"all"`` parameters, the default; ``"matrices"``, tensors of two or more dimensions; or ``"none"``.
+            Other tensors take the base optimizer's own step, without α.
         scale: ``"muon"``, the default, multiplies by α = √max(1, rows/cols), which is 1 for vectors; None does not.
         vectors: ``"smooth"``, or ``"official"`` for the authors' discontinuous form, see `soft_norm_clip`.
         higher_dims: ``"stack"``, the default, takes the last two of more dimensions as a matrix, as for stacks of

@@ -33,11 +33,11 @@ _DECOUPLED = (torch.optim.AdamW, torch.optim.Muon, torch.optim.Adafactor)
 class Spectra(SpectralOptimizer):
     """Any optimizer with decoupled weight decay, with the spectrum of its updates clipped softly.
 
-    The groups are those of the base optimizer, with the options of SPECTRA added under the key ``"spectra"``, where
-    they meet none of the base's: learning-rate schedulers and ``add_param_group`` belong to this optimizer, not to the
-    base, whose ``step`` nobody else may call. A group that is added may have options of SPECTRA among its own, but for
-    names that the base has too (``clip`` of LARS), which are the base's. A closure is evaluated once, before the base's
-    step. Numbers that the base reads back in a step it reads here too: torch's AdamW, unless fused, its count of every
+    The groups come from the base optimizer, with the options of SPECTRA added under the key ``"spectra"``, apart from
+    the base's own: learning-rate schedulers and ``add_param_group`` belong to this optimizer, not to the base, whose
+    ``step`` nobody else may call. A group that is added may have options of SPECTRA among its own, but for names that
+    the base has too (``clip`` of LARS), which are the base's. A closure is evaluated once, before the base's step.
+    Numbers that the base reads back in a step it reads here too: torch's AdamW, unless fused, its count of every
     parameter, SGD and Muon none.
 
     Args:
@@ -107,7 +107,7 @@ class Spectra(SpectralOptimizer):
 
     def _with_own(self, own: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
         found = {name: saved[name] for name in own["spectra"] if name in saved and name not in self.base.defaults}
-        # Earlier versions saved the options of SPECTRA among those of the base.
+        # Earlier versions saved the options of SPECTRA among the base's options.
         spectra = {**own["spectra"], **found, **saved.get("spectra", {})}
         return super()._with_own(own, {name: saved[name] for name in saved if name not in found} | {"spectra": spectra})
 

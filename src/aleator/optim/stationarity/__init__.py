@@ -1,1 +1,1 @@
-"""Has a constant learning rate done what it can? Tests on the steps themselves, as schedules that then lower it."""
+"""Tests of whether a constant learning rate has done what it can, as schedules that then lower it."""

@@ -1,4 +1,4 @@
-"""The distance test: is the distance from the start still growing as that of a walk does?
+"""The distance test: whether the distance from the start still grows as a random walk's does.
 
     Ω_t = ‖x_t − x_0‖²;    slope = log(Ω_{q^{k+1}}/Ω_{q^k}) / log q,    below 0.6 → stationary
 

@@ -2,8 +2,8 @@
 
     d_t = (1 − β) g_t + β d_{t−1},  x_{t+1} = x_t − γ d_t:    stationary ⇒ E⟨x, g⟩ = (γ/2)·(1 + β)/(1 − β)·E‖d‖²
 
-Each step gives one sample ⟨x_t, g_t⟩ − (γ/2)(1 + β)/(1 − β)‖d_t‖², all three of that step, the x before it. Its mean is
-zero once the iterates hover. Samples depend on each other, so the interval of their mean is that of batch means: the
+Each step gives one sample ⟨x_t, g_t⟩ − (γ/2)(1 + β)/(1 − β)‖d_t‖², all from one step, with the x before it. Its mean is
+zero once the iterates hover. Samples depend on each other, so the interval of their mean comes from batch means: the
 last half of the samples is cut into 20 equal batches, whose means have a t-interval with 19 degrees of freedom. Where
 it holds zero, equality is not rejected, and the rate falls.
 
@@ -80,11 +80,11 @@ class SASA(StationaritySchedule):
     def __init__(
         self, optimizer: Optimizer, check_every: int = 1000, *, factor: float = 0.1, confidence: float = 0.95
     ) -> None:
-        refuse_prox(optimizer, "the identity is that of plain steps")
+        refuse_prox(optimizer, "the identity holds for plain steps")
         if not isinstance(optimizer, SGD):
             raise ValueError(f"optimizer must be torch.optim.SGD, got {type(optimizer).__name__}")
         if any(group["nesterov"] for group in optimizer.param_groups):
-            raise ValueError("nesterov must be False with SASA, whose identity is that of the heavy ball, got True")
+            raise ValueError("nesterov must be False with SASA, whose identity holds for the heavy ball, got True")
         if check_every < 2 * self.BATCHES:
             raise ValueError(f"check_every must be at least {2 * self.BATCHES}, got {check_every}")
         if not 0 < confidence < 1:

@@ -144,7 +144,7 @@ def refuse_prox(optimizer: Optimizer, why: str) -> None:
 
 
 def decayed_gradient(group: dict[str, Any], parameter: Tensor, part: Tensor) -> Tensor:
-    """Return the gradient with weight decay in it, as SGD steps along it; ``part`` is that of the loss."""
+    """Return the gradient with weight decay in it, as SGD steps along it; ``part`` is the loss's share."""
     gradient = -part if group.get("maximize") else part
     decay = group.get("weight_decay", 0.0)
     return gradient + decay * parameter.detach() if isinstance(decay, Tensor) or decay else gradient

@@ -37,7 +37,7 @@ def repeating(
     After an error buffers are as before the first pass.
 
     Args:
-        parameters: random numbers are those of the CPU and of the devices of these.
+        parameters: random numbers come from the CPU and from the devices of these.
         model: whose buffers are to move once; None leaves them to the passes.
         freeze_stochastic: False leaves random numbers and buffers to the passes.
     """

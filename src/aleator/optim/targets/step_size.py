@@ -1,4 +1,4 @@
-"""How far a target surrogate moves in target space: rules for its step size γ.
+"""Rules for the step size γ, by which a target surrogate moves in target space.
 
 For a loss that is L-smooth in the outputs of the model the surrogate with γ ≤ 1/L lies above the loss everywhere, and
 touches it where the gradient was taken. `SMOOTH_STEP` holds 1/L for the usual losses. With mini-batches γ has to fall
@@ -28,7 +28,7 @@ MeanLoss = Callable[[Tensor], float]
 
 @runtime_checkable
 class StepSize(Protocol):
-    """A rule for γ. ``state_dict`` and ``load_state_dict`` are those of every object that a run saves.
+    """A rule for γ. ``state_dict`` and ``load_state_dict`` are as in every object that a run saves.
 
     A rule that searches may have an attribute ``accepted``; where it is False after a call, no inner step is taken.
     """

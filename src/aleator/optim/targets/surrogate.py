@@ -133,7 +133,7 @@ class TargetSurrogate:
         metric: weights of the squared distance, such as `logistic_metric`; None is Euclidean.
         regularizer: a function of the model that is part of the objective and not of ℓ, added to every surrogate.
         reset_inner: whether each outer step has a new inner optimizer. By default L-BFGS is new each time, since its
-            history is that of one surrogate, a line search begins anew, and others go on.
+            history belongs to one surrogate, a line search begins anew, and others go on.
         freeze_stochastic: let a model with dropout or batch normalisation train: every pass of an outer step then
             draws the same random numbers, and running statistics move once.
         process_group: the processes that share every batch.
@@ -210,9 +210,8 @@ class TargetSurrogate:
             RuntimeError: if the model has dropout or batch normalisation in training mode and ``freeze_stochastic`` is
                 False.
             ValueError: if the model's output is no tensor or has no examples; if the oracle returns something else than
-                tensors, its loss does not depend on the targets, its shapes are not those of the targets, or its
-                gradient is not finite on some process, then a `NotFiniteTargetGradient`. Parameters and buffers are
-                then as before.
+                tensors, its loss does not depend on the targets, its shapes do not fit the targets, or its gradient is
+                not finite on some process, then a `NotFiniteTargetGradient`. Parameters and buffers are then as before.
         """
         forward = functools.partial(self.model, *(inputs if isinstance(inputs, tuple) else (inputs,)))
         if not self.freeze_stochastic:
@@ -348,7 +347,7 @@ class TargetSurrogate:
         return closure
 
     def _backward(self, value: Tensor) -> None:
-        for p in self.parameters:  # also those that the inner optimizer leaves out: the norm is that of all
+        for p in self.parameters:  # also those that the inner optimizer leaves out: the norm is over all
             p.grad = None
         value.backward()  # type: ignore[no-untyped-call]
 
@@ -386,7 +385,7 @@ class TargetSurrogate:
         return 1, 0, None, -model_of(layer(given))
 
     def _factors_of(self, inputs: Tensor, layer: nn.Linear) -> LeastSquares:
-        """Return the factored inputs; those of the last step where they are the same tensor, unchanged."""
+        """Return the factored inputs; the last step's where they are the same tensor, unchanged."""
         if self._factored is None or self._factored[0] is not inputs or self._factored[1] != inputs._version:
             self._factored = None  # let go of the old factors before there are new ones
             self._factored = inputs, inputs._version, LeastSquares(linear_rows(inputs, layer))

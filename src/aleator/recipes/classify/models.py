@@ -74,7 +74,7 @@ def image_model(name: str, shape: tuple[int, int, int], num_classes: int) -> nn.
 
 
 def rescale(model: nn.Module, factor: float) -> None:
-    """Multiply the weights of the first, third, … fully connected layer by ``factor``, and divide those of the others.
+    """Multiply the weights of the first, third, … fully connected layer by ``factor``, and divide the others' weights.
 
     With as many of the one as of the other, rectifiers between them and no biases, the function stays the same.
     """

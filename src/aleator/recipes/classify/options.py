@@ -1,6 +1,6 @@
 """Image classification: the task on which most methods meet.
 
-What is learned is here; how is said by the parts among the bases, see `aleator.recipes.Supervised`.
+What is learned is here; the parts among the bases say how, see `aleator.recipes.Supervised`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aleator.recipes.parts.part import Part
 from aleator.recipes.parts.proximal import Proximal
 from aleator.recipes.parts.subset import Subset
 from aleator.recipes.parts.supervised import SupervisedBase
-from aleator.recipes.parts.surrogate import Surrogate
+from aleator.recipes.parts.target_surrogates import TargetSurrogates
 from aleator.recipes.parts.tract import Tract
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class _Network(Part):
     two convolutions; three with batch normalisation; ResNet-18 for small images; vision transformers on patches of
     4 × 4, with 7 layers of width 384 or 4 of width 96."""
     rescale: float = 1.0
-    """Multiply the weights of the first, third, … layer of mlp-without-bias by this, and divide those of the others:
-    the function stays the same."""
+    """Multiply the weights of the first, third, … layer of mlp-without-bias by this, and divide the weights of the
+    others: the function stays the same."""
     augment: Literal["none", "flip", "crop", "flip-crop"] = "none"
     """Random horizontal flips; random crops of the image padded by 4 zero pixels."""
 
@@ -48,7 +48,7 @@ class _Network(Part):
 
 
 @dataclass(frozen=True)
-class Classify(Surrogate, Proximal, Compile, WeightEMA, ImageRecipe, SupervisedBase, Tract, Subset, _Network):
+class Classify(TargetSurrogates, Proximal, Compile, WeightEMA, ImageRecipe, SupervisedBase, Tract, Subset, _Network):
     """Classify images: full data, a static subset, or repeated random sampling, at any budget."""
 
     headline: ClassVar[Headline | None] = Headline("accuracy", "max")

@@ -27,11 +27,11 @@ class Curve:
     data: Literal["ud-english-ewt", "ud-galician-treegal"] = "ud-english-ewt"
     """The treebank. Its training sentences are shuffled, for every seed anew."""
     train_size: int | None = None
-    """Use only the first so many training words; the sentence that reaches the number is the last. The number ends the
-    curve, and is what the forecast is for."""
+    """Use only the first N training words; the sentence that reaches the number is the last. The number ends the curve,
+    and is what the forecast is for."""
     folds: int | None = None
-    """Measure every level by cross-validation within its words, in so many parts. Default: on the published development
-    part, or where there is none on a tenth of the training sentences, the same for every seed."""
+    """Measure every level by cross-validation within its words, in this many parts. Default: on the published
+    development part, or where there is none on a tenth of the training sentences, the same for every seed."""
 
     # --- the system, or two of them
     tagger: Literal["suffix", "suffix-rare", "naive-bayes", "perceptron", "hmm"] = "suffix"

@@ -8,8 +8,8 @@
 Each is trained from nothing on the words that it is given; training on a part of the data is never continued on more.
 
 Sources: the hidden Markov model follows T. Brants, TnT, ANLP 2000 (words scored by Bayes' inversion of P(tag | suffix),
-suffixes counted on words seen at most ten times), with bigrams and simpler smoothing. The averaged perceptron is that
-of M. Collins, EMNLP 2002, without tags of earlier words.
+suffixes counted on words seen at most ten times), with bigrams and simpler smoothing. The averaged perceptron is from
+M. Collins, EMNLP 2002, without tags of earlier words.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aleator.recipes.curve.words import BUCKETS, TaggedWords
 TaggerName = Literal["suffix", "suffix-rare", "naive-bayes", "perceptron", "hmm"]
 
 RARE = 10
-"""A word seen at most so often counts as rare."""
+"""A word seen at most this often counts as rare."""
 
 _EPOCHS = 3
 
@@ -66,13 +66,13 @@ def make_tagger(name: TaggerName, key: int) -> Tagger:
 
 
 class SuffixTagger:
-    """The most frequent tag of the lower-cased word; for an unknown word that of the longest known suffix.
+    """The most frequent tag of the lower-cased word; for an unknown word the longest known suffix's.
 
     Suffixes have 3, 2, 1 or 0 letters and go together with the word's shape. Of equally frequent tags the first in the
     alphabet is taken.
 
     Args:
-        rare: count suffixes of words seen at most so often; None counts those of all words.
+        rare: count suffixes of words seen at most this often; None counts suffixes of all words.
     """
 
     def __init__(self, rare: int | None = None) -> None:
@@ -126,7 +126,7 @@ class FeatureTagger:
     def fit(self, words: TaggedWords) -> None:
         """Train the classifier."""
         features = words.features()
-        # Weights only of what occurs: the classifier's cost per level is then that of the level.
+        # Weights only of what occurs: the classifier's cost then follows the level's size.
         used = np.zeros(BUCKETS, dtype=bool)
         used[features] = True
         self.columns = np.where(used, np.cumsum(used) - 1, -1).astype(np.int32)
@@ -156,7 +156,7 @@ class BigramTagger:
 
         P_k(t) = (n_k(t) + P_{k−1}(t)) / (n_k + 1)
 
-    Suffixes are those of words seen at most 10 times, as words are that come up for the first time.
+    Suffixes come from words seen at most 10 times, because these are like words that come up for the first time.
     """
 
     def fit(self, words: TaggedWords) -> None:

@@ -8,7 +8,7 @@ measured on the held-out part. With N words in all, levels at x_1 < x_2 < … < 
 Â and A are of the same curve, that on the held-out part; the test part is used once, for the accuracy of the tagger
 trained on everything, and decides nothing. Every figure is a function of the curve, which is all the state there is.
 
-The protocol is that of Vilares Ferro et al., Computer Speech & Language 41, 2017, as far as it is known to us (see
+The protocol is from Vilares Ferro et al., Computer Speech & Language 41, 2017, as far as it is known to us (see
 `aleator.stats.LearningTrace`).
 
 Streams: ``data`` for the order of the sentences. The keys of ``perceptron`` and ``bootstrap`` depend on the seed alone.
@@ -200,7 +200,7 @@ class TaggingTask:
         return abs(self._forecast(name, seen, now) - self._score(name, self.level))
 
     def _forecast(self, name: TaggerName, level: int, at: int) -> float:
-        """Forecast of the accuracy at so many words, from the levels up to this one."""
+        """Forecast of the accuracy at ``at`` words, from the levels up to this one."""
         if self.options.forecast == "last-value" or level < LEAST_LEVELS:
             return self._score(name, level)
         return self._trace(name, level).predict(at)

@@ -1,4 +1,4 @@
-"""What the gates do in a run of the recipe ``gates``: their noise, their penalty, their threshold.
+"""The gates in a run of the recipe ``gates``: their noise, their penalty, their threshold.
 
 Gates are sampled while training. An evaluation first sets their threshold so that on validation data the share wanted
 is open, and is then deterministic; on test data the share that is open is therefore a measurement.
@@ -93,7 +93,7 @@ class Gating(Act):
         """Return the error and what the gates do; every process looks at all examples, which takes the gater alone.
 
         The active fraction is the share of the experts that are computed, the mean over examples; the share of likely
-        gates is that of the gates which training would open with a probability above one half.
+        gates counts gates that training would open with a probability above one half.
         """
         if self.gated is None:
             assert self._network is not None

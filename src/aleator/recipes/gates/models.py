@@ -1,10 +1,10 @@
-"""A wide gated layer between pixels and a softmax, and the networks that it is to be compared with.
+"""A wide gated layer between pixels and a softmax, and the networks that it is compared with.
 
     scores = (g(x) ⊙ (x W0 + b0)) W3 + b3
 
-The gates g are those of `aleator.nn.ConditionalLinear`, all 1, or in a narrow layer the sigmoids of the same gater.
-Without gates the network is linear, so what a gated one can do beyond that it owes to its gates. Initial weights are
-those of the authors' program: uniform by fan-in and fan-out, within ±0.05 into the softmax; biases are 0.
+The gates g come from `aleator.nn.ConditionalLinear`, or are all 1, or in a narrow layer the sigmoids of the same gater.
+Without gates the network is linear, so what a gated one can do beyond that it owes to its gates. Initial weights are as
+in the authors' program: uniform by fan-in and fan-out, within ±0.05 into the softmax; biases are 0.
 
 Y. Bengio, N. Léonard, A. Courville, arXiv 1308.3432, section 5 and appendix A.
 """
@@ -39,11 +39,11 @@ class GatedClassifier(nn.Module):
     Args:
         inputs: pixels.
         classes: number of classes.
-        gate: that of a `ConditionalLinear`, ``"none"`` or ``"dense"``.
+        gate: a gate of `ConditionalLinear`, ``"none"`` or ``"dense"``.
         experts: units of the wide layer.
         gater_hidden: hidden units of the gater.
         block: experts that share a gate.
-        sparsity: share of the gates that are to be open; of the experts that ``"dense"`` has, at least one.
+        sparsity: share of the gates that should be open; of the experts that ``"dense"`` has, at least one.
         penalty: weight of the penalty on open gates, or None for the layer's own.
 
     Attributes:
@@ -88,7 +88,7 @@ class GatedClassifier(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch inputs"], noise: Float[Tensor, "batch blocks"] | None = None
     ) -> Float[Tensor, "batch classes"]:
-        """Return class scores; the noise is that of the gates in training."""
+        """Return class scores; the noise is for the gates in training."""
         hidden = self.layer(x) if self.gated is None else self.gated(x, noise=self.noise if noise is None else noise)
         return self.head(hidden)  # type: ignore[no-any-return]
 

@@ -1,8 +1,7 @@
 """Conditional computation: images classified by a wide layer of which a gater opens a few units for each example.
 
 What is learned is here; what the gates do in a step and in an evaluation is in `aleator.recipes.gates.gating`. The
-defaults are those of the paper, with a network the size of the digits; for MNIST it has
-``--experts 2000 --gater-hidden 400``.
+defaults are the paper's, with a network the size of the digits; for MNIST it has ``--experts 2000 --gater-hidden 400``.
 """
 
 from __future__ import annotations
@@ -46,12 +45,13 @@ class _GatedNetwork(Part):
     block: int | None = None
     """Experts that share a gate, by default 1; from 16 on those that are shut are skipped."""
     sparsity: float | None = None
-    """Share of the gates that are to be open, by default 0.1."""
+    """Share of the gates that should be open, by default 0.1."""
     penalty: float | None = None
     """Weight of the penalty on open gates, a sum over the gates. By default 0.01, or 1e-5 for rectifiers, where it is
     moved after every step."""
     gater_lr_ratio: float | None = None
-    """The learning rate of the gater, divided by that of the rest, by default 1. With 0 it stays as it was drawn."""
+    """The learning rate of the gater, divided by the learning rate of the rest, by default 1. With 0 it stays as it was
+    drawn."""
     max_norm: float | None = 2.0
     """After every step bound the norm of each unit's incoming weights."""
 
@@ -90,7 +90,7 @@ class Gates(Proximal, ImageRecipe, SupervisedBase, _GatedNetwork):
             raise ValueError("shard must be False in the recipe gates, got True")
 
     def network(self, splits: Mapping[str, Any]) -> nn.Module:
-        """Return the gated network, or one that it is to be compared with."""
+        """Return the gated network, or one that it is compared with."""
         from aleator.recipes.gates.models import GatedClassifier
 
         return GatedClassifier(

@@ -29,7 +29,7 @@ class Graphs:
     data: Literal["community-small", "ego-small", "enzymes", "grid", "qm9", "zinc250k"] = "community-small"
     """The data set; the last two are molecules."""
     train_size: int | None = None
-    """Use only the first so many training graphs."""
+    """Use only the first N training graphs."""
 
     # --- the model
     model: Literal["gdss", "untrained", "random"] = "gdss"
@@ -67,8 +67,8 @@ class Graphs:
     average_weights: bool | None = None
     """Generate with the running mean of the weights. Default: as the settings say."""
     convention: Literal["emd", "tv"] = "emd"
-    """Kernels of the discrepancies: those of GraphRNN and GDSS, or those of DiGress. Figures of one say nothing about
-    figures of the other."""
+    """Kernels of the discrepancies, as in GraphRNN and GDSS, or as in DiGress. Figures of one say nothing about figures
+    of the other."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without data.

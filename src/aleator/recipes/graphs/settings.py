@@ -1,8 +1,8 @@
 """Settings of GDSS for each data set: the authors', and smaller ones that a laptop trains in minutes.
 
-The published ones are those of the configuration files of J. Jo et al. (arXiv 2202.02514). The reduced networks are
-those of the project's notes on the paper; with them everything else is as published but the number of sampling steps,
-which is halved, the solver, which is S4, the batch, and the schedule of the learning rate, a half cosine.
+The published ones are from the configuration files of J. Jo et al. (arXiv 2202.02514). The reduced networks are from
+the project's notes on the paper; with them everything else is as published but the number of sampling steps, which is
+halved, the solver, which is S4, the batch, and the schedule of the learning rate, a half cosine.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ PUBLISHED = {
 
 
 def _reduced(settings: GraphSettings, batch_size: int) -> GraphSettings:
-    # Without a correction of its own, ego-small takes that of community-small.
+    # Without a correction of its own, ego-small takes community-small's.
     snr, scale_eps = (settings.snr, settings.scale_eps) if settings.snr else (0.05, 0.7)
     return replace(
         settings,

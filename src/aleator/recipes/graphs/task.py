@@ -69,7 +69,7 @@ _EPS = 1e-5  # of the times in training
 
 
 def generated_at_a_time(nodes: int, device: str) -> int:
-    """Return how many graphs of so many nodes are generated in one batch, which changes them by rounding alone.
+    """Return how many graphs of ``nodes`` nodes are generated in one batch, which changes them by rounding alone.
 
     On a GPU a step of small graphs takes as long as its kernels take to start, however many there are: it gets all that
     fit.

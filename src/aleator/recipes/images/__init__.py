@@ -1,1 +1,1 @@
-"""What recipes on images share: their examples, and what a network gets of them."""
+"""The common ground of recipes on images: their examples, and the network's input."""

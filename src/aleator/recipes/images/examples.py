@@ -1,4 +1,4 @@
-"""What the shared options of images mean: examples to train on and to hold out, the network's input, accuracy.
+"""Examples to train on and to hold out, the network's input, and the accuracy, as the shared options of images say.
 
 Stream: ``split`` for the choice of training examples.
 """

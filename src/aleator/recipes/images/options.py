@@ -17,11 +17,11 @@ class ExampleOptions:
     data: Literal["digits", "mnist", "fashion-mnist", "cifar10"] = "digits"
     """The data set."""
     train_size: int | None = None
-    """Use so many training examples, drawn anew for each seed; a smaller set is part of a larger one."""
+    """Use this many training examples, drawn anew for each seed; a smaller set is part of a larger one."""
     validation_size: int | None = None
     """Training examples set apart for validation, the same for every seed. Default: a tenth of the training data."""
     test_size: int | None = None
-    """Use only the first so many test examples."""
+    """Use only the first N test examples."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What supervised recipes on images share: the examples, and what a network gets of them."""
+"""The common base of supervised recipes on images: the examples, and the network's input."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Small language models over bytes or tokens: a LLaMA-style transformer, and two others beside it.
 
 The others are gated recurrent units and, over bytes alone, the layers of the models that learn segments, without their
-segments (`aleator.language.ByteLM`): what such a model gains or loses by shortening is told from those. All map ids
+segments (`aleator.language.ByteLM`): the comparison shows what such a model gains or loses by shortening. All map ids
 [batch, length] to scores of the next one [batch, length, vocabulary] and have untied input and output
 embeddings. There is no dropout.
 """

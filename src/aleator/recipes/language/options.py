@@ -45,7 +45,7 @@ class _Texts:
     domain_bytes: tuple[str, ...] = ()
     """Train on no more than the first bytes of some domains, each as NAME=BYTES."""
     eval_bytes: int = 100_000
-    """Evaluate on so many bytes of every domain, the first of its validation or test part."""
+    """Evaluate on the first N bytes of every domain's validation or test part."""
 
     # --- which windows a step sees
     context: int = 64
@@ -116,12 +116,12 @@ class Language(TrainingOptions, MixtureOptions, TokenizationOptions, _Texts):
         if self.model == "byte-lm" and self.tokenization == "bpe":
             raise ValueError("model must be transformer or gru with tokenization bpe, got byte-lm")
         if self.tokenization in HOURGLASSES:
-            # Those of a model that is not shortened; here hourglass_layers stand for both.
+            # For a model that is not shortened; here hourglass_layers stand for both.
             for name, usual in (("model", "transformer"), ("layers", 2)):
                 if (value := getattr(self, name)) != usual:
                     raise ValueError(f"{name} cannot be used with tokenization {self.tokenization}, got {value}")
         if self.data and self.files:
-            raise ValueError(f"data must be left out where files are given, got {' '.join(self.data)}")
+            raise ValueError(f"data cannot be used with files, got {' '.join(self.data)}")
         for what, names in (("data", self.data), ("domains", self.domains)):
             check_distinct(what, names)
         _ = self.paths, self.most_bytes

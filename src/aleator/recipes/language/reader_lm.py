@@ -42,7 +42,7 @@ class ReaderLM(LanguageModel, saved=False):
         lengths = ids.new_full((len(ids),), ids.shape[1]) if mask is None else mask.sum(1)
         segments = torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
         nats = segments.clone()
-        # Tokens are made of whole rows, so those of one length are read together and none is padded.
+        # Tokens are made of whole rows, so rows of one length are read together and none is padded.
         for length in set(lengths.tolist()):
             rows = (lengths == length).nonzero()[:, 0]
             windows = ids[rows, :length] - FIRST_BYTE

@@ -1,4 +1,4 @@
-"""What the model of the recipe ``language`` reads a window of bytes as: bytes, tokens, or segments that it learns.
+"""Readers of a window of the recipe ``language``: as bytes, as tokens, or as segments that are learned.
 
 A window's first byte is given and the others are predicted, whatever the tokenization:
 
@@ -55,6 +55,18 @@ class Reading(NamedTuple):
     nats: Float[Tensor, "batch context"]
     boundaries: Float[Tensor, "batch length"] | None = None
     probabilities: Float[Tensor, "batch length"] | None = None
+
+
+class Segmentation(NamedTuple):
+    """What a training step remembers of the segments that were drawn in a piece of its batch.
+
+    Attributes:
+        penalty: the sum of the boundary losses of the rows, each times what it counts.
+        rates: the boundaries per byte of each group of which the piece has rows.
+    """
+
+    penalty: Float[Tensor, ""]
+    rates: dict[str, Float[Tensor, ""]]
 
 
 class Bytes:
@@ -170,7 +182,7 @@ class Segments:
         return binomial_boundary_loss(boundaries, rates)
 
     def label(self, name: str, text: UInt8[Tensor, " bytes"]) -> str:
-        """Return the group of a text: that of the domain of its name, or else of its script."""
+        """Return the group of a text: the group of the domain of its name, or else of its script."""
         if name in self.labels:
             return self.labels[name]
         return "shared" if self.groups == ("shared",) else script_of(text) or name

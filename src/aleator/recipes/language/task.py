@@ -31,7 +31,7 @@ from aleator.losses import scalarized_loss
 from aleator.random import Streams
 from aleator.recipes.language.models import weight_norms
 from aleator.recipes.language.reader_lm import ReaderLM
-from aleator.recipes.language.readers import Reading, Segments, make_reader
+from aleator.recipes.language.readers import Reading, Segmentation, Segments, make_reader
 from aleator.recipes.language.windows import TrainingWindows, Windows
 from aleator.recipes.parts.gradient_task import GradientTask, placed
 from aleator.recipes.parts.mixture import drawn_from, make_mixture
@@ -49,6 +49,14 @@ class HeldOut(NamedTuple):
 
     windows: UInt8[Tensor, "n length"]
     domains: Int64[Tensor, " n"]
+
+
+class Piece(NamedTuple):
+    """Windows of a batch, the index of each one's domain, and uniform numbers where boundaries are drawn."""
+
+    windows: Int64[Tensor, "batch length"]
+    domains: Int64[Tensor, " batch"]
+    noise: Float[Tensor, "batch length"] | None = None
 
 
 class LanguageTask(GradientTask):
@@ -119,26 +127,34 @@ class LanguageTask(GradientTask):
         weights, shares = self._weights(batch), self._shares(batch)
         noise = self._noise(self.noise, self.options.batch_size)
         pieces = min(self.options.accumulate, len(batch.bytes))
-        penalties: list[Tensor] = []
-        drawn: list[dict[str, Tensor]] = []
         # Quotas come in the order of the domains, so pieces are taken in turns: each holds something of all.
         cut = [
-            (batch.bytes[i::pieces], batch.domains[i::pieces], None if noise is None else noise[i::pieces])
+            Piece(batch.bytes[i::pieces], batch.domains[i::pieces], None if noise is None else noise[i::pieces])
             for i in range(pieces)
         ]
+        drawn: list[Segmentation] = []
+
+        def loss_of(piece: Piece) -> Tensor:
+            loss, segmentation = self._loss(piece, weights, shares)
+            if segmentation is not None:
+                drawn.append(segmentation)
+            return loss
+
         report = self.gradient_step(
-            [(len(piece[1]), partial(self._loss, *piece, weights, shares, penalties, drawn)) for piece in cut],
+            [(len(piece.domains), partial(loss_of, piece)) for piece in cut],
             total=self.options.batch_size,
         )
         metrics = {"loss": report.loss, "lr": lr}
         nats = report.loss
-        if penalties:
+        if drawn:
             # As the loss, this process's part of a mean over processes.
-            own = torch.stack(penalties).sum() * (self.accelerator.num_processes / self.options.batch_size)
+            penalty = torch.stack([piece.penalty for piece in drawn]).sum()
+            own = penalty * (self.accelerator.num_processes / self.options.batch_size)
             metrics["boundary_loss"], nats = own, report.loss - own
-        occurring = {name for rates in drawn for name in rates}
+        rates = [piece.rates for piece in drawn]
+        occurring = sorted({name for of_piece in rates for name in of_piece})
         self.collapse.update(
-            {name: torch.stack([rates[name] for rates in drawn if name in rates]).mean() for name in sorted(occurring)}
+            {name: torch.stack([each[name] for each in rates if name in each]).mean() for name in occurring}
         )
         if weights is None:
             metrics["bits_per_byte"] = nats / math.log(2)
@@ -151,10 +167,10 @@ class LanguageTask(GradientTask):
     def evaluate(self, split: Split) -> dict[str, float]:
         """Return bits per byte over the bytes of all domains, and norms of the weights.
 
-        Of each of several domains also bits per byte, and how often its bytes were predicted in training. Bits of
-        validation are told to `AutoCooldown`. Of models with learned segments the boundaries per byte, as they were
-        drawn, for all that shares a target; of parallel text the segments, in expectation, of each domain's whole part,
-        the most divided by the fewest, and their coefficient of variation.
+        Of each of several domains also bits per byte, and how often its bytes were predicted in training.
+        `AutoCooldown` receives the bits of validation. Of models with learned segments the boundaries per byte, as they
+        were drawn, for all that shares a target; of parallel text the segments, in expectation, of each domain's whole
+        part, the most divided by the fewest, and their coefficient of variation.
         """
         held_out, processes = self.held_out[split], self.accelerator.num_processes
         count, length = len(held_out.windows), self.options.context
@@ -170,7 +186,7 @@ class LanguageTask(GradientTask):
             windows, domains = held_out.windows[chosen].long(), held_out.domains[chosen]
             noise = self._noise(generator, processes * len(indices))
             with self.accelerator.autocast():
-                reading = self._read(windows, domains, noise)
+                reading = self._read(Piece(windows, domains, noise))
             weight = (indices < count).to(sums)
             nats = reading.nats.sum(1).double() * weight
             # A window has one position more than it predicts bytes.
@@ -225,12 +241,12 @@ class LanguageTask(GradientTask):
         weights = torch.from_numpy(self.mixture.scalarization_weights(batch.step)).to(batch.bytes.device, self.dtype)
         if self.options.normalize != "weights":
             return weights
-        # The sum is that of all pieces and processes, so that cutting a batch does not change the step.
+        # The sum is over all pieces and processes, so that cutting a batch does not change the step.
         total: Tensor = self.accelerator.reduce(weights[batch.domains].sum(), reduction="sum")
         return weights * (self.options.batch_size / total)
 
     def _segments(self, split: Split, sums: Float[Tensor, "4 domains"]) -> dict[str, float]:
-        """Return what is to be said of segments, from the sums of an evaluation."""
+        """Return the metrics of segments, from the sums of an evaluation."""
         metrics: dict[str, float] = {}
         costs = {name: float(cost) for name, cost in self.parts[split].items()}
         if isinstance(self.reader, Segments):
@@ -265,34 +281,21 @@ class LanguageTask(GradientTask):
         return whole[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def _loss(
-        self,
-        windows: Int64[Tensor, "batch length"],
-        domains: Int64[Tensor, " batch"],
-        noise: Float[Tensor, "batch length"] | None,
-        weights: Float[Tensor, " domains"] | None,
-        shares: Float[Tensor, " domains"] | None,
-        heard: list[Tensor],
-        drawn: list[dict[str, Tensor]],
-    ) -> Tensor:
-        """Return the loss of a piece; add the sum of its boundary losses and the boundary rates to the lists."""
-        nats, boundaries, _ = self._read(windows, domains, noise)
-        loss = nats.mean() if weights is None else scalarized_loss(nats.mean(1), domains, weights)
+        self, piece: Piece, weights: Float[Tensor, " domains"] | None, shares: Float[Tensor, " domains"] | None
+    ) -> tuple[Tensor, Segmentation | None]:
+        """Return the mean loss of a piece, and what to remember of its segments, where there are any."""
+        nats, boundaries, _ = self._read(piece)
+        loss = nats.mean() if weights is None else scalarized_loss(nats.mean(1), piece.domains, weights)
         if shares is None:
-            return loss
+            return loss, None
         assert isinstance(self.reader, Segments)
         assert boundaries is not None
-        penalties = shares[domains] * self.reader.boundary_losses(boundaries, domains)
-        heard.append(penalties.detach().sum())
-        drawn.append(self.reader.rates_drawn(boundaries.detach(), domains))
-        return loss + penalties.mean()
+        penalties = shares[piece.domains] * self.reader.boundary_losses(boundaries, piece.domains)
+        rates = self.reader.rates_drawn(boundaries.detach(), piece.domains)
+        return loss + penalties.mean(), Segmentation(penalties.detach().sum(), rates)
 
-    def _read(
-        self,
-        windows: Int64[Tensor, "batch length"],
-        domains: Int64[Tensor, " batch"],
-        noise: Float[Tensor, "batch length"] | None = None,
-    ) -> Reading:
-        return self.reader.read(self.model, windows, domains, noise)
+    def _read(self, piece: Piece) -> Reading:
+        return self.reader.read(self.model, *piece)
 
 
 def _corpus(options: Language) -> TextCorpus:

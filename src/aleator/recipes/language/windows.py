@@ -1,4 +1,4 @@
-"""Which windows of which domain a step of the recipe ``language`` sees.
+"""The windows of each domain that a step of the recipe ``language`` sees.
 
 A window is a start inside the training bytes of a domain: a domain of n bytes has n − context windows, each of which
 predicts context bytes, and they overlap. They are the examples of a `MixtureSampler`: every start is taken once before

@@ -29,7 +29,7 @@ PartName = Literal["validation", "calibration", "test", "shifted"]
 HALF_LINE_HELD_OUT: dict[PartName, int] = {"validation": 2000, "calibration": 2000, "test": 4000, "shifted": 2000}
 PI_HELD_OUT: dict[PartName, int] = {"validation": 2000, "calibration": 2000, "test": 4000}
 CIFAR_HELD_OUT = (1000, 1000, 2000)  # of the last, 10,000 − 6,000 − 2,000: validation and calibration share 2,000
-NOISE = 0.5  # deviation of the noise in shifted images, in units of that of the pixels
+NOISE = 0.5  # deviation of the noise in shifted images, in units of the pixels' deviation
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,7 @@ class HalfLine(ItemProblem):
         return torch.cat([x, *(wave(a * x) for a in (3, 6) for wave in (torch.sin, torch.cos))], -1).to(dtype)
 
     def pairs(self, round: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return two responses of each of some items, or, where there is to be one, that one twice."""
+        """Return two responses of each of some items, or one response twice where only one is wanted."""
         return super().pairs(round, rows) if self.alone is None else (self.alone[rows], self.alone[rows])
 
     @staticmethod

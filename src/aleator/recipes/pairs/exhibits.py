@@ -16,7 +16,7 @@ _BINS, _POINTS = 20, 400
 
 
 def first_order(found: Predictions, part: Part) -> Exhibit:
-    """Draw how often the likeliest label is given against how likely it was said to be."""
+    """Draw how often the likeliest label is given against the probability that the model gave it."""
     label, p, _ = found.likeliest
     right = part.frequencies.gather(1, label.unsqueeze(1)).squeeze(1)
     return _reliability(

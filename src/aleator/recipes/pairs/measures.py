@@ -1,4 +1,4 @@
-"""What the recipe ``pairs`` measures: calibration of both orders, intervals, and rules for whom to answer.
+"""Measures of the recipe ``pairs``: calibration of both orders, intervals, and rules for whom to answer.
 
 All metrics are over held-out items in float64. Where the truth is a table of counts, squared errors are the unbiased
 estimates from it and "impossible" is what nobody said, which is more than what is impossible.
@@ -156,7 +156,7 @@ def abstention(
 
 
 def filtered(mass: Tensor, doubt: Tensor, wrong: Tensor) -> dict[str, float]:
-    """Return rates and bounds when every answer is given, and when those of little doubt are.
+    """Return rates and bounds when every answer is given, and when only answers of little doubt are.
 
     Args:
         mass: the probability of each answer, 1 in all.

@@ -1,4 +1,4 @@
-"""What a model does not know: pair prediction next to ensembles, MC dropout and a Laplace approximation.
+"""Measures of what a model does not know: pair prediction, ensembles, MC dropout and a Laplace approximation.
 
 This file holds the options, `aleator.recipes.pairs.data` the problems, `aleator.recipes.pairs.task` the task. Every
 method sees the same inputs and the same two responses to each, so that all have one budget of labels.
@@ -33,9 +33,9 @@ class Settings:
     train_size: int | None
 
 
-# Half-line and digits-of-pi as classes have the settings of the project's notes on the paper. Those of pi-text and
-# cifar10h are a first choice and were not searched for: of cifar10h a learning rate of 0.001 was tried as well, and had
-# the higher loss of validation pairs after 240 of 400 steps (1.813 against 1.760, one seed).
+# Half-line and digits-of-pi as classes have the settings of the project's notes on the paper. The settings of pi-text
+# and cifar10h are a first choice and were not searched for: of cifar10h a learning rate of 0.001 was tried as well, and
+# had the higher loss of validation pairs after 240 of 400 steps (1.813 against 1.760, one seed).
 SETTINGS: dict[Data, Settings] = {
     "half-line": Settings(1500, 256, 1e-3, 1e-4, 4000),
     "digits-of-pi": Settings(4000, 256, 2e-3, 1e-4, None),
@@ -106,16 +106,16 @@ class Pairs:
             raise ValueError(f"precision must be float32 or bfloat16 with data pi-text, got {self.precision}")
         if self.head is not None and (self.method != "pair" or self.data == "pi-text"):
             where = "data pi-text" if self.data == "pi-text" else f"method {self.method}"
-            raise ValueError(f"head must be left out with {where}, got {self.head}")
+            raise ValueError(f"head cannot be used with {where}, got {self.head}")
         if self.components is not None and self.chosen_head != "mixture":
-            raise ValueError(f"components must be left out unless the head is a mixture, got {self.components}")
+            raise ValueError(f"components cannot be used with a head that is no mixture, got {self.components}")
         if self.members is not None and self.method not in MEMBERS:
-            raise ValueError(f"members must be left out with method {self.method}, got {self.members}")
+            raise ValueError(f"members cannot be used with method {self.method}, got {self.members}")
         if self.responses == 1 and (self.data != "half-line" or self.method == "pair"):
             where = f"data {self.data}" if self.data != "half-line" else "method pair"
             raise ValueError(f"responses must be 2 with {where}, got 1")
         if self.train_size is not None and SETTINGS[self.data].train_size is None:
-            raise ValueError(f"train_size must be left out with data {self.data}, got {self.train_size}")
+            raise ValueError(f"train_size cannot be used with data {self.data}, got {self.train_size}")
 
     @property
     def chosen_head(self) -> str | None:

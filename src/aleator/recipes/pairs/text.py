@@ -7,7 +7,7 @@ false statement, a text that is no statement and one that does not end are hallu
 confidence, likelihood, entropy (minus the mean log-likelihood of the answers that were drawn for the same n) and
 agreement (the share of those that say the same).
 
-Streams: those of `aleator.recipes.pairs.data`; the key ``answers`` for what is drawn.
+Streams: as in `aleator.recipes.pairs.data`; the key ``answers`` for what is drawn.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What supervised tasks share: how a method becomes an option of every one of them."""
+"""The common ground of supervised tasks, by which a method becomes an option of every one of them."""
 
 from aleator.recipes.parts.part import Act, Part
 

@@ -131,12 +131,12 @@ class Acts:
         """Put memories back.
 
         Raises:
-            ValueError: if the state is that of other parts.
+            ValueError: if the state was saved with other parts.
         """
         own = self.state_dict().keys()
         if own != state.keys():
             raise ValueError(
-                f"the saved state is that of the parts {', '.join(state) or 'none'}, "
+                f"the saved state comes from the parts {', '.join(state) or 'none'}, "
                 f"this run has {', '.join(own) or 'none'}"
             )
         for name, memory in state.items():

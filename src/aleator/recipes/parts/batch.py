@@ -3,7 +3,7 @@
 Data are tensors, which are the fast path: a batch is one copy of rows on the device. Or they are a map-style data set,
 read by worker processes ahead of the step; then what a data set draws from torch's, NumPy's or Python's global
 generator is decided by the seed and the batch's position alone, whichever worker reads it. The position of a run is
-that of the batches it has consumed, whatever was prefetched.
+after the batches that it has consumed, whatever was prefetched.
 """
 
 from __future__ import annotations

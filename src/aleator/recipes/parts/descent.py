@@ -50,7 +50,7 @@ class TrainingOptions(Part):
     """Threshold of SPECTRA for the singular values of an update, by default 10. What has to be tuned is clip times lr,
     which stays the same in the warmup."""
     apply_to: Literal["all", "matrices"] | None = None
-    """Whether SPECTRA clips all parameters, the default, or only those of two or more dimensions."""
+    """Whether SPECTRA clips all parameters, the default, or only matrices: parameters of two or more dimensions."""
     max_grad_norm: float | None = None
     """Clip the gradient to this 2-norm."""
     accumulate: int = 1

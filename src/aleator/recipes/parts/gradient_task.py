@@ -1,4 +1,4 @@
-"""What tasks with one model, one optimizer and one sampler have in common: their placement and their state."""
+"""The common base of tasks with one model, one optimizer and one sampler: their placement and their state."""
 
 from __future__ import annotations
 

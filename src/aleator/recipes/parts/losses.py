@@ -1,4 +1,4 @@
-"""What a supervised task minimises and measures where its recipe does not say."""
+"""Losses and metrics of a supervised task whose recipe does not define its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_classes(targets: Any) -> bool:
 
 
 def has_classes(examples: Examples) -> bool:
-    """Whether the targets of examples are classes; of a data set, those of its first example."""
+    """Whether the targets of examples are classes; of a data set, whether its first example's are."""
     if examples.dataset is None:
         return is_classes(examples.targets)
     return is_classes(first(examples)[1])

@@ -123,7 +123,7 @@ class _MixtureAct(Act):
 
     def __init__(self, options: Mixture, run: Run) -> None:
         if options.mixture_schedule == "auto-cooldown":
-            raise ValueError("mixture_schedule auto-cooldown needs validation losses by group, which are not known")
+            raise ValueError("mixture_schedule auto-cooldown cannot be used without validation losses by group")
         self._options, self._run = options, run
         self._groups: Tensor | None = None
 
@@ -197,7 +197,7 @@ def make_mixture(
     """
     if len(sizes) == 1:
         for name, value in options.of_several_domains().items():
-            raise ValueError(f"{name} must be left out where there is one domain, got {value}")
+            raise ValueError(f"{name} cannot be used with one domain, got {value}")
     for name in options.low_resource or ():
         if name not in sizes:
             raise ValueError(f"low_resource must be among the domains {', '.join(sizes)}, got {name!r}")

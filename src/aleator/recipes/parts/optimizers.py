@@ -1,4 +1,4 @@
-"""What the shared options mean: an optimizer, built from its row, and its schedule; see `TrainingOptions`."""
+"""The optimizer, built from its row, and the schedule that the shared options name; see `TrainingOptions`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a method is to a task: options that a recipe inherits, and what it does and remembers in one run.
+"""A method as tasks use it: options that a recipe inherits, and what it does and remembers in one run.
 
 A `Part` is a frozen dataclass among the bases of a recipe, so that its fields are plain flags. Its `Act` is made anew
 for every run and has a place in each phase of training, in which it does nothing unless it says so. Phases come in a
@@ -64,7 +64,7 @@ class Sizes:
 
     Attributes:
         batches: yields this process's indices of a batch, without end, from an order.
-        pieces: returns into how many pieces a batch of so many examples, over all processes, is cut on each process.
+        pieces: returns into how many pieces a batch of N examples, over all processes, is cut on each process.
         examples: of the run.
     """
 
@@ -221,7 +221,7 @@ class Act:
         """Prepare an evaluation."""
 
     def measured(self, split: Split, found: Mapping[str, float]) -> Mapping[str, float]:
-        """Return further metrics of an evaluation, from those of the recipe or others."""
+        """Return further metrics of an evaluation, from the recipe's or from others."""
         return {}
 
     def logged(self) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What an act is given of its run: the options, the random streams, the accelerator."""
+"""The parts of a run that an act is given: the options, the random streams, the accelerator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which examples a run is trained on: all, one random subset, or a new one in every round (RS2)."""
+"""The examples that a run is trained on: all, one random subset, or a new one in every round (RS2)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Subset(Part):
     stratified: bool = False
     """Draw subsets with the classes in proportion."""
     schedule_length: Literal["own", "full", "compressed"] = "own"
-    """Over how many steps the schedule stretches: this run's own; those of a run on the full data for as many rounds;
-    or those of the subset's run, to which a run on the full data is then cut too."""
+    """Over how many steps the schedule stretches: this run's own; the steps of a run on the full data for as many
+    rounds; or the steps of the subset's run, to which a run on the full data is then cut too."""
 
     def check(self) -> None:
         """Check what can be checked without data."""

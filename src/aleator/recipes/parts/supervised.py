@@ -5,7 +5,7 @@
         def splits(self, streams): ...      # {"train": (x, y), "validation": …, "test": …}
         def network(self, splits): ...      # nn.Module
 
-What is learned is said here; how, by the parts among the bases: `Supervised` has all general ones,
+The recipe says what is learned, the parts among the bases say how: `Supervised` has all general ones,
 ``class Digits(SupervisedBase, Subset, Tract)`` picks some. Fields of parts and recipe are options of the task. The
 task itself is `aleator.recipes.parts.task.SupervisedTask`. Nothing heavy is imported here.
 """
@@ -26,7 +26,7 @@ from aleator.recipes.parts.mixture import Mixture
 from aleator.recipes.parts.part import Part, checks_of
 from aleator.recipes.parts.proximal import Proximal
 from aleator.recipes.parts.subset import Subset
-from aleator.recipes.parts.surrogate import Surrogate
+from aleator.recipes.parts.target_surrogates import TargetSurrogates
 from aleator.recipes.parts.tract import Tract
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class SupervisedBase(TrainingOptions):
         """Return the loss of every example; cross entropy for integer targets and squared error for others.
 
         Or a pair: for each part of an example, such as a token, or for each example the sum over its parts, and counts
-        of the same shape. The loss of a batch is then the sum of the one divided by that of the other.
+        of the same shape. The loss of a batch is then the sum of the values divided by the sum of the counts.
         """
         from aleator.recipes.parts.losses import per_example
 
@@ -200,5 +200,5 @@ class SupervisedBase(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class Supervised(SupervisedBase, Subset, Mixture, Tract, Surrogate, Proximal, WeightEMA, Compile):
+class Supervised(SupervisedBase, Subset, Mixture, Tract, TargetSurrogates, Proximal, WeightEMA, Compile):
     """A supervised task with every general part."""

@@ -8,8 +8,8 @@ A training step is put together here and nowhere else:
 
 What a recipe says (`aleator.recipes.Supervised`) and what its parts do meet in it. Streams: ``splits`` for what a
 recipe draws there, ``init`` for the weights, ``split`` for the choice of training examples, ``data`` for their order,
-``augmentation`` for augmentation, and those of the parts. Runs of one seed share them, so variants differ only in what
-they change.
+``augmentation`` for augmentation, and the streams of the parts. Runs of one seed share them, so variants differ only in
+what they change.
 """
 
 from __future__ import annotations
@@ -373,7 +373,7 @@ class SupervisedTask(GradientTask):
 
 
 def _drawn(train: Examples, size: int | None, streams: Streams) -> Examples:
-    """Return so many training examples, drawn anew for each seed; a smaller set is part of a larger one."""
+    """Return ``size`` training examples, drawn anew for each seed; a smaller set is part of a larger one."""
     if size is None:
         return train
     if size > len(train):

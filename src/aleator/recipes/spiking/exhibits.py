@@ -1,4 +1,4 @@
-"""What a spiking classifier has to show: its fields, its spikes, its answers, and maps of its activity.
+"""Exhibits of a spiking classifier: its fields, its spikes, its answers, and maps of its activity.
 
 Maps are t-SNE (van der Maaten and Hinton, JMLR 9 (2008)) as scikit-learn computes it, of the spike counts of the hidden
 and of the class cells, and of the pixels themselves. The silhouette says how well the classes part before the map.

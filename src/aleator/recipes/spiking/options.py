@@ -1,9 +1,9 @@
 """Images classified by a spiking network that learns without backpropagation, next to two networks that need it.
 
 This file holds the options; `aleator.recipes.spiking.task` holds the task of the spiking network,
-`aleator.recipes.spiking.references` that of the networks it is compared with. Settings are the authors', except for the
-size: 100 hidden cells learn the digits in seconds. Digits are enlarged to 24 × 24 pixels, since 64 inputs do not drive
-the cells enough.
+`aleator.recipes.spiking.references` the task of the networks it is compared with. Settings are the authors', except for
+the size: 100 hidden cells learn the digits in seconds. Digits are enlarged to 24 × 24 pixels, since 64 inputs do not
+drive the cells enough.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Spiking(ExampleOptions):
     schedule: Literal["simultaneous", "layerwise"] = "simultaneous"
     """Learn both projections together, or first the hidden layer and then the class cells."""
     readout: Literal["sl", "assignment"] = "sl"
-    """Which answer is the accuracy: that of the class cells, or of the hidden cells by the classes they are for."""
+    """The answer that counts as the accuracy: the class cells', or the hidden cells' by the classes they are for."""
     without: Part = "nothing"
     """Take a part of the method out."""
 

@@ -1,12 +1,12 @@
-"""What backpropagation makes of the same images with as many hidden cells: lines to hold the spiking network against.
+"""References for the spiking network: backpropagation on the same images with as many hidden cells.
 
 ``mlp`` has rectifiers. ``surrogate-snn`` has leaky integrate-and-fire cells, driven for 20 steps by the pixels as a
 constant current,
 
     v_t = 0.9 v_{t−1} + W x − s_{t−1},      s_t = [v_t > 1],      ds/dv ≈ 1 / (1 + 10 |v − 1|)²,
 
-and leaky output cells that do not spike; their mean voltage is the score. The surrogate of the threshold's derivative
-is that of a fast sigmoid (Zenke and Ganguli, Neural Computation 30 (2018)). Both learn with Adam and cross entropy.
+and leaky output cells that do not spike; their mean voltage is the score. The threshold's derivative is replaced by a
+fast sigmoid's (Zenke and Ganguli, Neural Computation 30 (2018)). Both learn with Adam and cross entropy.
 
 Streams: ``init`` for the weights, ``split`` for the choice of training examples, ``data`` for their order.
 """
@@ -49,7 +49,7 @@ class _Spike(torch.autograd.Function):
         return cast("Tensor", gradients[0] / (1 + STEEPNESS * (voltage - 1).abs()) ** 2)
 
 
-class SurrogateSNN(nn.Module):
+class SpikingReference(nn.Module):
     """One hidden layer of integrate-and-fire cells; see the module.
 
     Args:
@@ -99,7 +99,7 @@ class ReferenceTask(GradientTask):
         self.budget = Budget(steps * options.samples_together, "examples")
         self.evaluate_every = max(1, steps * options.samples_together // 5)
         self.sampler = whole_rounds(len(train.targets), options.samples_together, streams, accelerator)
-        build = _mlp if options.model == "mlp" else SurrogateSNN
+        build = _mlp if options.model == "mlp" else SpikingReference
         model = build(train.inputs.shape[1], options.hidden, len(images.classes)).to(accelerator.device)
         self.model = accelerator.prepare_model(model)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.001 if options.lr is None else options.lr)

@@ -63,7 +63,7 @@ class Surrogate:
     batch_size: int | None = None
     """Examples in a call; a short last batch of a pass over the data is dropped. Default: all of them."""
     loss_after: tuple[int, ...] = ()
-    """Report the training loss after so many calls, too."""
+    """Report the training loss after these numbers of calls, too."""
 
     # --- what a call is used for
     method: Literal["sso", "gd", "adam", "sls"] = "sso"

@@ -28,7 +28,7 @@ class Pendulum:
 
     Args:
         rounds: makes the seeds of the episodes.
-        network: the expert; by default that of this package.
+        network: the expert; by default the one in this package.
 
     Raises:
         ImportError: if gymnasium is not installed.

@@ -1,4 +1,4 @@
-"""What imitation acts in: something that a policy moves through, with an expert that can be asked."""
+"""Systems that imitation acts in: something that a policy moves through, with an expert that can be asked."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ class System(Protocol):
         ...
 
     def measure(self, policy: Policy) -> dict[str, float]:
-        """Return figures of a policy that are not those of rounds; the same starts every time."""
+        """Return figures of a policy that are not taken from rounds; the same starts every time."""
         ...

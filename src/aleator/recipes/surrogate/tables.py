@@ -1,7 +1,7 @@
 """The task behind the supervised problems of the recipe ``surrogate``: a table of features and classes.
 
-The loss is that of one call's examples as a function of their outputs; what is compared is the mean over the training
-examples after so many calls, the objective itself. Streams: ``split`` for the held-out examples, ``init`` for the
+The loss of a call is a function of the outputs for its examples; what is compared is the mean over the training
+examples after a number of calls, the objective itself. Streams: ``split`` for the held-out examples, ``init`` for the
 weights, ``data`` for the order of mini-batches.
 """
 

@@ -1,4 +1,4 @@
-"""What the recipe ``surrogate`` uses a target gradient for: many steps on a surrogate, or one step of a baseline.
+"""Updates of the recipe ``surrogate`` from a target gradient: many steps on a surrogate, or one step of a baseline.
 
 A target gradient is ∂ℓ/∂z at the outputs z = f(θ) of a batch. Gradient descent, Adam and gradient descent with Armijo's
 line search (SLS) need one for every step; evaluations of ℓ alone, which a line search asks for, are counted apart.
@@ -121,7 +121,7 @@ class TargetUpdates:
 
     def _failed(self, searches: int, reason: str | None) -> None:
         if searches and not self.counts["failed_searches"]:
-            _log.warning("%s; this is said once, see failed_searches", reason)
+            _log.warning("%s; this is logged once, see failed_searches", reason)
         self.counts["failed_searches"] += searches
 
 

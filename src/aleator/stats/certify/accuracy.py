@@ -1,4 +1,4 @@
-"""How good is this classifier on new examples? A bound on its accuracy from k right answers among n held-out ones.
+"""Bounds on the accuracy of a classifier on new examples, from k right answers among n held-out ones.
 
     Clopper–Pearson      lower B⁻¹(δ; k, n−k+1),  upper B⁻¹(1−δ; k+1, n−k)                            exact: the default
     Chernoff, kl         the ends of {q: kl(p̂‖q) ≤ ln(1/δ)/n},  p̂ = k/n

@@ -100,6 +100,6 @@ class AnytimeAccuracy:
         """
         for name in ("delta", "candidates"):
             if state[name] != getattr(self, name):
-                raise ValueError(f"{name} must be that of the saved counts, {state[name]}, got {getattr(self, name)}")
+                raise ValueError(f"{name} must equal the saved {state[name]}, got {getattr(self, name)}")
         n = checked_count("n", state["n"], 0)
         self.correct, self.n = checked_count("correct", state["correct"], 0, n), n

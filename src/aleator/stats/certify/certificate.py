@@ -1,4 +1,4 @@
-"""What a certificate says, and the checks that every bound shares.
+"""The content of a certificate, and the checks that every bound shares.
 
 A certificate is a bound on the mean of new examples, computed from n examples that were held out. It is wrong with
 probability at most δ. Where m models were looked at on the same examples and any of them may be the one that is kept,

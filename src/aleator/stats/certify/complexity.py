@@ -1,4 +1,4 @@
-"""How rich is a class of functions on n examples? What the uniform bounds of learning theory are made of.
+"""Measures of how rich a class of functions is on n examples, which the uniform bounds of learning theory are made of.
 
     Sauer–Shelah      a class of VC dimension d labels n points in at most Σ_{i≤d} C(n, i) ways
     Rademacher        E max_f (1/n) Σ σᵢ f(xᵢ),  σᵢ = ±1 at random

@@ -93,7 +93,7 @@ def difference_bound(
 
     Args:
         a: losses of the first model, or 1 where it is right and 0 where it is not; in [0, 1].
-        b: those of the second, in the same order.
+        b: losses of the second, in the same order.
         delta: probability in (0, 1) that the bound may be wrong.
         method: ``"empirical_bernstein"`` or ``"hoeffding"``, for values in [−1, 1].
         side: ``"both"``, which takes δ/2 on each side, ``"lower"`` or ``"upper"``.

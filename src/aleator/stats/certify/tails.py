@@ -1,4 +1,4 @@
-"""How likely is it that a mean, or any function that no example moves much, is off by t? One-sided tails, for n known.
+"""One-sided tails, for n known, of a mean or of any function that no example moves much: the chance to be off by t.
 
     McDiarmid   exp(−2t²/Σcᵢ²)              f of independent arguments, of which the i-th changes it by at most cᵢ
     Bernstein   exp(−nt²/(2σ² + 2bt/3))      mean of n values of variance σ² that exceed their mean by at most b
@@ -55,7 +55,7 @@ def bernstein_tail(t: float, n: SupportsIndex, variance: float, b: float) -> flo
 
 
 def bennett_tail(t: float, n: SupportsIndex, variance: float, b: float) -> float:
-    """Bound P[mean − E mean ≥ t]. Arguments and errors are those of `bernstein_tail`."""
+    """Bound P[mean − E mean ≥ t]. Arguments and errors as for `bernstein_tail`."""
     n = _checked(t, n, variance, b)
     if t == 0:
         return 1.0

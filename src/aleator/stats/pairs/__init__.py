@@ -1,1 +1,1 @@
-"""What answers that come in pairs say: variance and confidence, their calibration, and whom to answer."""
+"""Conclusions from answers that come in pairs: variance and confidence, their calibration, and whom to answer."""

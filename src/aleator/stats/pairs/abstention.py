@@ -4,8 +4,8 @@ A *statistical hallucination* is an answer y with p(y | x) = 0. If a calibrated 
 
     P[ p(y | X) = 0 | A ] ≤ 1 − E[C(y | X) | A],
 
-so whoever answers only where 1 − C ≤ β hallucinates at a rate of at most β. The choice of y and of A must rest on the
-model's outputs and on private randomness alone. Scores are those of the model as it was trained: a temperature, top-k
+so a model that answers only where 1 − C ≤ β hallucinates at a rate of at most β. The choice of y and of A must rest on
+the model's outputs and on private randomness alone. Scores come from the model as it was trained: a temperature, top-k
 or top-p may choose y, but not score it.
 
 D. D. Johnson et al., arXiv 2402.08733, section 4.3.
@@ -37,7 +37,7 @@ ABSTAIN: Final = Abstention.ABSTAIN
 
 
 def hallucination_rate_bound(confidence: Float[Tensor, " answers"]) -> float:
-    """Return 1 − mean min(C, 1): at most so many of these answers are impossible, if the model is calibrated.
+    """Return 1 − mean min(C, 1): at most this share of the answers is impossible, if the model is calibrated.
 
     Args:
         confidence: C of the answers that were given, one at least.

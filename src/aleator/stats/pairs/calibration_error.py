@@ -74,7 +74,7 @@ def signed_gap(
 ) -> float:
     """Return mean squared error minus mean claimed variance; above 0 the model is overconfident.
 
-    Arguments and errors are those of `ece2`.
+    Arguments and errors as for `ece2`.
     """
     claimed = checked_variance(V, p)
     error = pair_squared_error(p, p_true=p_true, counts=counts, pairs=pairs)

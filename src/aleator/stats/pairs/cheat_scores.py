@@ -1,4 +1,4 @@
-"""What a model betrays by cheating: how much likelier an answer becomes to it once it was shown that answer.
+"""Scores of cheating: how much likelier an answer becomes to a model once the model was shown that answer.
 
 Let p₁(y) be the probability of y as a first response, and p₂(y | y) as a second one after the model has seen y as the
 first. With the gain g = log p₂(y | y) − log p₁(y):

@@ -72,7 +72,7 @@ def conservative_factor(
 
     Warns:
         UserWarning: where a raw V is below −0.001 or the confidence above 1.05, which no calibrated model has; and
-            where the two responses of more than 99.9 % of the items agree, as those of one annotator would.
+            where the two responses of more than 99.9 % of the items agree, as two responses of one annotator would.
     """
     if not 0 < eps < math.inf:
         raise ValueError(f"eps must be positive and finite, got {eps}")
@@ -136,7 +136,7 @@ def confidence_interval(
 def _check_items(n: int, item_ids: Iterable[Hashable] | Tensor | None, used_ids: object) -> None:
     if item_ids is None:
         if used_ids is not None:
-            raise ValueError("used_ids needs item_ids to be compared with, got none")
+            raise ValueError("used_ids cannot be used without item_ids to be compared with, got none")
         return
     ids = _names(item_ids)
     if len(ids) != n:

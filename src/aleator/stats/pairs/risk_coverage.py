@@ -1,4 +1,4 @@
-"""How well a score says which answers to give: the curve of risk against coverage, and the area under the ROC.
+"""Measures of a score that chooses which answers to give: the curve of risk against coverage, the area under the ROC.
 
 Answers are given from the highest score down. At a coverage c the risk is the mean error of the share c that is given.
 The area under the ROC is the probability that a good answer has a higher score than a bad one, ties counted half.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Surrogate(Part):
+class TargetSurrogates(Part):
     """Descend on a surrogate of every batch instead of once on its loss."""
 
     surrogate: int | None = None
@@ -56,7 +56,7 @@ class Surrogate(Part):
 
 
 class _SurrogateAct(Act):
-    def __init__(self, options: Surrogate) -> None:
+    def __init__(self, options: TargetSurrogates) -> None:
         self._options = options
         self._descent: _SurrogateDescent | None = None
 
@@ -71,7 +71,7 @@ class _SurrogateAct(Act):
 class _SurrogateDescent:
     """Takes the inner steps on a batch."""
 
-    def __init__(self, options: Surrogate, task: Any) -> None:
+    def __init__(self, options: TargetSurrogates, task: Any) -> None:
         from aleator.optim import SMOOTH_STEP
         from aleator.recipes.parts.losses import has_classes
         from aleator.recipes.parts.surrogate_step import SurrogateGradientStep
