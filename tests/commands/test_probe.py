@@ -126,6 +126,14 @@ class Tokens(Supervised):
         return {}
 
 @dataclass(frozen=True)
+class Plain(Tokens):
+    def network(self, splits):
+        return nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(20, 2))
+
+    def losses(self, outputs, targets):
+        return F.cross_entropy(outputs, targets[:, 0].clamp(min=0), reduction="none")
+
+@dataclass(frozen=True)
 class Pulled(Tokens):
     def objective(self, model, batch, noise):
         return model(batch[0]).square().mean()
@@ -162,3 +170,28 @@ def test_what_cannot_be_is_refused_in_one_line(probe, tmp_path, args, line):
     assert code == 2
     assert re.search(line, err)
     assert "\n" not in err
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"), [((), "after 3 steps"), (("--batch-test", "norm", "--max-batch-size", "5"), "after 4 steps")]
+)
+def test_training_before_the_second_look_ends_with_the_run(probe, tmp_path, options, steps):
+    """20 examples in batches of 5 or 6 once: with a test the last batch is shorter, else it is left out."""
+    (tmp_path / "mine.py").write_text(RECIPES)
+    size = "5" if options else "6"
+    code, out, err = probe("mine.py:Plain", "--batch-size", size, "--rounds", "1", "--after", "9", *options)
+    assert (code, err) == (0, "")
+    assert re.search(rf"at the start +{steps}$", out, flags=re.MULTILINE)
+
+
+def test_it_looks_at_as_many_examples_as_asked(probe):
+    code, out, _ = probe("classify", "--train-size", "200", "--batch-size", "16", "--examples", "10", "--after", "0")
+    assert code == 0
+    assert row(out, "examples looked at") == ["10 of 200"]
+
+
+def test_a_training_that_diverged_is_one_line(probe, tmp_path):
+    (tmp_path / "mine.py").write_text(RECIPES)
+    code, _, err = probe("mine.py:Plain", "--batch-size", "5", "--after", "3", "--lr", "1e38")
+    assert (code, err) == (2, "the task cannot be probed after 3 steps: " + err.split(": ")[-1])
+    assert "a product with the curvature is not finite" in err

@@ -229,3 +229,10 @@ def test_what_cannot_be_is_refused_in_a_line(options, line):
 def test_statistics_of_the_wrong_kind_are_refused():
     with pytest.raises(ValueError, match="stats must be TraceStats with the estimator 'micro_batch', got GradStats"):
         BatchSizeController(8, 100, estimator="micro_batch").observe(asking(10.0))
+
+
+def test_rounding_up_does_not_pass_the_cap():
+    controller = BatchSizeController(3, 100, growth_cap=1.5, estimator="micro_batch")  # at most ⌊4.5⌋
+    controller.observe(TraceStats(trace=4.3 * 0.25, mean_sq_norm=1.0, n=3))
+    assert controller.required == pytest.approx(4.3)
+    assert controller.propose().global_size == 4

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from aleator.data import required_batch_size
+from aleator.data import BatchSizeController, required_batch_size
 from aleator.gradients import GradStats, TraceStats, between_trace, official_trace, pooled_trace
 
 
@@ -28,8 +28,8 @@ def stats_of(g, s=None):
         len(g),
         part.square().mean(0),
         mean,
-        None if s is None else sub,
         None if s is None else float(sub @ sub),
+        None if s is None else sub,
     )
 
 
@@ -245,3 +245,30 @@ def test_means_of_two_batch_sizes_are_the_same_estimate():
 def test_what_cannot_be_is_refused_in_a_line(call, line):
     with pytest.raises(ValueError, match=line):
         call(gradients())
+
+
+def test_a_number_that_is_none_is_never_dropped():
+    """Also where it comes second, or in one coordinate of many."""
+    ones = torch.ones(2, dtype=torch.float64)
+    norms = torch.tensor([1.0, math.nan, 2.0], dtype=torch.float64)
+    inner = torch.tensor([1.0, 0.9, 1.1], dtype=torch.float64)
+    assert math.isnan(required_batch_size(GradStats(norms, inner, 1.0, 3), "augmented"))
+    for value in (math.nan, math.inf):
+        moment = torch.tensor([2.0, value], dtype=torch.float64)
+        stats = GradStats(inner.square(), None, 1.0, 3, moment, ones)
+        assert math.isnan(required_batch_size(stats, "coordinate"))
+
+
+def test_a_gradient_whose_fourth_power_overflows_is_no_error():
+    inner = torch.tensor([1e160, 3e160], dtype=torch.float64)
+    stats = GradStats(inner, inner, 1e160, 2)
+    assert math.isnan(required_batch_size(stats, "inner"))
+    controller = BatchSizeController(2, 64, test="inner")
+    controller.observe(stats)
+    assert (controller.required, controller.propose().global_size) == (None, 2)
+
+
+def test_statistics_of_a_part_come_in_the_order_of_the_sheet():
+    """The squared norm of the part's mean is the seventh, for tests of norms need no more."""
+    norms = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    assert GradStats(norms, None, 1.0, 8, None, None, 1.5).trace == pytest.approx(4 - 2 * 1.5)

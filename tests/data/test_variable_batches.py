@@ -154,3 +154,14 @@ def test_what_cannot_be_is_refused_in_a_line():
         variable.state_dict(batches=2)
     with pytest.raises(ValueError, match="the saved sampler has n=50, this one has n=20"):
         sampler([3], n=20).load_state_dict(variable.state_dict())
+
+
+@pytest.mark.parametrize("sizes", [[6, 8], [8, 6]])
+def test_processes_that_cannot_share_what_was_saved_refuse_it(sizes):
+    """A batch that was drawn ahead, or what is left of the total."""
+    one = sampler(sizes, total=24)
+    first(iter(one), 2)
+    three = VariableBatchSampler(order(num_replicas=3), lambda: 6, total=24)
+    with pytest.raises(ValueError, match=r"3 processes cannot share (8|16) examples of the saved state in equal parts"):
+        three.load_state_dict(one.state_dict(batches=1))
+    assert [len(batch) for batch in three] == [2] * 4  # it is as it was

@@ -249,3 +249,58 @@ def test_losses_must_be_of_examples():
     model, batch = case("mlp")
     with pytest.raises(ValueError, match=r"losses must return one number for each example, got the shape \(\)"):
         example_gradients(model, lambda m, b: losses(m, b).mean(), batch)
+
+
+class Placed(nn.Module):
+    """Words and their places, in a table of places."""
+
+    def __init__(self):
+        super().__init__()
+        self.places, self.words, self.last = nn.Embedding(5, 4), nn.Embedding(7, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.words(x) + self.places(torch.arange(x.shape[1])))).mean(1)
+
+
+def test_places_are_not_taken_for_examples_where_there_are_as_many():
+    words = torch.randint(7, (5, 5), generator=torch.Generator().manual_seed(0))
+    batch = words, torch.arange(5) % 3
+    model = made(Placed)
+    found, written = (example_gradients(model, losses, batch, method=how).sq_norms for how in ("auto", "vmap"))
+    torch.testing.assert_close(found, written, rtol=1e-10, atol=0)
+    with pytest.raises(
+        NoGhostNorm, match=r"places\.weight is used by an embedding of indices that may be of no example"
+    ):
+        example_gradients(model, losses, batch, method="ghost")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_written_out_gradients_in_half_precision_have_norms_in_single(dtype):
+    x = (100 * normal(16, 1000)).to(dtype)  # the gradients of its products with w
+    model = made(lambda: nn.Linear(1000, 1, bias=False)).to(dtype)
+    found = example_gradients(
+        model,
+        lambda own, given: own(given)[:, 0],
+        x,
+        need=("norms", "inner"),
+        direction={"weight": torch.ones(1, 1000, dtype=dtype)},
+        method="vmap",
+    )
+    torch.testing.assert_close(found.sq_norms, x.double().square().sum(1), rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.inner, x.double().sum(1), rtol=1e-4, atol=0.01)
+
+
+def test_sparse_embeddings_have_products_and_are_refused_where_gradients_are_written_out():
+    def build():
+        return nn.Sequential(nn.Embedding(7, 3, sparse=True), nn.Flatten(), nn.Linear(6, 3))
+
+    batch = torch.tensor([[0, 1], [2, 2], [6, 0]]), torch.tensor([0, 1, 2])
+    model = made(build)
+    found = example_gradients(model, losses, batch, need=("norms", "inner"))
+    model[0].sparse = False
+    dense = example_gradients(model, losses, batch, need=("norms", "inner"), method="vmap")
+    torch.testing.assert_close(found.sq_norms, dense.sq_norms)
+    torch.testing.assert_close(found.inner, dense.inner)
+    model[0].sparse = True
+    with pytest.raises(ValueError, match="cannot be written out with embeddings that have sparse=True: 0"):
+        example_gradients(model, losses, batch, need=("second_moment",))

@@ -30,7 +30,8 @@ class Probe:
     """What to look at."""
 
     after: int = 100
-    """Training steps before the second look. At the start the curvature is not yet what a learning rate has to bear."""
+    """Training steps before the second look, at most those of the run. At the start the curvature is not yet what a
+    learning rate has to bear."""
     examples: int = 1024
     """Training examples to look at."""
     seed: int = 0
@@ -83,31 +84,49 @@ def main(args: Sequence[str]) -> int:
         raise ValueError(
             f"recipe {name} cannot be probed: its task has no {' and no '.join(missing)}, as supervised tasks have"
         )
-    seen = {"at the start": _looked_at(task, streams, asked)}
+    seen = {"at the start": _looked_at(task, streams, asked, "at the start")}
     if asked.after:
-        for batch in itertools.islice(task.train_batches(), asked.after):
-            with streams.scope("step"):
-                task.train_step(batch)
-        seen[f"after {asked.after} steps"] = _looked_at(task, streams, asked)
+        taken = _trained(task, streams, asked.after)
+        moment = f"after {taken} step{'s' if taken > 1 else ''}"
+        seen[moment] = _looked_at(task, streams, asked, moment)
     _say(name, task, seen, asked)
     return 0
 
 
-def _looked_at(task: Any, streams: Streams, asked: Probe) -> CurvatureSummary:
+def _trained(task: Any, streams: Streams, steps: int) -> int:
+    """Take so many steps, or as many as the task's training has, and return how many it were."""
+    if task.budget.unit == "steps" and task.budget.total is not None:
+        steps = min(steps, task.budget.total)
+    taken = 0
+    for batch in itertools.islice(task.train_batches(), steps):
+        with streams.scope("step"):
+            task.train_step(batch)
+        taken += 1
+    return taken
+
+
+def _looked_at(task: Any, streams: Streams, asked: Probe, moment: str) -> CurvatureSummary:
+    from torch import Tensor
+    from torch.utils._pytree import tree_map
+
+    from aleator.optim.curvature.operator import CurvatureError
     from aleator.optim.curvature.summary import rows_of, summarise_curvature
 
     batches, count = [], 0
     for batch in task.probe_batches():
-        batches.append(batch)
-        count += rows_of(batch)
+        left = asked.examples - count
+        batches.append(tree_map(lambda t, most=left: t[:most] if isinstance(t, Tensor) else t, batch))
+        count += rows_of(batches[-1])
         if count >= asked.examples:
             break
     n = len(task.train) if hasattr(task, "train") else count
     with _aside(task) as model:
         model.eval()
-        return summarise_curvature(
-            model, task.per_sample_loss, batches, max(n, count), generator=streams.generator("probe", "vectors")
-        )
+        vectors = streams.generator("probe", "vectors")
+        try:
+            return summarise_curvature(model, task.per_sample_loss, batches, max(n, count), generator=vectors)
+        except CurvatureError as error:
+            raise ValueError(f"the task cannot be probed {moment}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -285,8 +285,8 @@ class BatchSizeController:
         self._failed.append(failed)
         if failed and sum(self._failed) >= self.patience[0]:
             # Of the batch that was tested: those drawn ahead before it grew shall not multiply it again.
-            most = min(self.growth_cap * stats.n, self.maximum)
-            self._grow(math.floor(most) if self.required > most else math.ceil(self.required))
+            most = math.floor(min(self.growth_cap * stats.n, self.maximum))
+            self._grow(most if self.required > most else math.ceil(self.required))
 
     def propose(self) -> BatchPlan:
         """Return the plan for batches drawn from now on."""

@@ -55,7 +55,8 @@ def required_batch_size(
     Raises:
         ValueError: if the test is unknown, a knob out of range, or the statistics lack what the test needs.
     """
-    return max(quotient(above, below) for above, below in terms(stats, test, eta, theta, nu, floor, quantile))
+    asked = [quotient(above, below) for above, below in terms(stats, test, eta, theta, nu, floor, quantile)]
+    return math.nan if any(map(math.isnan, asked)) else max(asked)  # ``max`` alone drops a NaN that comes second
 
 
 def terms(
@@ -79,7 +80,7 @@ def terms(
     if stats.inner is None:
         raise ValueError(f"stats must have inner products for the test {test!r}, got None")
     along = float(stats.inner.double().var())
-    inner = (along, theta**2 * square**2)
+    inner = (along, theta**2 * (square * square))  # ``square**2`` raises where it overflows
     if test == "inner":
         return [inner]
     # Of s = b examples this is the variance of the residuals about their mean, which is zero then.
@@ -96,8 +97,10 @@ def _coordinate(stats: GradStats, eta: float, floor: float, quantile: float) -> 
     variance = (stats.second_moment.double() - own.double().square()) * (s / (s - 1))
     # What rounding leaves of a coordinate that does not vary is no noise.
     noisy = variance > 1e-12 * stats.second_moment
+    if not variance.isfinite().all():
+        return math.nan, 1.0
     if not noisy.any():
-        return (math.nan, 1.0) if bool(variance.isnan().any()) else (0.0, 1.0)
+        return 0.0, 1.0
     needed = (variance / stats.mean.double().square().clamp(min=floor))[noisy] / eta**2
     if quantile == 1:
         return float(needed.max()), 1.0

@@ -64,7 +64,7 @@ class VariableBatchSampler(Sampler[list[int]]):
 
     def batches(self) -> Iterator[Int64[Tensor, " batch"]]:
         """Yield this process's indices of batch after batch, as LongTensors."""
-        start = self._examples_before(self._next)
+        start = _examples_before(self._runs, self._next)
         while self.total is None or start < self.total:
             size = self._size_of(self._next, start)
             self._next += 1
@@ -89,14 +89,21 @@ class VariableBatchSampler(Sampler[list[int]]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was called: first with the batches that were drawn then, in their sizes.
 
-        On another number of processes too, where the sizes of batches that were drawn can be shared out among them.
+        On another number of processes too, where batches that were drawn, and what is left of the total, can be shared
+        out among them.
 
         Raises:
-            ValueError: if the state is that of another order.
+            ValueError: if they cannot, or the state is that of another order.
         """
+        runs = [(first, size) for first, size in state["sizes"]]
+        used, drawn, ranks = state["batches"], state["drawn"], self.order.num_replicas
+        ends = [first for first, _ in runs[1:]] + [drawn]
+        ahead = [size for (_, size), end in zip(runs, ends, strict=False) if end > used]
+        left = [] if self.total is None else [self.total - _examples_before(runs, used)]
+        if odd := [examples for examples in (*ahead, *left) if examples % ranks]:
+            raise ValueError(f"{ranks} processes cannot share {odd[0]} examples of the saved state in equal parts")
         self.order.load_state_dict(state["order"])
-        self._runs = [(first, size) for first, size in state["sizes"]]
-        self._next, self._known = state["batches"], state["drawn"]
+        self._runs, self._next, self._known = runs, used, drawn
 
     def _size_of(self, batch: int, start: int) -> int:
         """Return the size of a batch: as it was drawn before, or as it is asked for now."""
@@ -115,12 +122,6 @@ class VariableBatchSampler(Sampler[list[int]]):
         self._known = batch + 1
         return size
 
-    def _examples_before(self, batch: int) -> int:
-        """Return how many examples the batches before one have."""
-        ends = [first for first, _ in self._runs[1:]] + [batch]
-        runs = zip(self._runs, ends, strict=False)
-        return sum(size * (min(end, batch) - first) for (first, size), end in runs if first < batch)
-
     def _indices(self, start: int, stop: int) -> Tensor:
         """Return this process's part of the examples at these positions of all rounds joined."""
         found = []
@@ -130,3 +131,10 @@ class VariableBatchSampler(Sampler[list[int]]):
             found.append(self.order.round_indices(round, *piece))
         whole = found[0] if len(found) == 1 else torch.cat(found)
         return whole[self.order.rank :: self.order.num_replicas]
+
+
+def _examples_before(runs: list[tuple[int, int]], batch: int) -> int:
+    """Return how many examples the batches before one have."""
+    ends = [first for first, _ in runs[1:]] + [batch]
+    pairs = zip(runs, ends, strict=False)
+    return sum(size * (min(end, batch) - first) for (first, size), end in pairs if first < batch)

@@ -77,7 +77,8 @@ def example_gradients(
 
     Raises:
         NoGhostNorm: with ``method="ghost"``, naming the parameter and the function that has no rule.
-        ValueError: if batch normalisation is in training mode, naming its modules, or an argument is out of range.
+        ValueError: if batch normalisation is in training mode, or gradients are written out with sparse embeddings,
+            naming the modules, or an argument is out of range.
     """
     if method not in ("auto", "ghost", "vmap"):
         raise ValueError(f"method must be 'auto', 'ghost' or 'vmap', got {method!r}")
@@ -180,6 +181,7 @@ def _written_out(
     called: _Called, batch: Any, need: Sequence[Need], direction: Mapping[str, Tensor] | None, chunk: int | None
 ) -> ExampleGradients:
     """Write the gradients out, some examples at a time; twice over for products with their own mean."""
+    _refuse_sparse(called)
     if "inner" in need and direction is None:
         mean = _written_out(called, batch, ("norms",), None, chunk).mean
         return _written_out(called, batch, need, mean, chunk)
@@ -206,9 +208,11 @@ def _written_out(
         with sdpa_kernel(SDPBackend.MATH):
             gradients = {name: g.detach() for name, g in gradients_of(trained, part).items()}
         flat = [g.flatten(1) for g in gradients.values()]
-        norms.append(torch.stack([torch.linalg.vector_norm(g, dim=1).double().square() for g in flat]).sum(0))
+        squares_of = [torch.linalg.vector_norm(g, dim=1, dtype=_wide(g)).double().square() for g in flat]
+        norms.append(torch.stack(squares_of).sum(0))
         if "inner" in need and direction is not None:
-            products = [g.flatten(1) @ direction[n].to(g).flatten() for n, g in gradients.items() if n in direction]
+            wide = {n: g.flatten(1).to(_wide(g)) for n, g in gradients.items() if n in direction}
+            products = [g @ direction[n].to(g).flatten() for n, g in wide.items()]
             inner.append(torch.stack([product.double() for product in products]).sum(0))
         for name, g in gradients.items():
             sums[name] += g.sum(0, dtype=sums[name].dtype)
@@ -220,6 +224,15 @@ def _written_out(
         torch.cat(inner) if inner else None,
         {name: s / examples for name, s in squares.items()} if squares else None,
     )
+
+
+def _refuse_sparse(called: _Called) -> None:
+    kinds = nn.Embedding | nn.EmbeddingBag
+    sparse = [name for name, m in called.model.named_modules() if isinstance(m, kinds) and m.sparse]
+    if sparse:
+        raise ValueError(
+            f"gradients of examples cannot be written out with embeddings that have sparse=True: {', '.join(sparse)}"
+        )
 
 
 def _wide(tensor: Tensor) -> torch.dtype:

@@ -66,7 +66,11 @@ def ghost_norms(
     wanted = [*edges, *trained.values()]
     gradients = cast("tuple[Tensor | None, ...]", torch.autograd.grad(found.sum(), wanted, allow_unused=True))
     of_outputs, of_sum = gradients[: len(edges)], gradients[len(edges) :]
-    mean = {name: g / len(found) for name, g in zip(trained, of_sum, strict=True) if g is not None}
+    mean = {
+        name: (g.to_dense() if g.is_sparse else g) / len(found)  # of an embedding with ``sparse=True``
+        for name, g in zip(trained, of_sum, strict=True)
+        if g is not None
+    }
     by_name: dict[str, list[_Gradient]] = {}
     for use, delta in zip(uses.found, of_outputs, strict=True):
         if delta is None:
@@ -334,6 +338,8 @@ def _embedding(
 ) -> _Rule:
     if max_norm is not None or scale_grad_by_freq:
         raise NoGhostNorm(f"{names[id(weight)]} is used by an embedding with max_norm or scale_grad_by_freq")
+    if input.ndim == 1:  # positions of a sequence are no examples, and where there are as many nothing else would show
+        raise NoGhostNorm(f"{names[id(weight)]} is used by an embedding of indices that may be of no example")
 
     def rule(delta: Tensor) -> list[tuple[str, _Gradient]]:
         indices, d = input.reshape(len(delta), -1), _full(delta).reshape(len(delta), -1, delta.shape[-1])

@@ -24,8 +24,8 @@ class GradStats:
         n: b, the examples of the whole batch.
         second_moment: the mean of g_i² for each coordinate, or None.
         mean: ḡ, or None.
-        sub_mean: g̃ where it is not ḡ.
         sub_mean_sq_norm: ‖g̃‖² where it is not ‖ḡ‖².
+        sub_mean: g̃ where it is not ḡ.
 
     Raises:
         ValueError: if there are fewer than 2 examples, or shapes do not fit.
@@ -37,8 +37,8 @@ class GradStats:
     n: int
     second_moment: Float64[Tensor, " d"] | None = None
     mean: Float64[Tensor, " d"] | None = None
-    sub_mean: Float64[Tensor, " d"] | None = None
     sub_mean_sq_norm: float | None = None
+    sub_mean: Float64[Tensor, " d"] | None = None
 
     def __post_init__(self) -> None:
         """Check the sizes."""

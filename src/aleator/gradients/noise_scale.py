@@ -5,8 +5,8 @@ With V the covariance of one example's gradient and ḡ the mean gradient,
     B_simple = tr V / ‖ḡ‖²
 
 is the batch whose noise is as large as its gradient: much smaller batches are mostly noise, much larger ones waste
-examples. It rises as training goes on. ‖ḡ‖² of b examples is too large by tr V/b in the mean, so that the scale comes
-out below b at most.
+examples. It rises as training goes on. ‖ḡ‖² of b examples is too large by tr V/b in the mean, so that a scale above b
+comes out at about b.
 
 S. McCandlish, J. Kaplan and D. Amodei, "An Empirical Model of Large-Batch Training", arXiv 1812.06162.
 """

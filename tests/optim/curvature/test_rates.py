@@ -149,3 +149,11 @@ def test_what_cannot_be_is_refused():
         shrinkage_damping(torch.ones(1, 2), torch.tensor([1.0, 0]), 8, 9)
     with pytest.raises(ValueError, match=r"probe must have length 1, got 2"):
         shrinkage_damping(torch.ones(2, 2), torch.tensor([2.0, 0]), 8, 9)
+
+
+def test_a_batch_without_signal_does_not_stay_in_the_running_weight():
+    z = torch.tensor([1.0, 0])
+    nothing = shrinkage_damping(torch.tensor([[3.0, 1], [3.0, -1]]), z, 10, 20)
+    assert nothing == (math.inf, 0.0)
+    same = torch.tensor([[3.0, 1], [3.0, 1]])  # a = 1
+    assert shrinkage_damping(same, z, 10, 20, previous=nothing.weight) == (1.0, 0.5)

@@ -310,3 +310,26 @@ def test_what_cannot_be_is_refused():
     adam = torch.optim.AdamW(network().parameters())
     with pytest.raises(ValueError, match="set_momentum must be False with AdamW, which has none, got True"):
         CurvatureLRScheduler(adam, network(), F.cross_entropy, Drawn(), 5, generator=torch.Generator())
+
+
+def test_one_parameter_has_warm_starts_too():
+    schedule = made(Diagonal(4.0), every=1)
+    schedule.step()
+    assert (schedule.lmbda, schedule.mu) == (pytest.approx(4), pytest.approx(4))
+
+
+def test_batches_that_can_be_had_once_are_refused_before_training():
+    with pytest.raises(ValueError, match="probe_loader must give its batches again for every probe, got a generator"):
+        made(Diagonal(4.0, 1.0), sample=(batch for batch in SAMPLE))
+
+
+def test_a_probe_looks_at_no_gpu_but_the_model_s(monkeypatch):
+    """Asking another for its generator would take memory there, on every one of several processes."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.zeros(1))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(Diagonal(4.0, 1.0))
+    assert not asked

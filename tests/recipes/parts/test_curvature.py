@@ -103,6 +103,10 @@ def test_the_factor_is_that_of_the_schedule(schedule, warmup):
         ({"optimizer": "adamw"}, "lr_rule curvature cannot be used with optimizer adamw"),
         ({"first_layer": "tract"}, "lr_rule curvature cannot be used with first_layer tract"),
         ({"surrogate": 2}, "lr_rule curvature cannot be used with surrogate 2"),
+        (
+            {"batch_test": "norm", "max_batch_size": 64},
+            "lr_rule curvature cannot be used with batch_test norm",
+        ),
         ({"shard": True}, "lr_rule curvature cannot be used with shard True"),
         ({"schedule": "sasa"}, "lr_rule curvature cannot be used with schedule sasa"),
         ({"lr": 0.1}, "lr cannot be used with lr_rule curvature, got 0.1"),

@@ -157,7 +157,7 @@ def shrinkage_damping(
     spread = float((h - mean).square().sum(1).mean())
     away = float((mean - torch.dot(z, mean) * z).square().sum())
     noise = batch / n * spread
-    weight = 1 - noise / away if away > 0 else 1.0 if noise == 0 else -math.inf
+    weight = 1 - noise / away if away > 0 else 1.0 if noise == 0 else 0.0
     if previous is not None:
         weight = (previous + weight) / 2
     return Shrinkage((1 - weight) / weight + lr if weight > 0 else math.inf, weight)

@@ -125,6 +125,11 @@ class CurvatureLRScheduler(LRScheduler):
             raise ValueError(f"slope must be finite and not negative, got {slope}")
         if slope and batch is None:
             raise ValueError("batch must be given with a slope, got None")
+        if isinstance(probe_loader, Iterator):
+            raise ValueError(
+                f"probe_loader must give its batches again for every probe, got a {type(probe_loader).__name__}, which "
+                "gives them once"
+            )
         if set_momentum and any("momentum" not in own for own in optimizer.param_groups):
             raise ValueError(f"set_momentum must be False with {type(optimizer).__name__}, which has none, got True")
         self.optimizer = optimizer
@@ -205,7 +210,7 @@ class CurvatureLRScheduler(LRScheduler):
         """Return the largest eigenvalue, the mean of the positive ones, and how many examples were looked at."""
         generator = Streams(self._key).generator("probe", number)
         with _evaluating(self.model):
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(_cuda_of(self.model)):
                 loader = self.probe_loader(number) if callable(self.probe_loader) else self.probe_loader
                 data = [(inputs, targets) for inputs, targets in loader]
             curvature = CurvatureOperator(self.model, self.loss_fn, data, "ggn", group=self._group)
@@ -218,7 +223,9 @@ class CurvatureLRScheduler(LRScheduler):
             else:
                 last = self._vector.to(fresh)
                 away = fresh - torch.dot(last, fresh) * last
-                t = lanczos(curvature, self.steps - 1, last + FRESH * away / torch.linalg.vector_norm(away))
+                # Of one parameter there is no other direction.
+                tiny = torch.finfo(away.dtype).tiny
+                t = lanczos(curvature, self.steps - 1, last + FRESH * away / torch.linalg.vector_norm(away).clamp(tiny))
                 values, vectors = t.ritz()
                 mu = float(torch.dot(fresh, curvature @ fresh))
         if not math.isfinite(mu):
@@ -282,6 +289,11 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:  # ``train`` would set the mode of all submodules
             module.training = training
+
+
+def _cuda_of(model: nn.Module) -> list[torch.device]:
+    """Return the GPUs of a model: of others no generator is looked at, which would need memory on each."""
+    return list({parameter.device for parameter in model.parameters() if parameter.is_cuda})
 
 
 def _copied(lr: Any) -> Any:

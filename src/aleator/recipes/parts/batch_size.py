@@ -240,7 +240,8 @@ class _AdaptiveBatchAct(Act):
 
         run, whole = self._run, unwrapped(self._task.model)
         gradient = {n: p.grad.clone() for n, p in whole.named_parameters() if p.requires_grad and p.grad is not None}
-        square = sum(float(torch.linalg.vector_norm(g.double()).square()) for g in gradient.values())
+        norms = [torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradient.values()]
+        square = float(torch.stack(norms).square().sum()) if norms else 0.0
         chosen = torch.randperm(batch.total, generator=self._positions)[: self._controller.sample_cap]
         slots = (chosen % run.processes == run.rank).nonzero().flatten()  # a batch is dealt out one by one
         mine = chosen[slots] // run.processes
@@ -267,8 +268,8 @@ class _AdaptiveBatchAct(Act):
             batch.total,
             second,
             _flat(trained, gradient) if coordinates else None,
-            mean if coordinates else None,
             float(mean.square().sum()),
+            mean if coordinates else None,
         )
 
     def _look(self, task: Any, inputs: Any, targets: Any, gradient: Mapping[str, Tensor]) -> ExampleGradients:

@@ -32,7 +32,13 @@ class Curvature(Part):
         refuse_unless(self.lr_rule == "fixed", "lr_rule curvature", self, *_without_effect(self))
         if self.lr_rule == "fixed":
             return
-        for option, accepted in (("optimizer", "sgd"), ("first_layer", "plain"), ("shard", False), ("surrogate", None)):
+        for option, accepted in (
+            ("optimizer", "sgd"),
+            ("first_layer", "plain"),
+            ("shard", False),
+            ("surrogate", None),
+            ("batch_test", "none"),
+        ):
             if (value := getattr(self, option, accepted)) != accepted:
                 raise ValueError(f"lr_rule curvature cannot be used with {option} {value}")
         if getattr(self, "schedule", None) == "sasa":
