@@ -304,3 +304,15 @@ def test_sparse_embeddings_have_products_and_are_refused_where_gradients_are_wri
     model[0].sparse = True
     with pytest.raises(ValueError, match="cannot be written out with embeddings that have sparse=True: 0"):
         example_gradients(model, losses, batch, need=("second_moment",))
+
+
+@pytest.mark.parametrize("method", ["ghost", "vmap"])
+def test_norms_and_products_are_of_one_dropout(method):
+    """Else ⟨g_i, ḡ⟩ would be of other gradients than ḡ: their mean is ‖ḡ‖²."""
+    model = made(lambda: nn.Sequential(nn.Linear(3, 16), nn.Dropout(0.5), nn.Linear(16, 3)))
+    batch = normal(8, 3), torch.arange(8) % 3
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = example_gradients(model, losses, batch, need=("norms", "inner"), method=method)
+    square = sum(g.square().sum() for g in found.mean.values())
+    torch.testing.assert_close(found.inner.mean(), square, rtol=1e-10, atol=0)

@@ -64,7 +64,7 @@ def example_gradients(
     """Return norms of per-example gradients, and what else is asked for.
 
     The model is looked at in the mode that it is in. What it draws, as dropout does, it draws from torch's global
-    generator. Nothing is added to ``.grad``.
+    generator, and the same in every pass. Nothing is added to ``.grad``.
 
     Args:
         model: whose trained parameters are meant; neither sharded nor wrapped.
@@ -92,14 +92,17 @@ def example_gradients(
     refuse_batch_statistics(model)
     whole = _Called(model, losses)
     if method != "vmap" and "second_moment" not in need:
+        draw_again = _draws(model)
         try:
             sq_norms, mean = ghost_norms(model, lambda: losses(model, batch))
         except NoGhostNorm:
             if method == "ghost":
                 raise
+            draw_again()
         else:
             inner = None
             if "inner" in need:
+                draw_again()
                 inner = inner_products(model, losses, batch, mean if direction is None else direction)
             return ExampleGradients(sq_norms, mean, inner)
     return _written_out(whole, batch, need, direction, chunk)
@@ -183,7 +186,9 @@ def _written_out(
     """Write the gradients out, some examples at a time; twice over for products with their own mean."""
     _refuse_sparse(called)
     if "inner" in need and direction is None:
+        draw_again = _draws(called.model)
         mean = _written_out(called, batch, ("norms",), None, chunk).mean
+        draw_again()
         return _written_out(called, batch, need, mean, chunk)
     trained = called.trained()
     leaves, form = tree_flatten(batch)
@@ -224,6 +229,19 @@ def _written_out(
         torch.cat(inner) if inner else None,
         {name: s / examples for name, s in squares.items()} if squares else None,
     )
+
+
+def _draws(model: nn.Module) -> Callable[[], None]:
+    """Return what takes torch's global generators back to where they are now: several passes have one dropout."""
+    on_cpu = torch.get_rng_state()
+    on_gpus = {d: torch.cuda.get_rng_state(d) for d in {p.device for p in model.parameters() if p.is_cuda}}
+
+    def back() -> None:
+        torch.set_rng_state(on_cpu)
+        for device, state in on_gpus.items():
+            torch.cuda.set_rng_state(state, device)
+
+    return back
 
 
 def _refuse_sparse(called: _Called) -> None:

@@ -262,6 +262,34 @@ def test_one_command_compares_adaptive_and_constant_batches(tmp_path, capsys):
     assert "compare runs of one unit" in capsys.readouterr().err
 
 
+def test_a_search_for_memory_leaves_room_for_the_batches_that_are_trained_on(monkeypatch):
+    """It ends an eighth below the limit, which the first batch need not be."""
+    task = built(batch_size=42)
+    act = task.acts.by_name["AdaptiveBatch"]
+    real = act._losses
+
+    def little_memory(model, examples):
+        if len(examples[1]) > 43:
+            raise torch.OutOfMemoryError
+        return real(model, examples)
+
+    monkeypatch.setattr(act, "_losses", little_memory)
+    assert 42 <= act._most_that_fit(task, act._controller) <= 43
+
+
+def test_a_resumed_run_takes_no_larger_pieces_than_before():
+    """Whatever its memory says then: other pieces have other sums."""
+    one, other = (built().acts.by_name["AdaptiveBatch"] for _ in range(2))
+    one._controller.max_micro, other._controller.max_micro = 16, 32
+    other.load_state_dict(one.state_dict())
+    for act in (one, other):
+        act._controller.set_size(48)
+    assert other._controller.propose() == one._controller.propose()
+    other._controller.max_micro = 8  # and no more than fit
+    other.load_state_dict(one.state_dict())
+    assert other._controller.propose().micro == 8
+
+
 # --- refusals
 
 

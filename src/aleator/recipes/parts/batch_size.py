@@ -181,13 +181,14 @@ class _AdaptiveBatchAct(Act):
         """Return how many examples every process has memory for in one backward pass."""
         from aleator.data import largest_micro
 
-        most = controller.maximum // self._run.processes
+        least = max(controller.propose().micro, 4)  # a batch of the first size is taken whole
+        most = max(controller.maximum // self._run.processes, least)
 
         def attempt(count: int) -> None:
             with task.aside("batch size") as model:
                 self._losses(model, self._some(task, count)).mean().backward()  # type: ignore[no-untyped-call]
 
-        return -self._agreement.maximum(-largest_micro(attempt, 4, max(most, 4)))
+        return -self._agreement.maximum(-largest_micro(attempt, least, most))
 
     # --- each step
 
@@ -221,9 +222,12 @@ class _AdaptiveBatchAct(Act):
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return self._controller.state_dict()
+        return {**self._controller.state_dict(), "max_micro": self._controller.max_micro}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        # Where more fits than at first, pieces stay as they were: a resumed run shall have the same sums.
+        limits = [most for most in (self._controller.max_micro, state["max_micro"]) if isinstance(most, int)]
+        self._controller.max_micro = min(limits, default=None)
         self._controller.load_state_dict(state)
 
     # --- what a batch's gradients are like
