@@ -205,6 +205,7 @@ def test_other_errors_of_an_attempt_are_not_taken_for_want_of_memory():
         ({"initial": 1}, "initial must be at least 2, got 1"),
         ({"initial": 6, "world_size": 4}, "initial must be at least 8, got 6"),
         ({"min_micro": 1}, "min_micro must be at least 2, got 1"),
+        ({"max_micro": "all"}, "max_micro must be a number of examples, 'auto' or None, got 'all'"),
         ({"max_micro": 3}, "max_micro must be at least 4, twice the smallest piece, got 3"),
         ({"maximum": 9, "world_size": 4, "min_micro": 3}, "maximum must be at least 12, a piece for every process"),
         ({"sample_cap": 1}, "sample_cap must be at least 2, got 1"),

@@ -316,3 +316,14 @@ def test_norms_and_products_are_of_one_dropout(method):
         found = example_gradients(model, losses, batch, need=("norms", "inner"), method=method)
     square = sum(g.square().sum() for g in found.mean.values())
     torch.testing.assert_close(found.inner.mean(), square, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("method", ["ghost", "vmap"])
+def test_a_direction_or_a_model_that_trains_nothing_is_refused_in_a_line(method):
+    model, batch = made(lambda: nn.Linear(3, 3)), (normal(4, 3), torch.arange(4) % 3)
+    unknown = {"wieght": torch.ones(3, 3)}
+    with pytest.raises(ValueError, match="direction must be of trained parameters, got 'wieght'"):
+        example_gradients(model, losses, batch, need=("inner",), direction=unknown, method=method)
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match="the model must train at least one parameter, got none with requires_grad"):
+        example_gradients(model, losses, batch, method=method)

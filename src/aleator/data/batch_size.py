@@ -221,6 +221,8 @@ class BatchSizeController:
             raise ValueError(f"smooth must be in [0, 1), got {smooth}")
         if smooth is not None and test == "coordinate":
             raise ValueError(f"smooth cannot be used with the test 'coordinate', got {smooth}")
+        if isinstance(max_micro, str) and max_micro != "auto":
+            raise ValueError(f"max_micro must be a number of examples, 'auto' or None, got {max_micro!r}")
         if (max_micro == "auto") != (attempt is not None):
             raise ValueError(f"attempt must be given with max_micro='auto' and only there, got max_micro={max_micro!r}")
         if max_micro == "auto":

@@ -91,6 +91,7 @@ def example_gradients(
         raise ValueError("method must be 'vmap' or 'auto' for second_moment, got 'ghost'")
     refuse_batch_statistics(model)
     whole = _Called(model, losses)
+    _check_direction(whole.trained(), {} if direction is None else direction)
     if method != "vmap" and "second_moment" not in need:
         draw_again = _draws(model)
         try:
@@ -126,8 +127,7 @@ def inner_products(
     """
     called = _Called(model, losses)
     trained = called.trained()
-    if unknown := [name for name in direction if name not in trained]:
-        raise ValueError(f"direction must be of trained parameters, got {unknown[0]!r}")
+    _check_direction(trained, direction)
     along = {name: trained[name] for name in direction}
     tangents = {name: direction[name].to(along[name]) for name in along}
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _PaddingStandsStill():
@@ -242,6 +242,13 @@ def _draws(model: nn.Module) -> Callable[[], None]:
             torch.cuda.set_rng_state(state, device)
 
     return back
+
+
+def _check_direction(trained: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> None:
+    if not trained:
+        raise ValueError("the model must train at least one parameter, got none with requires_grad")
+    if unknown := [name for name in direction if name not in trained]:
+        raise ValueError(f"direction must be of trained parameters, got {unknown[0]!r}")
 
 
 def _refuse_sparse(called: _Called) -> None:

@@ -145,3 +145,10 @@ def test_what_cannot_be_is_refused():
         fit_broadening(lambda size: torch.eye(2), [8, 16], n=10, generator=generator)
     with pytest.raises(ValueError, match=r"largest eigenvalue of every batch must be positive, got -1"):
         broadening_of([0.1, 0.2], [[1.0, -1.0], [1.0, 2.0]])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_eigenvalue_that_is_no_number_is_not_taken_for_noise(value):
+    for law in (broadened, overlap):
+        with pytest.raises(ValueError, match=f"lmbda must be finite, got {value}"):
+            law(value, 1.0, 8)

@@ -1,6 +1,7 @@
 """Batches that grow in a supervised task: what is tested, when it counts, on every cut, resumed, what is refused."""
 
 import contextlib
+import copy
 import dataclasses
 import itertools
 import json
@@ -288,6 +289,26 @@ def test_a_resumed_run_takes_no_larger_pieces_than_before():
     other._controller.max_micro = 8  # and no more than fit
     other.load_state_dict(one.state_dict())
     assert other._controller.propose().micro == 8
+
+
+def test_which_examples_are_looked_at_goes_on_where_a_run_was_broken_off():
+    def begun():
+        task = built(batch_size=20, max_batch_size=96)
+        task.acts.by_name["AdaptiveBatch"]._controller.sample_cap = 10
+        return task
+
+    def needed(task):
+        steps(task, 3)
+        return task.acts.by_name["AdaptiveBatch"]._controller.required
+
+    one, other = begun(), begun()
+    steps(one, 2)
+    saved = copy.deepcopy((one.state_dict(), one.run.streams.state_dict()))
+    expected = needed(one)
+    other.load_state_dict(saved[0])
+    assert needed(begun()) != expected
+    other.run.streams.load_state_dict(saved[1])
+    assert needed(other) == expected
 
 
 # --- refusals

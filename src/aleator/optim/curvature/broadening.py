@@ -55,9 +55,9 @@ def broadened(lmbda: float, c: float, batch: float, n: int | None = None) -> flo
         n: N; None for a stream.
 
     Raises:
-        ValueError: if ``c`` is negative, or the batch out of range.
+        ValueError: if λ is not finite, ``c`` is negative, or the batch out of range.
     """
-    noise = _noise(c, batch, n)
+    noise = _noise(lmbda, c, batch, n)
     if abs(lmbda) > math.sqrt(noise):
         return lmbda + noise / lmbda
     return math.copysign(2 * math.sqrt(noise), lmbda if lmbda else 1.0)
@@ -75,7 +75,7 @@ def overlap(lmbda: float, c: float, batch: float, n: int | None = None) -> float
     Raises:
         ValueError: as `broadened`.
     """
-    noise = _noise(c, batch, n)
+    noise = _noise(lmbda, c, batch, n)
     return 1 - noise / lmbda**2 if abs(lmbda) > math.sqrt(noise) else 0.0
 
 
@@ -167,7 +167,9 @@ def broadening_of(inverse_batches: Sequence[float], tops: Sequence[Sequence[floa
     return Broadening(lmbda, lmbda * slope, stderr)
 
 
-def _noise(c: float, batch: float, n: int | None) -> float:
+def _noise(lmbda: float, c: float, batch: float, n: int | None) -> float:
+    if not math.isfinite(lmbda):
+        raise ValueError(f"lmbda must be finite, got {lmbda}")
     if not 0 <= c < math.inf:
         raise ValueError(f"c must be finite and not negative, got {c}")
     return c / effective_batch(batch, n)

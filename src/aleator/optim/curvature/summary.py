@@ -27,6 +27,7 @@ from aleator.optim.curvature.broadening import Broadening, fit_broadening
 from aleator.optim.curvature.operator import CurvatureOperator
 from aleator.optim.curvature.rates import max_lr
 from aleator.optim.curvature.spectrum import Spectrum, slq
+from aleator.optim.scaling import effective_batch
 
 SAFETY = 0.1
 # Below batches of about 16 the 1/B law bends.
@@ -60,8 +61,9 @@ class CurvatureSummary:
 
     @property
     def lmbda(self) -> float:
-        """The largest eigenvalue of all examples looked at."""
-        return self.spectrum.top
+        """The largest eigenvalue of the whole data: of the examples looked at, less what a batch of them adds."""
+        top, looked_at = self.spectrum.top, effective_batch(self.examples, self.n, "examples")
+        return max(top - self.slope / looked_at, top / 2) if top > 0 else top
 
     @property
     def slope(self) -> float:
