@@ -262,15 +262,21 @@ class Placed(nn.Module):
         return self.last(torch.tanh(self.words(x) + self.places(torch.arange(x.shape[1])))).mean(1)
 
 
-def test_places_are_not_taken_for_examples_where_there_are_as_many():
+class Turned(Placed):
+    """Time before examples, inside."""
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.words(x.T))).mean(0)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Placed, "places.weight"), (Turned, "words.weight")])
+def test_places_are_not_taken_for_examples_where_there_are_as_many(kind, name):
     words = torch.randint(7, (5, 5), generator=torch.Generator().manual_seed(0))
     batch = words, torch.arange(5) % 3
-    model = made(Placed)
+    model = made(kind)
     found, written = (example_gradients(model, losses, batch, method=how).sq_norms for how in ("auto", "vmap"))
     torch.testing.assert_close(found, written, rtol=1e-10, atol=0)
-    with pytest.raises(
-        NoGhostNorm, match=r"places\.weight is used by an embedding of indices that may be of no example"
-    ):
+    with pytest.raises(NoGhostNorm, match=f"{name} must act on examples in the first dimension .* 5 instead of 2"):
         example_gradients(model, losses, batch, method="ghost")
 
 

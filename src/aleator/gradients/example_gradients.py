@@ -23,15 +23,22 @@ from torch.func import functional_call, grad, jvp, vmap
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from aleator.gradients.ghost_norms import NoGhostNorm, check_losses, ghost_norms, refuse_batch_statistics
+from aleator.gradients.ghost_norms import (
+    NoGhostNorm,
+    check_first_dimension,
+    check_losses,
+    ghost_norms,
+    refuse_batch_statistics,
+)
 
 Losses = Callable[[nn.Module, Any], Tensor]
 Method = Literal["auto", "ghost", "vmap"]
 Need = Literal["norms", "inner", "second_moment"]
 
 _BYTES = 2**28  # of per-example gradients at a time, where the device does not say how much is free
+FEW = 2  # examples that the first dimension is checked on; of one alone it might be squeezed away
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,10 @@ def example_gradients(
     if method != "vmap" and "second_moment" not in need:
         draw_again = _draws(model)
         try:
+            if _rows(batch) > FEW:
+                few = tree_map(lambda t: t[:FEW] if isinstance(t, Tensor) else t, batch)
+                check_first_dimension(model, lambda: losses(model, few), FEW)
+            draw_again()
             sq_norms, mean = ghost_norms(model, lambda: losses(model, batch))
         except NoGhostNorm:
             if method == "ghost":
@@ -192,7 +203,7 @@ def _written_out(
         return _written_out(called, batch, need, mean, chunk)
     trained = called.trained()
     leaves, form = tree_flatten(batch)
-    examples = next(len(leaf) for leaf in leaves if isinstance(leaf, Tensor))
+    examples = _rows(batch)
     numbers = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
 
     def loss_of_one(parameters: dict[str, Tensor], tensors: list[Tensor]) -> Tensor:
@@ -229,6 +240,10 @@ def _written_out(
         torch.cat(inner) if inner else None,
         {name: s / examples for name, s in squares.items()} if squares else None,
     )
+
+
+def _rows(batch: Any) -> int:
+    return next(len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor))
 
 
 def _draws(model: nn.Module) -> Callable[[], None]:

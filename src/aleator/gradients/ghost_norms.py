@@ -75,11 +75,7 @@ def ghost_norms(
     for use, delta in zip(uses.found, of_outputs, strict=True):
         if delta is None:
             continue
-        if not delta.ndim or len(delta) != len(found):
-            raise NoGhostNorm(
-                f"{', '.join(use.names)} must act on examples in the first dimension for ghost norms, which has "
-                f"{len(delta) if delta.ndim else 0} instead of {len(found)} entries"
-            )
+        _check_length(use, use.length, len(found))
         for name, gradient in use.rule(delta.detach()):
             by_name.setdefault(name, []).append(gradient)
     for name in mean:
@@ -89,6 +85,24 @@ def ghost_norms(
     for gradients_of_one in by_name.values():
         squares += _squared_norms(gradients_of_one)
     return squares, mean
+
+
+def check_first_dimension(model: nn.Module, losses: Callable[[], Tensor], examples: int) -> None:
+    """Check on a few examples that the first dimension is theirs; with all of them it may be as long by chance.
+
+    Args:
+        model: as of `ghost_norms`.
+        losses: the same, of these few.
+        examples: how many they are.
+
+    Raises:
+        NoGhostNorm: as `ghost_norms`.
+    """
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    with torch.enable_grad(), _Uses(trained) as uses:
+        losses()
+    for use in uses.found:
+        _check_length(use, use.length, examples)
 
 
 def refuse_batch_statistics(model: nn.Module) -> None:
@@ -118,6 +132,14 @@ def check_losses(losses: Tensor) -> None:
     """
     if losses.ndim != 1:
         raise ValueError(f"losses must return one number for each example, got the shape {tuple(losses.shape)}")
+
+
+def _check_length(use: _Use, length: int, examples: int) -> None:
+    if length != examples:
+        raise NoGhostNorm(
+            f"{', '.join(use.names)} must act on examples in the first dimension for ghost norms, which has {length} "
+            f"instead of {examples} entries"
+        )
 
 
 # --- per-example gradients, as what they are made of
@@ -223,6 +245,7 @@ class _Use:
     """A call of a function with trained parameters; the rule makes their gradients of that of the output."""
 
     names: tuple[str, ...]
+    length: int  # of the output's first dimension
     edge: Any
     rule: _Rule
 
@@ -253,7 +276,8 @@ class _Uses(TorchFunctionMode):
             raise NoGhostNorm(f"{held[0]} is used by {name}, for which there is no ghost norm")
         made = rule(self._names, *args, **kwargs)
         # The edge, and not the tensor: a function in place may put another in its place.
-        self.found.append(_Use(held, torch.autograd.graph.get_gradient_edge(out), made))
+        length = len(out) if out.ndim else 0
+        self.found.append(_Use(held, length, torch.autograd.graph.get_gradient_edge(out), made))
         return out
 
 
@@ -338,8 +362,6 @@ def _embedding(
 ) -> _Rule:
     if max_norm is not None or scale_grad_by_freq:
         raise NoGhostNorm(f"{names[id(weight)]} is used by an embedding with max_norm or scale_grad_by_freq")
-    if input.ndim == 1:  # positions of a sequence are no examples, and where there are as many nothing else would show
-        raise NoGhostNorm(f"{names[id(weight)]} is used by an embedding of indices that may be of no example")
 
     def rule(delta: Tensor) -> list[tuple[str, _Gradient]]:
         indices, d = input.reshape(len(delta), -1), _full(delta).reshape(len(delta), -1, delta.shape[-1])
