@@ -58,3 +58,14 @@ def test_equal_gradients_have_no_noise():
         model = nn.Linear(2, 2)
     batch = (torch.ones(6, 2), torch.zeros(6).long())
     assert noise_scale(gradient_stats(model, losses, batch)) == pytest.approx(0, abs=1e-5)
+
+
+def test_what_is_no_number_or_overflows_is_said_and_no_error():
+    norms = torch.tensor([math.nan, 1.0], dtype=torch.float64)
+    assert math.isnan(noise_scale(GradStats(norms, None, 0.0, 2)))
+    with torch.random.fork_rng([]):
+        model = nn.Linear(1, 1, bias=False).double()
+    stats = gradient_stats(
+        model, lambda out, y: out[:, 0] * y, (torch.ones(2, 1).double(), torch.tensor([1e160] * 2, dtype=torch.float64))
+    )
+    assert stats.mean_sq_norm == math.inf

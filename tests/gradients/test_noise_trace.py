@@ -91,3 +91,18 @@ def test_accumulated_gradients_tell_the_trace_between_parts(sizes):
     norms.add(3, share=1.0)
     with pytest.raises(ValueError, match="there must be 2 micro-batches or more to see a variance between them, got 1"):
         norms.take()
+
+
+def test_norms_are_read_back_from_the_device_once(monkeypatch):
+    with torch.random.fork_rng([]):
+        model = nn.Linear(3, 2)
+    norms = MicroBatchNorms(model.parameters())
+    for x in torch.ones(2, 4, 3):
+        (model(x).mean() / 2).backward()
+        norms.add(4, share=0.5)
+    read = []
+    real = torch.Tensor.__float__
+    monkeypatch.setattr(torch.Tensor, "__float__", lambda own: read.append(1) or real(own))
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda own: read.append(1) or own)
+    norms.take()
+    assert len(read) == 1

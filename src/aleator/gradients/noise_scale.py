@@ -50,7 +50,7 @@ def gradient_stats(
     found = example_gradients(
         model, lambda own, given: loss_fn(own(given[0]), given[1]), batch, need=need, method=method, chunk=chunk
     )
-    square = sum(float(torch.linalg.vector_norm(g, dtype=torch.float64)) ** 2 for g in found.mean.values())
+    square = sum(float(torch.linalg.vector_norm(g, dtype=torch.float64).square()) for g in found.mean.values())
     moments = found.second_moment
     return GradStats(
         found.sq_norms,
@@ -69,5 +69,5 @@ def noise_scale(stats: GradStats) -> float:
         stats: of a batch, from `gradient_stats`.
     """
     if stats.mean_sq_norm == 0:
-        return math.inf if stats.trace > 0 else 0.0
+        return math.inf if stats.trace > 0 else stats.trace
     return stats.trace / stats.mean_sq_norm

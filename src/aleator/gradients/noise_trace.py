@@ -176,7 +176,8 @@ class MicroBatchNorms:
         if mean_sq_norm is None:
             grads = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
             norms = [torch.linalg.vector_norm(g, dtype=_wide(g)).double() for g in grads]
-            mean_sq_norm = float(torch.stack([norm.cpu() for norm in norms]).square().sum()) if norms else 0.0
+            norms = [norm.to(norms[0].device) for norm in norms]  # read back once, and not once each
+            mean_sq_norm = float(torch.stack(norms).square().sum()) if norms else 0.0
         device = self._found[0][1].device if self._found else torch.device("cpu")
         sums = torch.zeros(3, dtype=torch.float64, device=device)
         for count, square in self._found:

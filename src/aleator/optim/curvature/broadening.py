@@ -36,7 +36,8 @@ class Broadening(NamedTuple):
 
     Attributes:
         lmbda: λ, the largest eigenvalue of the whole data's matrix.
-        c: ready for `broadened`, `max_lr` and `min_damping`: λ times the slope of λ' in 1/b.
+        c: ready for `broadened`, `max_lr` and `min_damping`: λ times the slope of λ' in 1/b. Below 0, which these
+            refuse, where so few draws show no slope: take 0 then.
         stderr: standard error of c.
     """
 

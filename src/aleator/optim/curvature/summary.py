@@ -144,7 +144,7 @@ def summarise_curvature(
         except ValueError:  # a batch without a positive eigenvalue
             fitted = None
     found = example_gradients(model, losses, joined)
-    square = sum(float(torch.linalg.vector_norm(g, dtype=torch.float64)) ** 2 for g in found.mean.values())
+    square = sum(float(torch.linalg.vector_norm(g, dtype=torch.float64).square()) for g in found.mean.values())
     scale = noise_scale(GradStats(found.sq_norms, None, square, count))
     return CurvatureSummary(whole.shape[0], count, n, spectrum, fitted, scale, noisy)
 
