@@ -19,7 +19,7 @@ class Chapter:
 
     Attributes:
         number: in the book.
-        title: in the book.
+        title: what it is about.
         ours: what of Aleator answers it; empty where nothing does.
         library: who does the rest; empty where nobody is needed.
         pages: names of the files in ``examples/book`` without their suffix.

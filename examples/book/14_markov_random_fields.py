@@ -22,13 +22,15 @@ for j in range(5):
     pairs = np.histogram2d(train[:, j], train[:, j + 1], bins=2)[0] + 0.5
     values = pairs / pairs.sum() if j == 0 else pairs / pairs.sum(1, keepdims=True)  # p(x0, x1), then p(x_j+1 | x_j)
     chain.add_factors(DiscreteFactor([f"x{j}", f"x{j + 1}"], [2, 2], values))
-print("x2 given its neighbours", chain.markov_blanket("x2"), "depends on no other pixel")
+print("given", " and ".join(sorted(chain.markov_blanket("x2"))), "no other pixel says anything about x2")
 
 share = (train.sum(0) + 0.5) / (len(train) + 1)
 table = np.histogramdd(train, bins=2)[0] + 0.5
+joint = factor_product(*chain.factors)
+rows = tuple(test[:, int(name[1:])] for name in joint.scope())
 log_density = {
     "independent pixels": (test * np.log(share) + (1 - test) * np.log(1 - share)).sum(1),
-    "the chain": np.log(factor_product(*chain.factors).values[tuple(test.T)] / chain.get_partition_function()),
+    "the chain": np.log(joint.values[rows] / joint.values.sum()),
     "the table": np.log(table[tuple(test.T)] / table.sum()),
 }
 

@@ -34,7 +34,8 @@ for t in range(3000):
     statistics = statistics + (drawn - statistics) / (10 + t) ** 0.7
 
 # %%
-# What may be concluded: the mean difference in log density on new tumours, EM minus stochastic EM, and over one kind.
+# What may be concluded: the mean difference in log density on new tumours, paired. Against EM a twentieth of a nat at
+# most is lost; and whether there are two kinds at all, these tumours do not show.
 
 stochastic = joint(test, statistics).logsumexp(1)
 for name, kinds in (("EM", 2), ("a single kind", 1)):
@@ -42,4 +43,5 @@ for name, kinds in (("EM", 2), ("a single kind", 1)):
     interval = mean_interval((stochastic - torch.tensor(other)).tolist())
     assert interval is not None
     print(f"over {name}: {interval[0]:+.3f} to {interval[1]:+.3f} nats a tumour, 95 %")
-    assert interval[1] > -0.02
+    assert interval[0] > -0.05
+    assert kinds == 2 or interval[0] < 0 < interval[1]

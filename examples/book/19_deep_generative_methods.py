@@ -31,7 +31,7 @@ def cost(x: torch.Tensor) -> torch.Tensor:
 
 
 optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=3e-3)
-for _ in range(1500):
+for _ in range(1000):
     optimizer.zero_grad()
     torch.autograd.backward(cost(train[torch.randint(len(train), (100,), generator=g)]).mean())
     optimizer.step()

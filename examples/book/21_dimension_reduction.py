@@ -13,7 +13,7 @@ from aleator.stats import mean_interval
 
 digits = load("digits")
 x, x_test = (part.inputs.flatten(1).double().numpy() / 16 for part in (digits.train, digits.test))
-pca, nmf = PCA(12).fit(x), NMF(12, init="nndsvda", max_iter=400, tol=1e-3, random_state=0).fit(x)
+pca, nmf = PCA(12).fit(x), NMF(12, init="nndsvda", max_iter=3000, tol=1e-3, random_state=0).fit(x)
 lost = {
     name: torch.tensor((model.inverse_transform(model.transform(x_test)) - x_test) ** 2).sum(1)
     for name, model in (("principal components", pca), ("non-negative factors", nmf))
