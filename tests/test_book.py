@@ -30,6 +30,8 @@ def test_page_runs_and_concludes(page: Path, warm):
     done = warm.script(page)
     assert done.code == 0, done.err
     assert done.out
+    # pgmpy 1.1 warns about a module of its own, whatever is imported from it.
+    assert [line for line in done.err.splitlines() if "Warning:" in line and "/pgmpy/" not in line] == []
 
 
 def test_the_map_has_every_chapter_once_and_every_page():

@@ -22,13 +22,16 @@ for name, plane in (("principal components", PCA(2)), ("Isomap", Isomap(n_neighb
     right[name] = torch.tensor(neighbors.predict(plane.transform(x_test)) == y_test).int()
 
 # %%
-# What may be concluded: each bound pays for two maps; their difference is paired.
+# What may be concluded: each bound pays for two maps; their difference is paired. Two numbers say a lot about a digit;
+# that Isomap's say more is not shown.
 
 for name, answers in right.items():
     bound = accuracy_bound(int(answers.sum()), len(answers), candidates=2).bound
     print(f"{name}: right on {int(answers.sum())} of {len(answers)}, at least {bound:.1%} of new digits, 95 %")
+    assert isinstance(bound, float)
+    assert bound > 0.6
 straight, along = right.values()
 only = int((along > straight).sum()), int((straight > along).sum())
 print(f"only Isomap is right about {only[0]}, only principal components about {only[1]}: p = {mcnemar(*only):.2g}")
 print("Isomap over principal components, on new digits, 95 %:", difference_bound(along, straight).bound)
-assert mcnemar(*only) < 0.05
+assert mcnemar(*only) > 0.05  # 360 digits do not tell them apart
