@@ -34,7 +34,7 @@ def minimum() -> float:
         torch.autograd.backward(value)
         return value
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     return objective(weight).item()
 
 

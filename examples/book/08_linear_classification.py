@@ -30,7 +30,7 @@ def hinge(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 right, objective = {}, {}
 for epoch in range(1, 41):
-    for rows in torch.randperm(len(x), generator=generator).split(32):
+    for rows in torch.randperm(len(x), generator=generator).chunk(45):
         optimizer.zero_grad()
         torch.autograd.backward(hinge(x[rows], y[rows]))
         optimizer.step()

@@ -24,7 +24,7 @@ decoder[2].bias.data = probability.logit()
 
 def cost(x: torch.Tensor) -> torch.Tensor:
     """Return the negative evidence bound of each digit: of its pixels, and of the bits against fair coins."""
-    a = encoder(x)
+    a: torch.Tensor = encoder(x)
     entropy = softplus(a) - a * a.sigmoid()
     pixels = binary_cross_entropy_with_logits(decoder(bernoulli_st(a, generator=g)), x, reduction="none")
     return pixels.sum(1) + (0.6931 - entropy).sum(1)
