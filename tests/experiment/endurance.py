@@ -94,11 +94,6 @@ class LongRun:
         """Write the report."""
         return self.warm.command("report", "o", cwd=str(self.place))
 
-    def rows(self) -> int:
-        """Return the number of lines of the log."""
-        with self.log.open("rb") as file:
-            return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
-
 
 def groups(place: Path, count: int, at_once: int, in_order: bool = True) -> Figures:
     """Begin groups of two processes, so many at a time, while the cores are busy, and let their interpreters end.
@@ -183,7 +178,6 @@ def _week(place: Path) -> dict[str, Figures]:
                 "megabytes of memory": round(ending.grown / _MEGABYTE),
                 "megabytes of log": round(long.log.stat().st_size / _MEGABYTE),
                 "seconds of computing": round(ending.seconds),
-                "rows lost": max(0, rows - long.rows()),
             }
         shutil.rmtree(folder)
     warm.close()

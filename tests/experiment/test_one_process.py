@@ -167,10 +167,11 @@ def nobody(tmp_path):
     if os.geteuid() != 0:
 
         def close(mode):
-            for folder in (tmp_path, *(path for path in tmp_path.rglob("*") if path.is_dir())):
-                folder.chmod(mode)
+            for path in (tmp_path, *tmp_path.rglob("*")):
+                path.chmod(mode if path.is_dir() else mode & 0o666)
 
         yield lambda: close(0o555) or {"cwd": str(tmp_path)}
+        tmp_path.chmod(0o755)
         close(0o755)
         return
     for folder in (tmp_path, *tmp_path.parents):

@@ -85,7 +85,7 @@ PROGRAM = """
 import numpy as np, torch
 from aleator.spiking import DenseEngine, EventEngine, FrozenEngine, PrivateEngine, SpikingState, preset, sample_keys
 
-p = preset("hao2019-mnist-400").replace(stimulus=150.0, rest=50.0, intensity_max=4)
+p = preset("hao2019-mnist-400").replace(stimulus=100.0, rest=20.0, intensity_max=2)
 greys = np.random.default_rng(0).integers(0, 256, (4, 150)).astype(float)
 greys[1] = 0.0
 labels, keys = np.array([0, 1, 2, 2]), sample_keys(0, "train", 0, 4)

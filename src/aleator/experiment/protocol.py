@@ -102,11 +102,11 @@ class Task(Protocol):
     """A training problem ready to run. All processes of a run hold one each.
 
     Attributes that the house reads, where a task has them: ``model`` (saved at the end as ``model.safetensors``),
-    ``saved_models()`` (further models to save then, by the names of their files: not sharded, and the same on every
-    process), ``evaluate_every`` (progress between evaluations), ``full_size`` (training examples there are without
-    ``train_size``; a comparison of sizes
-    forecasts the headline there), ``totals()`` (numbers by name that are logged with training metrics as they are, such
-    as counts since the beginning, and not as means over steps) and ``exhibits()``, which returns a sequence of
+    ``saved_models()`` (further models to save then, by the names of their files without ``.safetensors``, of letters,
+    digits, '-' and '_'; not sharded, and the same on every process), ``evaluate_every`` (progress between evaluations),
+    ``full_size`` (training examples there are without ``train_size``; a comparison of sizes forecasts the headline
+    there), ``totals()`` (numbers by name that are logged with training metrics as they are, such as counts since the
+    beginning, and not as means over steps) and ``exhibits()``, which returns a sequence of
     `Exhibit`; it is called on every process, once, after the result is written.
     """
 

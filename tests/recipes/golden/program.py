@@ -92,9 +92,7 @@ def main(out: Path) -> None:
     found = {}
     for recipe, sets in SETS.items():
         for name, options in sets.items():
-            runs = {"straight": (options, None)}
-            if processes == 1:
-                runs["resumed"] = (options, 5)
+            runs = {"straight": (options, None), "resumed": (options, 5)}
             if not name.endswith("16"):
                 runs["float64"] = ({**options, "precision": "float64"}, None)
             for mode, (chosen, broken_off) in runs.items():

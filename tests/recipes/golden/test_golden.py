@@ -97,13 +97,14 @@ def test_the_same_numbers_in_float64_everywhere(runs):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_that_was_broken_off_ends_as_one_that_was_not(runs):
-    figures = runs[1]["1-0"]
-    straight = {name: value for name, value in figures.items() if name.endswith("/straight")}
-    assert straight
-    for name, value in straight.items():
-        resumed = figures[name.replace("/straight", "/resumed")]
-        assert value["weights"] == resumed["weights"], name
-        assert value["test"] == resumed["test"], name
+    _, found = runs
+    for key, figures in found.items():
+        straight = {name: value for name, value in figures.items() if name.endswith("/straight")}
+        assert straight
+        for name, value in straight.items():
+            resumed = figures[name.replace("/straight", "/resumed")]
+            assert value["weights"] == resumed["weights"], (key, name)
+            assert value["test"] == resumed["test"], (key, name)
 
 
 if __name__ == "__main__":
