@@ -42,6 +42,6 @@ for _ in range(1000):
 chains = torch.stack(draws[100:], 1).double()
 worth = int(min(effective_sample_size(chains), chains.numel()))
 low, high = clopper_pearson(round(float(chains.mean()) * worth), worth)
-print(f"+1 with probability {exact:.3f}, was {picture[3, 3]:+.0f}; by draws worth {worth}: {low:.3f} to {high:.3f}, 95 %")
+print(f"+1 with probability {exact:.3f}, was {picture[3, 3]:+.0f}; draws worth {worth}: {low:.3f} to {high:.3f}, 95 %")
 assert split_rhat(chains) < 1.1
 assert low < exact < high
