@@ -27,6 +27,7 @@ VERBS = {
     "curve": ("curve", "Forecast a learning curve from a table of scores."),
     "certify": ("certify", "Bound a model's accuracy on new examples from held-out ones."),
     "mixture": ("mixture", "Plan a mixture of domains of different size."),
+    "probe": ("probe", "Say what the curvature of a task means for its batch and its learning rate."),
     "pairs": ("pairs", "Say how far predictions of pairs of answers can be trusted."),
     "language": ("language", "Say how evenly a language model treats languages."),
     "new": ("new", "Write a recipe of your own that runs as it is."),

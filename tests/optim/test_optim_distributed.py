@@ -13,6 +13,7 @@ MAKERS = {
     "lamb-clipped": "LAMB(named, lr=0.05, max_grad_norm=0.5, eps=1e-2, adapt=lambda name, w: w.ndim > 1)",
     "lamb-one-by-one": "LAMB(named, lr=0.05, phi=(0.5, 1.5), foreach=False, adapt=lambda name, w: w.ndim > 1)",
     "lars": "LARS(named, lr=0.05, trust_coefficient=1.0, weight_decay=0.1, adapt=lambda name, w: w.ndim > 1)",
+    "adagrad-norm": "AdaGradNorm(named, lr=0.5, weight_decay=0.01)",
     "algorithm1": "LARS(named, lr=0.05, form='algorithm1', adapt=lambda name, w: w.ndim > 1)",
 }
 
@@ -28,7 +29,7 @@ from torch.distributed.checkpoint.state_dict import (
     StateDictOptions, get_model_state_dict, get_optimizer_state_dict, set_model_state_dict, set_optimizer_state_dict,
 )
 from torch.distributed.fsdp import fully_shard
-from aleator.optim import LAMB, LARS, without_decay
+from aleator.optim import LAMB, LARS, AdaGradNorm, without_decay
 
 out, makers = Path(sys.argv[1]), json.loads(sys.argv[2])
 processes = int(os.environ.get("WORLD_SIZE", 1))
@@ -84,7 +85,7 @@ for name, maker in makers.items():
         torch.save(saved, out / f"{name}-{processes}-half.pt")
     steps(net, optimizer, 5, 10)
     whole = get_model_state_dict(net, options=FULL) if sharded else net.state_dict()
-    ratios = {key: float(ratio) for key, ratio in optimizer.trust_ratios().items()}
+    ratios = {} if maker.startswith('Ada') else {key: float(r) for key, r in optimizer.trust_ratios().items()}
     found[name] = {"reductions": counts, "sizes": sizes, "ratios": ratios}
     if not dist.is_initialized() or dist.get_rank() == 0:
         torch.save(whole, out / f"{name}-{processes}.pt")
@@ -144,7 +145,7 @@ def test_sharded_steps_equal_those_of_one_process(folder, name):
     assert max(float((start[key] - end[key]).abs().max()) for key in end) > 1e-3
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "adagrad-norm"])
 def test_trust_ratios_are_those_of_whole_tensors_on_every_process(folder, name):
     one = found(folder, 1)[name]["ratios"]
     assert any(ratio != 1 for ratio in one.values())

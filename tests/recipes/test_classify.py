@@ -343,3 +343,18 @@ def test_cifar10_from_the_mirror_trains_resnet18(mirror, tmp_path):
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         task(Classify(**options))
+
+
+def test_centred_inputs_are_unit_inputs_less_the_mean_of_each_pixel():
+    centred, unit = Classify(inputs="centred"), Classify(inputs="unit")
+    train = centred.images.train.inputs
+    expected = unit.prepared(train) - unit.prepared(train).mean(0)
+    torch.testing.assert_close(centred.prepared(train), expected, rtol=1e-5, atol=1e-6)
+    assert float(centred.prepared(train).mean((0, 1)).abs().max()) < 1e-6
+    assert centred.prepared(train[:3]).shape == (
+        3,
+        1,
+        8,
+        8,
+    )  # the mean is that of the training part, whatever the batch
+    torch.testing.assert_close(centred.prepared(train[:3]), expected[:3], rtol=1e-5, atol=1e-6)

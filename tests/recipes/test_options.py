@@ -79,6 +79,7 @@ PROX = {
     "prox": Differs("l1", "group-lasso", {"prox_lam": 0.1}),
     "prox_lam": Differs(0.1, 0.2, {"prox": "l1"}),
 }
+TESTED = {"batch_test": "norm", "max_batch_size": 64, "batch_size": 8}
 CLASSIFY = {
     **TRAINING,
     **IMAGES,
@@ -96,7 +97,12 @@ CLASSIFY = {
     "surrogate": Differs(None, 2),
     "target_step_size": Differs(1.0, 2.0, {"surrogate": 2}),
     **PROX,
+    "batch_test": Differs("norm", "inner", {**TESTED, "eta": 0.3}),
+    "max_batch_size": Differs(10, 12, TESTED),
+    "eta": Differs(0.3, 3.0, TESTED),
+    "batch_lr": Differs("sqrt", "linear", TESTED),
     "ema": Differs(0.1, 0.5),  # in its warm-up, which forgets more than a usual decay
+    "lr_rule": Differs("fixed", "curvature"),
     "compile": NotShown("only the first steps take longer; test_seams calls the compiled network"),
 }
 GATES = {

@@ -103,6 +103,13 @@ METHODS = (
         paper="Lavington et al. 2023, arXiv 2302.02607",
     ),
     Method(
+        name="rmt-lr",
+        room="aleator.optim",
+        import_path="aleator.optim:CurvatureLRScheduler",
+        summary="learning rates read off the curvature: the largest stable one at each batch size, and while training",
+        paper="Granziol et al. 2020, arXiv 2006.09092",
+    ),
+    Method(
         name="sym-stdp",
         room="aleator.spiking",
         import_path="aleator.spiking:SymSTDPClassifier",
@@ -129,6 +136,13 @@ METHODS = (
         import_path="aleator.optim:ProximalSGD",
         summary="Foundations: proximal steps with exact zeros, and learning rates that fall when a test says so",
         paper="Younes 2024, arXiv 2409.02668",
+    ),
+    Method(
+        name="adadagrad",
+        room="aleator.data",
+        import_path="aleator.data:BatchSizeController",
+        summary="AdAdaGrad: batches that grow when a test says that their gradients are too noisy",
+        paper="Lau et al. 2024, arXiv 2402.11215",
     ),
 )
 

@@ -2,6 +2,7 @@
 
 `RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; `DomainMixture` says in
 what proportion domains are shown and `MixtureSampler` draws from them; `PairSampler` draws two answers to one question.
+`BatchSizeController` lets batches grow when their gradients are too noisy, and `VariableBatchSampler` cuts them.
 ``load`` knows images, texts, treebanks, graphs and molecules by name, `read_texts` takes a user's own files, and
 `InMemoryLoader` hands out batches.
 """
@@ -14,6 +15,8 @@ from aleator.data.sets.files import FileStatus, fetch, verify
 from aleator.later import later
 
 if TYPE_CHECKING:
+    from aleator.data.batch_size import BatchPlan, BatchSizeController, largest_micro, split_batch
+    from aleator.data.batch_tests import BatchTest, required_batch_size
     from aleator.data.budget import BudgetPlan
     from aleator.data.in_memory import InMemoryLoader
     from aleator.data.mixtures.mixture import DomainMixture
@@ -36,12 +39,16 @@ if TYPE_CHECKING:
     from aleator.data.sets.molecules import MoleculeSet
     from aleator.data.sets.texts import ParallelCorpus, TextCorpus, TextDomain, read_texts
     from aleator.data.sets.treebanks import TaggedSentence, Treebank
+    from aleator.data.variable_batches import VariableBatchSampler
 
 __all__ = [
     "CATALOG",
     "AnnealedTemperature",
     "AnsweredImages",
     "AutoCooldown",
+    "BatchPlan",
+    "BatchSizeController",
+    "BatchTest",
     "BudgetPlan",
     "Cooldown",
     "DatasetInfo",
@@ -68,11 +75,15 @@ __all__ = [
     "TextDomain",
     "Treebank",
     "Unimax",
+    "VariableBatchSampler",
     "fetch",
+    "largest_micro",
     "load",
     "lookup",
     "read_texts",
+    "required_batch_size",
     "scalarization_weights",
+    "split_batch",
     "temperature_probabilities",
     "variance_factor",
     "verify",
@@ -85,6 +96,9 @@ __getattr__ = later(
         "AnnealedTemperature": "mixtures.schedules",
         "AnsweredImages": "sets.images",
         "AutoCooldown": "mixtures.schedules",
+        "BatchPlan": "batch_size",
+        "BatchSizeController": "batch_size",
+        "BatchTest": "batch_tests",
         "BudgetPlan": "budget",
         "Cooldown": "mixtures.schedules",
         "DomainMixture": "mixtures.mixture",
@@ -106,9 +120,13 @@ __getattr__ = later(
         "TextDomain": "sets.texts",
         "Treebank": "sets.treebanks",
         "Unimax": "mixtures.schedules",
+        "VariableBatchSampler": "variable_batches",
+        "largest_micro": "batch_size",
         "load": "sets.load",
         "read_texts": "sets.texts",
+        "required_batch_size": "batch_tests",
         "scalarization_weights": "mixtures.temperature",
+        "split_batch": "batch_size",
         "temperature_probabilities": "mixtures.temperature",
         "variance_factor": "mixtures.temperature",
     },

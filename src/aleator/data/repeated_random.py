@@ -183,6 +183,18 @@ class RepeatedRandomSampler(Sampler[int]):
         dealt = self._begin + self._unit * (self._count - operator.length_hint(self._pending))
         return min(dealt, self._rounds.size(self.round))
 
+    @property
+    def round_size(self) -> int:
+        """Examples of every round, over all ranks.
+
+        Raises:
+            ValueError: if rounds differ in size, as the last of a permutation does with ``tail="wrap"``.
+        """
+        smallest = sum(smallest_round(n, size, self._replacement, self._tail) for n, size in self._populations())
+        if smallest != sum(self._sizes):
+            raise ValueError(f"tail must not be 'wrap' where all rounds have to be of one size, got {self._tail!r}")
+        return smallest
+
     def round_indices(self, round: int, start: int = 0, stop: int | None = None) -> Int64[Tensor, " indices"]:
         """Return the indices of a round, over all ranks, or the slice of them at positions ``start`` to ``stop``.
 

@@ -89,6 +89,8 @@ class TrAct(nn.Module):
     """
 
     module: Layer
+    plain: bool = False
+    """Whether the layer is for the moment the one that it stands for, with its ordinary gradient."""
 
     def __init__(
         self,
@@ -128,7 +130,7 @@ class TrAct(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layer returns."""
         weight, kept = self.weight, None
-        if torch.is_grad_enabled() and weight.requires_grad:
+        if torch.is_grad_enabled() and weight.requires_grad and not self.plain:
             weight, kept = _weight_for(weight, x, self)
         if isinstance(self.module, nn.Linear):
             z = F.linear(x, weight, self.module.bias)

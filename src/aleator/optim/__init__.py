@@ -1,5 +1,12 @@
 """Optimizers and learning-rate schedules: from a noisy gradient to a step."""
 
+from aleator.optim.adagrad_norm import AdaGradNorm
+from aleator.optim.curvature.broadening import Broadening, broadened, broadened_ggn, fit_broadening, overlap
+from aleator.optim.curvature.lanczos import Eigenpairs, Tridiagonal, lanczos, top_eigenpairs
+from aleator.optim.curvature.operator import CurvatureError, CurvatureOperator
+from aleator.optim.curvature.rates import Shrinkage, heavy_ball, max_lr, min_damping, shrinkage_damping
+from aleator.optim.curvature.schedule import CurvatureLRScheduler
+from aleator.optim.curvature.spectrum import Spectrum, group_spectra, slq
 from aleator.optim.large_batch.lamb import LAMB
 from aleator.optim.large_batch.lars import LARS
 from aleator.optim.large_batch.schedules import (
@@ -20,6 +27,8 @@ from aleator.optim.proximal.step_rules import RobbinsMonro, hessian_norm, linear
 from aleator.optim.proximal.svrg import ProxSVRG
 from aleator.optim.proximal.wrapper import Proximal
 from aleator.optim.rules import Rule, is_vector, name_matches, without_decay
+from aleator.optim.sample_schedule import SampleLR
+from aleator.optim.scaling import scale_betas, scale_lr
 from aleator.optim.schedules import CosineToBudget
 from aleator.optim.spectra.adamw import SpectraAdamW
 from aleator.optim.spectra.ademamix import SpectraAdEMAMix
@@ -35,7 +44,7 @@ from aleator.optim.stationarity.sasa import SASA, fluctuation_sides
 from aleator.optim.targets.armijo import ArmijoGD
 from aleator.optim.targets.step_size import (
     SMOOTH_STEP,
-    AdaGradNorm,
+    AdaGradNormStep,
     Constant,
     DiagonalAdaGrad,
     Exponential,
@@ -55,12 +64,18 @@ __all__ = [
     "SASA",
     "SMOOTH_STEP",
     "AdaGradNorm",
+    "AdaGradNormStep",
     "ArmijoGD",
+    "Broadening",
     "ClipSchedule",
     "Constant",
     "CosineToBudget",
+    "CurvatureError",
+    "CurvatureLRScheduler",
+    "CurvatureOperator",
     "DiagonalAdaGrad",
     "DistanceTest",
+    "Eigenpairs",
     "Exponential",
     "InverseSqrt",
     "LinearEpochWarmupPoly",
@@ -73,6 +88,8 @@ __all__ = [
     "ProximalSGD",
     "RobbinsMonro",
     "Rule",
+    "SampleLR",
+    "Shrinkage",
     "Sparsity",
     "Spectra",
     "SpectraAdEMAMix",
@@ -80,31 +97,47 @@ __all__ = [
     "SpectraMARS",
     "SpectraSignum",
     "SpectralOptions",
+    "Spectrum",
     "Stage",
     "SurrogateStep",
     "TargetArmijo",
     "TargetSurrogate",
+    "Tridiagonal",
     "TwoStageSchedule",
+    "broadened",
+    "broadened_ggn",
+    "fit_broadening",
     "fluctuation_sides",
+    "group_spectra",
+    "heavy_ball",
     "hessian_norm",
     "is_vector",
     "lam_grid",
     "lam_path",
+    "lanczos",
     "largest_lam",
     "linear_smoothness",
     "logistic_metric",
+    "max_lr",
+    "min_damping",
     "name_matches",
+    "overlap",
     "prox_average_",
+    "scale_betas",
     "scale_for_batch",
+    "scale_lr",
     "scale_warmup",
+    "shrinkage_damping",
     "sklearn_alpha",
     "sklearn_c",
+    "slq",
     "soft_norm_clip",
     "soft_spectral_clip",
     "softmax_metric",
     "sparsity",
     "spectral_clip_grads_",
     "surrogate_loss",
+    "top_eigenpairs",
     "weight_ema",
     "without_decay",
 ]

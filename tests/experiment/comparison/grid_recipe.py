@@ -23,6 +23,8 @@ class Grid:
     """Learning rate."""
     steps: int = 30
     """Steps."""
+    unit: str = "steps"
+    """What they are called."""
     train_size: int = 64
     """Training points."""
     say: str = ""
@@ -56,7 +58,7 @@ class GridTask:
         if options.refuse:
             raise ValueError("batch_size must be at most 3, got 8")
         self.options, self.seed = options, streams.seed
-        self.budget = Budget(options.steps)
+        self.budget = Budget(options.steps, options.unit)
         self.model = nn.Linear(2, 1)
         self.order = streams.generator("order")
         self.points = {

@@ -197,7 +197,10 @@ def made_up(out, planned, validation, test, direction="max", curve=()):
             "seconds": {"total": 1.0},
             "peak_memory_bytes": 1,
         }
-        rows = [{"split": "validation", "step": s, "seconds": s / 4, "metrics": {"score": v}} for s, v in curve]
+        rows = [
+            {"split": "validation", "step": s, "examples": 8 * s, "seconds": s / 4, "metrics": {"score": v}}
+            for s, v in curve
+        ]
         folder = out / "runs" / run.folder
         folder.mkdir(parents=True)
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -243,6 +246,7 @@ def test_target_is_reached_at_the_first_evaluation_as_good(tmp_path):
         reached = told(tmp_path, planned, results, target)["variants"][0]["to_target"]
         assert (reached["target"], reached["source"], reached["steps"]) == (target, "given", [step])
         assert reached["seconds"] == [None if step is None else step / 4]
+        assert reached["examples"] == [None if step is None else 8 * step]
 
 
 def test_target_of_a_loss_is_reached_from_above(tmp_path):
@@ -366,6 +370,18 @@ def test_bad_input_of_a_late_variant_is_refused_before_anything_is_trained(tmp_p
     with pytest.raises(ValueError, match="variant 'bad'"):
         carry_out(tmp_path / "out", late)
     assert not (tmp_path / "out").exists()
+
+
+def test_variants_that_are_counted_in_different_units_are_refused_before_anything_is_trained(tmp_path):
+    line = r"variant '(base|other)': it is counted in (steps|examples) and variant '(base|other)' in (steps|examples)"
+    with pytest.raises(ValueError, match=line):
+        carry_out(tmp_path / "out", variants(unit="examples"))
+    assert not (tmp_path / "out").exists()
+    carry_out(tmp_path / "out", variants()[:1])
+    with pytest.raises(
+        ValueError, match=r"variant 'other': it is counted in examples and variant 'base' in steps; comp"
+    ):
+        carry_out(tmp_path / "out", variants(unit="examples"))
 
 
 @pytest.mark.parametrize("target", [95.0, -1.0])

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from aleator.optim import (
     SMOOTH_STEP,
-    AdaGradNorm,
+    AdaGradNormStep,
     ArmijoGD,
     DiagonalAdaGrad,
     Exponential,
@@ -222,7 +222,7 @@ class TestInnerSteps:
 
         x, y = problem()
         model, other = perceptron(), perceptron()
-        rule = AdaGradNorm(1.0), AdaGradNorm(1.0)
+        rule = AdaGradNormStep(1.0), AdaGradNormStep(1.0)
         a, b = TargetSurrogate(Flat(model), rule[0]), TargetSurrogate(other, rule[1])
         for _ in range(3):
             first = a.step(x, lambda z: (z - y.squeeze(1)).square())
@@ -394,7 +394,7 @@ class TestStepSizes:
     def test_rules_have_their_formulas(self):
         z, g = torch.zeros(4, 1), torch.full((4, 1), 2.0)
         mean = lambda values: float(values.mean())  # noqa: E731
-        root, decay, norm = InverseSqrt(3.0), Exponential(3.0, 4), AdaGradNorm(3.0)
+        root, decay, norm = InverseSqrt(3.0), Exponential(3.0, 4), AdaGradNormStep(3.0)
         for t in (1, 2, 3):
             assert root(z, g, mean, None) == pytest.approx(3 / t**0.5)
             assert decay(z, g, mean, None) == pytest.approx(3 * 4 ** (-t / 4))

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from aleator.optim import AdaGradNorm, ArmijoGD, TargetSurrogate
+from aleator.optim import AdaGradNormStep, ArmijoGD, TargetSurrogate
 
 processes, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
 group = None
@@ -24,14 +24,14 @@ x, y = torch.randn(12, 4).double(), torch.randn(12, 2).double()
 model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)).double()
 share = slice(rank * 12 // processes, (rank + 1) * 12 // processes)
 trained = DistributedDataParallel(model) if group else model
-surrogate = TargetSurrogate(trained, AdaGradNorm(1.0), inner_steps=4, process_group=group)
+surrogate = TargetSurrogate(trained, AdaGradNormStep(1.0), inner_steps=4, process_group=group)
 searches = []
 for _ in range(5):
     info = surrogate.step(x[share], lambda z: (z - y[share]).square().sum(1))
     searches.append((surrogate.optimizer.search.step, surrogate.optimizer.search.trials, info.step_size))
 # L-BFGS knows nothing of the processes: its line search has to see the mean loss.
 lbfgs = lambda p: torch.optim.LBFGS(p, max_iter=6, line_search_fn="strong_wolfe")
-surrogate = TargetSurrogate(trained, AdaGradNorm(1.0), inner=lbfgs, inner_steps=1, process_group=group)
+surrogate = TargetSurrogate(trained, AdaGradNormStep(1.0), inner=lbfgs, inner_steps=1, process_group=group)
 for _ in range(3):
     surrogate.step(x[share], lambda z: (z - y[share]).square().sum(1))
 # A gradient that is not finite on one process is refused by all.

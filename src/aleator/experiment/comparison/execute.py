@@ -166,7 +166,8 @@ def _compare(
         if waiting:
             crew = _crew(workers, ray, threads, out)
             with contextlib.closing(crew):
-                _refuse_early(waiting, crew, _Books(name, out, command, results, ended_badly, write), target)
+                units = {run.variant: results[run.folder]["unit"] for run in planned if run.folder in results}
+                _refuse_early(waiting, crew, _Books(name, out, command, results, ended_badly, write), target, units)
                 write()  # what is asked for, so that the folder alone is enough to go on
                 _carry_out_all(waiting, crew, _Books(name, out, command, results, ended_badly, write))
     finally:
@@ -293,16 +294,21 @@ def _waiting(planned: Sequence[PlannedRun], results: Results, out: Path) -> list
     ]
 
 
-def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books, target: float | None) -> None:
+def _refuse_early(
+    waiting: Sequence[PlannedRun], crew: Workers, books: _Books, target: float | None, units: dict[str, str]
+) -> None:
     """Build the task of each variant once before anything is trained, so that bad input costs seconds and not hours.
 
-    A single variant is its own check, unless there is a target, which only the task's headline can judge.
+    A single variant is its own check, unless there is a target, which only the task's headline can judge, or runs that
+    are done. ``units`` says what these are counted in, by variant: a run of a thousand steps and one of a thousand
+    examples are no pair.
 
     Raises:
-        ValueError: if a variant cannot work, or no headline can be the target; the line names the variant.
+        ValueError: if a variant cannot work, no headline can be the target, or variants are counted in different units;
+            the line names the variant.
     """
     kinds = {(run.variant, run.size, json.dumps(run.tuned, default=str)): run for run in waiting}
-    queue = deque(kinds.values() if len(kinds) > 1 or target is not None else ())
+    queue = deque(kinds.values() if len(kinds) > 1 or target is not None or units else ())
     building: dict[str, PlannedRun] = {}
     with StopRequests(crew.kill, crew.kill) as stop:
         while queue or building:
@@ -316,6 +322,7 @@ def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books, t
                 if outcome.answer is not None:
                     try:
                         check_target(target, outcome.answer["headline"])
+                        _check_unit(run.variant, outcome.answer["unit"], units)
                     except ValueError as error:
                         refused = str(error)
                 if refused is not None:
@@ -324,6 +331,14 @@ def _refuse_early(waiting: Sequence[PlannedRun], crew: Workers, books: _Books, t
                     raise ValueError(f"variant {run.variant!r}: {refused}")
             if stop.received():
                 raise Interrupted("interrupted before anything was trained; the same command starts it")
+
+
+def _check_unit(variant: str, unit: str, units: dict[str, str]) -> None:
+    """Refuse a variant that is counted in another unit than the others, and note its unit."""
+    for other, of_other in units.items():
+        if of_other != unit:
+            raise ValueError(f"it is counted in {unit} and variant {other!r} in {of_other}; compare runs of one unit")
+    units[variant] = unit
 
 
 def _clear_unstarted(out: Path, waiting: Sequence[PlannedRun]) -> None:

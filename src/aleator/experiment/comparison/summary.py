@@ -259,7 +259,7 @@ def _to_target(
     headline: Headline | None,
     out: Path,
 ) -> dict[str, Any] | None:
-    """Return the step and the training time at which each seed's validation headline first reached the target."""
+    """Return step, examples and training time at which each seed's validation headline first reached the target."""
     if goal is None or headline is None:
         return None
     done = {run["seed"]: run for run in entry["runs"] if run["status"] == "done"}
@@ -269,6 +269,7 @@ def _to_target(
         "source": source,
         "split": "validation",
         "steps": [row["step"] if row else None for row in rows],
+        "examples": [row.get("examples") if row else None for row in rows],
         "seconds": [row["seconds"] if row else None for row in rows],
     }
 

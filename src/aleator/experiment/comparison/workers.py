@@ -134,7 +134,7 @@ def carry_out(job: Job) -> dict[str, Any]:
 
 
 def build(job: Job) -> dict[str, Any]:
-    """Build the task of a job, so that what is wrong with its options comes to light, and return its headline."""
+    """Build the task of a job, so that what is wrong with its options comes to light; return its headline and unit."""
     from aleator.experiment.accelerators import make_accelerator
     from aleator.experiment.loop import failures
     from aleator.random import Streams
@@ -145,7 +145,7 @@ def build(job: Job) -> dict[str, Any]:
         streams = Streams(options.seed, accelerator.device)
         with streams.scope("init"):
             task = recipe.task(streams, accelerator)
-    return {"headline": task.headline.name}
+    return {"headline": task.headline.name, "unit": task.budget.unit}
 
 
 def outcome_of(work: Work, job: Job) -> Outcome:

@@ -263,14 +263,15 @@ def _whole(values: Sequence[float | None]) -> str:
 
 
 def _targets(variants: Sequence[Variant], look: dict[str, Look], metric: str) -> dict[str, Any] | None:
-    """Steps and training time to the target, means over the seeds that reached it; None when there was no target."""
+    """Steps, examples and training time to the target, means over the seeds that reached it; None without a target."""
     targets = {variant.label: variant.target for variant in variants if variant.target}
     if not targets:
         return None
     rows = []
     for label, target in targets.items():
         reached = sum(step is not None for step in target.steps)
-        cells = [f"{reached} of {len(target.steps)}", _whole(target.steps), words.seconds(_mean(target.seconds))]
+        counts = [_whole(target.steps), _whole(target.examples)]
+        cells = [f"{reached} of {len(target.steps)}", *counts, words.seconds(_mean(target.seconds))]
         rows.append({"label": label, "look": look[label], "cells": cells})
     target = next(iter(targets.values()))
     baseline = f"It is the mean that “{variants[0].label}” has at the end." if target.source == "baseline" else ""

@@ -65,15 +65,17 @@ class Summary:
 
 @dataclass(frozen=True)
 class Target:
-    """Steps and training seconds each seed needed to reach ``target`` on ``split``; None where it did not.
+    """Steps, examples and training seconds each seed needed to reach ``target`` on ``split``; None where it did not.
 
-    ``source`` is ``"baseline"`` where the target is what the first variant reached.
+    ``source`` is ``"baseline"`` where the target is what the first variant reached. ``examples`` is empty where an
+    older comparison did not write them down.
     """
 
     target: float
     source: str
     split: str
     steps: list[int | None]
+    examples: list[int | None]
     seconds: list[float | None]
 
 
@@ -327,7 +329,10 @@ def _target(entry: dict[str, Any] | None) -> Target | None:
     if not entry:
         return None
     source = entry.get("source") or "given"
-    return Target(float(entry["target"]), source, entry["split"], list(entry["steps"]), list(entry["seconds"]))
+    examples = list(entry.get("examples") or [])
+    return Target(
+        float(entry["target"]), source, entry["split"], list(entry["steps"]), examples, list(entry["seconds"])
+    )
 
 
 def _run(folder: Path, entry: dict[str, Any]) -> Run:

@@ -18,7 +18,6 @@ Y. You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -27,11 +26,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from aleator.optim.scaling import scale_lr
+
 Horizon = Literal["total", "rest"]
 
 
 def scale_for_batch(lr: float, base_batch: int, batch: int, rule: Literal["sqrt", "linear"] = "sqrt") -> float:
-    """Return the learning rate for ``batch``, ``lr`` being that for ``base_batch``.
+    """Return the learning rate for ``batch``, ``lr`` being that for ``base_batch``: `scale_lr` for endless data.
 
     Args:
         lr: at ``base_batch``.
@@ -49,7 +50,7 @@ def scale_for_batch(lr: float, base_batch: int, batch: int, rule: Literal["sqrt"
     _check_batches(base_batch, batch)
     if rule not in ("sqrt", "linear"):
         raise ValueError(f"rule must be 'sqrt' or 'linear', got {rule!r}")
-    return lr * (math.sqrt(batch / base_batch) if rule == "sqrt" else batch / base_batch)
+    return scale_lr(lr, base_batch, batch, "adam" if rule == "sqrt" else "sgd")
 
 
 def scale_warmup(warmup_ratio: float, base_batch: int, batch: int) -> float:

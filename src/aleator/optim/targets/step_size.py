@@ -2,7 +2,7 @@
 
 For a loss that is L-smooth in the outputs of the model the surrogate with γ ≤ 1/L lies above the loss everywhere, and
 touches it where the gradient was taken. `SMOOTH_STEP` holds 1/L for the usual losses. With mini-batches γ has to fall
-for the iterates to settle, as in `InverseSqrt`; `AdaGradNorm` makes it fall as fast as gradients ask for; and
+for the iterates to settle, as in `InverseSqrt`; `AdaGradNormStep` makes it fall as fast as gradients ask for; and
 `TargetArmijo` looks for it on the loss itself.
 
 W. Lavington, S. Vaswani, R. Babanezhad, M. Schmidt and N. Le Roux, "Target-based Surrogates for Stochastic
@@ -102,7 +102,7 @@ class Exponential(Constant):
         return float(self.total_steps ** (-t / self.total_steps))
 
 
-class AdaGradNorm:
+class AdaGradNormStep:
     """γ/√(Σ ‖g_s‖²) over the steps s until now, with ‖g_s‖² the mean over the examples of a batch.
 
     Args:

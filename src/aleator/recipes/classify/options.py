@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.experiment import Headline
 from aleator.recipes.images.recipe import ImageRecipe
+from aleator.recipes.parts.batch_size import AdaptiveBatch
 from aleator.recipes.parts.checks import positive
 from aleator.recipes.parts.compiled import Compile
+from aleator.recipes.parts.curvature import Curvature
 from aleator.recipes.parts.ema import WeightEMA
 from aleator.recipes.parts.part import Part
 from aleator.recipes.parts.proximal import Proximal
@@ -48,7 +50,19 @@ class _Network(Part):
 
 
 @dataclass(frozen=True)
-class Classify(TargetSurrogates, Proximal, Compile, WeightEMA, ImageRecipe, SupervisedBase, Tract, Subset, _Network):
+class Classify(
+    AdaptiveBatch,
+    Curvature,
+    TargetSurrogates,
+    Proximal,
+    Compile,
+    WeightEMA,
+    ImageRecipe,
+    SupervisedBase,
+    Tract,
+    Subset,
+    _Network,
+):
     """Classify images: full data, a static subset, or repeated random sampling, at any budget."""
 
     headline: ClassVar[Headline | None] = Headline("accuracy", "max")

@@ -69,9 +69,15 @@ def network_input(
     images: LabelledImages, inputs: UInt8[Tensor, "batch c h w"], options: ImageOptions, dtype: torch.dtype
 ) -> Float[Tensor, "batch c h w"]:
     """Return a batch of the data set's bytes as the numbers that the options ask for."""
-    if options.inputs == "unit":
-        return inputs.to(dtype) / images.max_value
-    return images.normalise(inputs, dtype)
+    if options.inputs == "standardised":
+        return images.normalise(inputs, dtype)
+    unit = inputs.to(dtype) / images.max_value
+    return unit if options.inputs == "unit" else unit - pixel_means(images).to(unit)
+
+
+def pixel_means(images: LabelledImages) -> Float[Tensor, "c h w"]:
+    """Return the mean of each pixel over the training part, on the scale from 0 to 1, in float64."""
+    return images.train.inputs.double().mean(0) / images.max_value
 
 
 def measured(scores_of: Callable[[Tensor], Tensor], examples: Examples, accelerator: Accelerator) -> dict[str, float]:

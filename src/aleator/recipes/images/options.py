@@ -28,5 +28,6 @@ class ExampleOptions:
 class ImageOptions(ExampleOptions):
     """The same, and what a network gets of them."""
 
-    inputs: Literal["standardised", "unit"] = "standardised"
-    """Pixels with mean 0 and deviation 1 over the training data, or between 0 and 1."""
+    inputs: Literal["standardised", "unit", "centred"] = "standardised"
+    """Pixels with mean 0 and deviation 1 over the training data, or between 0 and 1, or these less the mean of each
+    pixel over the training data."""

@@ -43,9 +43,22 @@ class ImageRecipe(ImageOptions, Part):
 
     def prepared(self, inputs: Any) -> Any:
         """Return bytes as the numbers that the options ask for."""
+        if self.inputs == "standardised":
+            return self.images.normalise(inputs, self.dtype)
+        unit = inputs.to(self.dtype) / self.images.max_value
         if self.inputs == "unit":
-            return inputs.to(self.dtype) / self.images.max_value
-        return self.images.normalise(inputs, self.dtype)
+            return unit
+        means = self._means_by_device
+        if unit.device not in means:
+            from aleator.recipes.images.examples import pixel_means
+
+            means[unit.device] = pixel_means(self.images).to(unit)
+        return unit - means[unit.device]
+
+    @cached_property
+    def _means_by_device(self) -> dict[Any, Tensor]:
+        """The mean of each pixel, copied to a device once and not in every step."""
+        return {}
 
     def summed(self, outputs: Any, targets: Any) -> dict[str, tuple[Tensor, Any]]:
         """Return the sums of cross entropy and of right answers, and the number of examples."""

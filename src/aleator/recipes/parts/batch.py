@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
+from aleator.data import VariableBatchSampler
 from aleator.random import Streams
 
 Collate = Callable[[list[Any]], tuple[Any, Any]]
@@ -173,7 +174,7 @@ class Batches:
         """Yield batches without end."""
         self._asked.clear()
         if self._consumed is not None:  # the sampler is ahead of it by what was prefetched
-            self._sampler.load_state_dict(self._consumed)
+            self._sampler.load_state_dict(self._position())
         read = self._in_memory() if self._examples.dataset is None else self._stored()
         for inputs, targets, indices, state in read:
             step = self.step
@@ -182,13 +183,19 @@ class Batches:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position: behind the last batch that was yielded."""
-        state = self._sampler.state_dict() if self._consumed is None else self._consumed
-        return {"sampler": state, "step": self.step}
+        return {"sampler": self._position(), "step": self.step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue there."""
         self._sampler.load_state_dict(state["sampler"])
         self.step, self._consumed = state["step"], None
+
+    def _position(self) -> dict[str, Any]:
+        if self._consumed is None:
+            return self._sampler.state_dict()  # type: ignore[no-any-return]
+        if isinstance(self._sampler, VariableBatchSampler):  # the sizes of what is in the queue are decided, too
+            return self._sampler.state_dict(batches=self.step)
+        return self._consumed
 
     def _in_memory(self) -> Iterator[tuple[Any, Any, Tensor, None]]:
         for indices in self._indices():

@@ -38,7 +38,8 @@ def make_optimizer(
         own = options.own_momentum.get(options.optimizer, row.momentum)
         settings["momentum"] = own if options.momentum is None else options.momentum
     if options.optimizer == "sgd":
-        settings["nesterov"] = settings["momentum"] > 0 and options.schedule != "sasa"
+        plain = options.schedule == "sasa" or getattr(options, "lr_rule", "fixed") != "fixed"  # derived without it
+        settings["nesterov"] = settings["momentum"] > 0 and not plain
     given = {name: getattr(options, name) for name in ("betas", "clip", "apply_to")}
     settings |= {name: value for name, value in given.items() if value is not None}
     if "clip_schedule" in row.paced:

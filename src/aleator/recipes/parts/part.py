@@ -63,12 +63,14 @@ class Sizes:
     """How many examples are in a batch, where that changes: the budget of the run is then in examples.
 
     Attributes:
-        batches: yields this process's indices of a batch, without end, from an order.
+        sampler: holds the position, in the place of the order's.
+        batches: yields this process's indices of a batch, until there were as many examples as the run has.
         pieces: returns into how many pieces a batch of N examples, over all processes, is cut on each process.
         examples: of the run.
     """
 
-    batches: Callable[[Order], Iterator[Any]]
+    sampler: Sampler
+    batches: Callable[[], Iterator[Any]]
     pieces: Callable[[int], int]
     examples: int
 

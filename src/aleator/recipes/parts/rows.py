@@ -60,6 +60,10 @@ OPTIMIZERS: Mapping[str, OptimizerRow] = {
         paced=("n_data", "generator"),
         needs=frozenset({"raw gradient"}),
     ),
+    "adagrad": OptimizerRow("torch.optim:Adagrad", "AdaGrad", 0.05),
+    "adagrad-norm": OptimizerRow(
+        "aleator.optim:AdaGradNorm", "AdaGrad-Norm, which has one step size for all parameters", 1.0
+    ),
     "adamw": OptimizerRow("torch.optim:AdamW", "AdamW", 0.001, ("betas",)),
     "lamb": OptimizerRow("aleator.optim:LAMB", "LAMB", 0.01, ("betas",), matrices=True),
     "lars": OptimizerRow(

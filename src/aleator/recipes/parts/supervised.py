@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aleator.experiment import Headline, Task
 from aleator.later import named
+from aleator.recipes.parts.batch_size import AdaptiveBatch
 from aleator.recipes.parts.checks import positive
 from aleator.recipes.parts.compiled import Compile
+from aleator.recipes.parts.curvature import Curvature
 from aleator.recipes.parts.descent import TrainingOptions
 from aleator.recipes.parts.ema import WeightEMA
 from aleator.recipes.parts.mixture import Mixture
@@ -200,5 +202,7 @@ class SupervisedBase(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class Supervised(SupervisedBase, Subset, Mixture, Tract, TargetSurrogates, Proximal, WeightEMA, Compile):
+class Supervised(
+    SupervisedBase, Curvature, Subset, Mixture, Tract, TargetSurrogates, Proximal, WeightEMA, Compile, AdaptiveBatch
+):
     """A supervised task with every general part."""

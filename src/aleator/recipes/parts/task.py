@@ -223,12 +223,59 @@ class SupervisedTask(GradientTask):
         prepared = self.options.prepared(inputs)
         return _as_dtype(prepared, self.dtype)
 
+    def prepared_examples(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
+        """Return inputs as the network wants them, and targets in its precision."""
+        return self.prepared_inputs(inputs), _as_dtype(targets, self.dtype)
+
+    # --- what a probe of the curvature asks
+
+    def per_sample_loss(self, model: nn.Module, batch: tuple[Any, Any]) -> Tensor:
+        """Return the loss of each example of a batch as it comes from `probe_batches`.
+
+        Where losses have counts, as those of tokens have, an example's loss is its sum over the mean count of an
+        example of the batch, so that the mean over examples is that over their parts.
+
+        Args:
+            model: the network, neither wrapped nor compiled.
+            batch: inputs, not prepared, and targets.
+
+        Raises:
+            ValueError: if the recipe has an objective, which is no mean over examples.
+        """
+        if self.options.says("objective"):
+            raise ValueError(f"{type(self.options).__name__} has an objective, which has no loss for each example")
+        inputs, targets = self.prepared_examples(*batch)
+        found = self.options.losses(self.options.forward(model, inputs), targets)
+        if not isinstance(found, tuple):
+            return found
+        values, counts = found
+        return values.reshape(len(values), -1).sum(1) * (len(values) / counts.sum(dtype=wide(counts)))
+
+    def probe_batches(self, rows: Tensor | None = None, size: int | None = None) -> Iterator[tuple[Any, Any]]:
+        """Yield this process's share of training examples, not augmented, as batches (inputs, targets).
+
+        Args:
+            rows: which examples, by their places among those kept for training; None is all of them, in an order that
+                the stream ``probe`` draws.
+            size: examples of a batch on this process; None is ``batch_size``.
+        """
+        if rows is None:
+            rows = torch.randperm(len(self.train), generator=self.run.generator("probe"))
+        return evaluation_batches(
+            self.train.take(rows),
+            self.options.batch_size if size is None else size,
+            rank=self.run.rank,
+            processes=self.run.processes,
+            device=self.run.device,
+            workers=0,
+            key=self.run.streams.key("read"),
+        )
+
     # --- a step
 
     def _prepared(self, batch: Batch) -> Batch:
         augmented = self.options.augmented(batch.inputs, batch.targets, self.augmentation)
-        inputs, targets = augmented
-        return batch.with_examples(self.prepared_inputs(inputs), _as_dtype(targets, self.dtype))
+        return batch.with_examples(*self.prepared_examples(*augmented))
 
     def _descend(self, batch: Batch) -> GradientReport:
         assert self._gradient_step is not None
@@ -354,10 +401,10 @@ class SupervisedTask(GradientTask):
 
     def _batches(self, order: Order) -> Batches:
         options = self.options
-        indices = partial(self.sizes.batches, order) if self.sizes else partial(order.batches, options.batch_size)
+        indices = self.sizes.batches if self.sizes else partial(order.batches, options.batch_size)
         return Batches(
             self.train,
-            order.sampler,
+            self.sizes.sampler if self.sizes else order.sampler,
             indices,
             processes=self.run.processes,
             device=self.run.device,

@@ -77,7 +77,8 @@ class _FirstLayer(Act):
         from aleator.nn import TrAct, TrActPreconditioner, apply_tract, first_layer_group
 
         if self._options.first_layer == "tract":
-            whole = self._run.options.accumulate == 1 and self._run.processes == 1
+            tested = getattr(self._run.options, "batch_test", "none") != "none"  # on the gradient before TrAct's
+            whole = self._run.options.accumulate == 1 and self._run.processes == 1 and not tested
             lam = LAM if self._options.tract_lam is None else self._options.tract_lam
             apply_tract(network, lam=lam, reduce="local" if whole else "global")
             self._layers = [module for module in network.modules() if isinstance(module, TrAct)]
@@ -96,12 +97,11 @@ class _FirstLayer(Act):
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Leave ordinary gradients in the block, and the sums of the step's own passes after it."""
-        before = [(layer, layer.reduce, layer.gram_sum, layer.row_count) for layer in self._layers]
+        """Leave ordinary layers in the block, whose passes are not those of a step."""
         for layer in self._layers:
-            layer.reduce, layer.gram_sum, layer.row_count = "global", None, 0
+            layer.plain = True
         try:
             yield
         finally:
-            for layer, reduce, gram_sum, row_count in before:
-                layer.reduce, layer.gram_sum, layer.row_count = reduce, gram_sum, row_count
+            for layer in self._layers:
+                layer.plain = False

@@ -17,7 +17,7 @@ from torch.optim import LBFGS, SGD, Adam, Optimizer
 
 from aleator.experiment import StepResult
 from aleator.optim import (
-    AdaGradNorm,
+    AdaGradNormStep,
     ArmijoGD,
     Constant,
     Exponential,
@@ -129,13 +129,13 @@ class _NotFiniteError(Exception):
     """The loss, or the gradient of its surrogate, is not finite."""
 
 
-def _step_size(options: Surrogate, smooth_step: float) -> Constant | AdaGradNorm | TargetArmijo:
+def _step_size(options: Surrogate, smooth_step: float) -> Constant | AdaGradNormStep | TargetArmijo:
     gamma = options.step_size or smooth_step
-    rules: dict[str, Callable[[], Constant | AdaGradNorm | TargetArmijo]] = {
+    rules: dict[str, Callable[[], Constant | AdaGradNormStep | TargetArmijo]] = {
         "constant": lambda: Constant(gamma),
         "inverse-sqrt": lambda: InverseSqrt(gamma),
         "exponential": lambda: Exponential(gamma, options.calls),
-        "adagrad-norm": lambda: AdaGradNorm(gamma),
+        "adagrad-norm": lambda: AdaGradNormStep(gamma),
         "armijo": lambda: TargetArmijo(gamma),
     }
     return rules[options.option("step_schedule")]()
