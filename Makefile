@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format docs bench evidence tables clean
+.PHONY: help demo test lint types format docs book bench evidence tables clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ format: $(VENV)/installed-dev  ## format the code
 docs: $(VENV)/installed-dev  ## build the site in docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
+book: export ALEATOR_BOOK := run
+book: docs  ## the same site, with what the pages of the book print: they are run, a failing one is an error
+
 bench: $(VENV)/installed-dev  ## time ours against named peers; make bench NAME=sampler for one
 	$(BIN)/python -m benchmarks $(NAME)
 
@@ -65,4 +68,4 @@ tables: $(VENV)/installed-dev  ## write the evidence tables of README and method
 	$(BIN)/python -m experiments tables
 
 clean:  ## remove what the targets made, but not out/ and runs/
-	rm -rf $(VENV) docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) docs/_build docs/book/gallery .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

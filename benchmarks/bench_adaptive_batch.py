@@ -1,13 +1,17 @@
 """What a test of the batch costs: per-example norms without gradients, and a training step that is tested now and then.
 
 Statistics of 128 examples by ghost norms against ``vmap`` of ``grad``, in turn, on an MLP and a small convolutional
-net. Then steps of a training loop on batches of 2048, tested on 128 examples every tenth step, against the same loop
-without a test; and steps of the recipe ``classify`` with its defaults, which test every step of small batches.
+net: their time, and the memory that each adds at most to a process of its own (Linux). Then steps of a training loop
+on batches of 2048, tested on 128 examples every tenth step, against the same loop without a test; and steps of the
+recipe ``classify`` with its defaults, which test every step of small batches.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
 from time import process_time
 from typing import Any
 
@@ -19,7 +23,7 @@ from aleator.experiment.accelerators import make_accelerator
 from aleator.gradients import example_gradients
 from aleator.random import Streams
 from aleator.recipes.classify import Classify
-from benchmarks.pairs import interleave
+from benchmarks.pairs import Pairs, interleave
 
 EXAMPLES, BATCH, EVERY = 128, 2048, 10
 
@@ -32,7 +36,9 @@ def benchmark() -> list[dict[str, Any]]:
         ghost, vmapped = (_statistics(model, batch, method) for method in ("ghost", "vmap"))
         found = interleave(ghost, vmapped, pairs=3, clock=process_time)
         what = f"norms of the gradients of {EXAMPLES} examples, {name}"
-        rows.append(found.row(what, "vmap of grad", "≥ 3", unit="s of CPU"))
+        rows.append(found.row(what, "vmap of grad", "≥ 3 in time or memory", unit="s of CPU"))
+        memory = [[_peak_megabytes(name, method) for _ in range(3)] for method in ("ghost", "vmap")]
+        rows.append(Pairs(*memory).row(f"memory of the {what}", "vmap of grad", "≥ 3 in time or memory", unit="MB"))
     tested, plain = _loop(test=True), _loop(test=False)
     rows.append(
         interleave(tested, plain, pairs=3, clock=process_time).row(
@@ -73,6 +79,32 @@ def _losses(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 
 def _statistics(model: nn.Module, batch: tuple[Tensor, Tensor], method: Any) -> Callable[[], object]:
     return lambda: example_gradients(model, _losses, batch, method=method)
+
+
+def _peak_megabytes(name: str, method: str) -> float:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_measure_peak, args=(theirs, name, method))
+    child.start()
+    peak: float = ours.recv()
+    child.join()
+    return peak
+
+
+def _measure_peak(answer: Connection, name: str, method: str) -> None:
+    torch.set_num_threads(1)
+    model, shape = _models()[name]
+    _statistics(model, _batch(4, shape), method)()  # what is loaded at the first use is no part of it
+    work = _statistics(model, _batch(EXAMPLES, shape), method)
+    Path("/proc/self/clear_refs").write_text("5")  # the highest use so far is forgotten
+    before = _kilobytes("VmRSS")
+    work()
+    answer.send((_kilobytes("VmHWM") - before) / 1000)
+
+
+def _kilobytes(line: str) -> int:
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(found for found in status if found.startswith(f"{line}:")).split()[1])
 
 
 def _loop(test: bool) -> Callable[[], object]:

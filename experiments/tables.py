@@ -1,4 +1,4 @@
-"""The tables in README and method cards, written from evidence and benchmark files and never by hand.
+"""The tables in README, method cards and the book, written from evidence, benchmarks and one list, never by hand.
 
 A document holds the place of a table as two comment lines, ``<!-- begin TABLE -->`` and ``<!-- end TABLE -->``; what
 stands between them is replaced.
@@ -13,6 +13,7 @@ from typing import Any
 
 from aleator.commands.methods import METHODS, is_identical, verdicts
 from aleator.experiment.files import read_json, write_text
+from experiments.book import chapter_map
 from experiments.evidence import EVIDENCE, ROOT
 
 BENCHMARKS = ROOT / "benchmarks" / "results"
@@ -43,6 +44,7 @@ def _filled(match: re.Match[str]) -> str:
         "benchmarks": _benchmark_table,
         "survival": _survival_table,
         "endurance": _endurance_table,
+        "book": lambda _: chapter_map(),
     }
     if kind not in makers:
         raise ValueError(f"a table must be one of {', '.join(makers)}, got {match[2]!r}")

@@ -117,7 +117,8 @@ def test_stale_table_is_found_and_mended(tmp_path, monkeypatch):
     assert tables.update(check=True) == []
     (tmp_path / "README.md").write_text("<!-- begin nonsense -->\n<!-- end nonsense -->\n")
     with pytest.raises(
-        ValueError, match="a table must be one of methods, evidence, benchmarks, survival, endurance, got 'nonsense'"
+        ValueError,
+        match="a table must be one of methods, evidence, benchmarks, survival, endurance, book, got 'nonsense'",
     ):
         tables.update(check=True)
 
