@@ -73,12 +73,8 @@ def _program(folder: Path, rank: int, count: int, words: list[str]) -> int:
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"{name}-{rank}", os.O_WRONLY | os.O_CREAT), number)
     be_one_of(folder, rank, count)
-    sys.argv = words
-    sys.path.insert(0, str(Path(words[0]).parent))
     try:
-        runpy.run_path(words[0], run_name="__main__")
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        return as_program(words)
     except BaseException:
         traceback.print_exc()
         return 1
@@ -86,6 +82,16 @@ def _program(folder: Path, rank: int, count: int, words: list[str]) -> int:
         with contextlib.suppress(Exception):
             if dist.is_initialized():
                 dist.destroy_process_group()
+
+
+def as_program(words: list[str]) -> int:
+    """Carry out a Python file here, as ``python WORDS`` does, and return its exit code; its errors are raised."""
+    sys.argv = words
+    sys.path.insert(0, str(Path(words[0]).parent))
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     return 0
 
 

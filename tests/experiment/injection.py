@@ -16,7 +16,6 @@ import importlib
 import io
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -27,6 +26,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.launched import as_program
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -182,7 +183,7 @@ class Warm:
         )
 
     def commands(self, *jobs: dict[str, Any], at_once: int | None = None) -> list[Ending]:
-        """Carry out commands, each in a child, all of them or so many at once.
+        """Carry out commands, each in a child, all of them or ``at_once`` of them.
 
         A job has ``argv`` (the words behind ``aleator``; with ``script`` those behind ``python``) and may have ``cwd``,
         ``root`` (count operations below it), ``at`` and ``how`` (do it there), ``prepare`` (the name and arguments of a
@@ -316,13 +317,7 @@ def _carried_out(argv: list[str], script: bool) -> int:
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(True)  # a process has one precision, and the command that warmed it up had its own
-    sys.argv = argv
-    sys.path.insert(0, str(Path(argv[0]).parent))
-    try:
-        runpy.run_path(argv[0], run_name="__main__")
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    return 0
+    return as_program(argv)
 
 
 def _ended(status: int, place: Path) -> dict[str, Any]:

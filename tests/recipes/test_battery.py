@@ -50,15 +50,6 @@ class Case:
     two: dict[str, Any] | None = None
     within: float = 1e-9
 
-    @property
-    def words(self) -> list[str]:
-        """The options as they are typed."""
-        return [
-            word
-            for name, value in self.options.items()
-            for word in (f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,)))
-        ]
-
 
 EXACT = {"precision": "float64"}
 CASES = {
@@ -137,6 +128,15 @@ MODULES = (
 pytestmark = pytest.mark.usefixtures("mirror")
 
 
+def typed(options: dict[str, Any]) -> list[str]:
+    """Return options as words of a command."""
+    return [
+        word
+        for name, value in options.items()
+        for word in (f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,)))
+    ]
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with texts of words in random order, one of them three times the other."""
@@ -162,7 +162,7 @@ def test_every_recipe_has_a_case():
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_killed_behind_a_checkpoint_goes_on_to_the_same_bits(name, warm, place, tmp_path):
     case = CASES[name]
-    words = Case(case.recipe, there(case.options, place)).words
+    words = typed(there(case.options, place))
     often = ("--checkpoint-seconds", "0", "--log-every", "1", "--evaluate-every", "2")
     prepare = [case.steps] if case.steps else None
     command = ["run", case.recipe, *words, *often, "--trackers", "--out", "o/it"]

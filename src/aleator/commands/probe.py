@@ -94,7 +94,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def _trained(task: Any, streams: Streams, steps: int) -> int:
-    """Take so many steps, or as many as the task's training has, and return how many it were."""
+    """Take ``steps`` steps, or as many as the task's training has, and return how many were taken."""
     if task.budget.unit == "steps" and task.budget.total is not None:
         steps = min(steps, task.budget.total)
     taken = 0
@@ -136,12 +136,10 @@ def _aside(task: Any) -> Iterator[nn.Module]:
         with task.aside("probe") as model:
             yield model
         return
-    modes = [(module, module.training) for module in task.model.modules()]
-    try:
+    from aleator.gradients.modes import modes_kept
+
+    with modes_kept(task.model):
         yield task.model
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _say(name: str, task: Any, seen: dict[str, CurvatureSummary], asked: Probe) -> None:

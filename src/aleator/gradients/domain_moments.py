@@ -24,6 +24,8 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from aleator.gradients.modes import modes_kept
+
 
 @dataclass(frozen=True)
 class GradientMoments:
@@ -123,14 +125,10 @@ class GradientMomentProbe:
             rows = torch.randperm(len(tensors[0]), generator=generator, device=generator.device)[:samples]
             chosen.append([tensor[rows.to(tensor.device)] for tensor in tensors])
         totals = [len(tensors[0]) for tensors in domains.values()]
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        try:
+        with modes_kept(self.model):
+            self.model.eval()
             means = torch.stack([self._mean(tensors) for tensors in chosen])
             features = [self._features(tensors, means) for tensors in chosen]
-        finally:
-            for module, training in modes:  # ``train`` would set the mode of all submodules
-                module.training = training
         return _moments(tuple(domains), totals, features, means)
 
     def _mean(self, tensors: list[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from aleator.gradients.modes import modes_kept
 from aleator.nn.gate_estimator import GateEstimator, StochasticUnits
 from aleator.nn.gradient_audit import Audit, GradientAudit, LossEstimator
 from aleator.nn.noisy_relu import NoisyReLU
@@ -161,17 +162,16 @@ def _as_a_function_of_gates(
             run(x, None)
         return seen[0]
 
-    modes, estimator = {layer: layer.training for layer in module.modules()}, units.estimator
+    estimator = units.estimator
     hook = units.register_forward_hook(exchange)
-    try:
-        module.eval()
-        units.estimator = BernoulliST()  # the layer must not leave out the gradient of gates that are shut
-        yield run, logits_of
-    finally:
-        hook.remove()
-        units.estimator = estimator
-        for layer, mode in modes.items():
-            layer.training = mode
+    with modes_kept(module):
+        try:
+            module.eval()
+            units.estimator = BernoulliST()  # the layer must not leave out the gradient of gates that are shut
+            yield run, logits_of
+        finally:
+            hook.remove()
+            units.estimator = estimator
 
 
 def _losses(

@@ -22,7 +22,6 @@ Neural Network Training", JMLR 23, 2022, arXiv 2006.09092.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +33,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from aleator.gradients.modes import modes_kept
 from aleator.optim.curvature.lanczos import lanczos, signs
 from aleator.optim.curvature.operator import CurvatureError, CurvatureOperator, group_of
 from aleator.optim.curvature.rates import heavy_ball
@@ -209,7 +209,8 @@ class CurvatureLRScheduler(LRScheduler):
     def _measured(self, number: int) -> tuple[float, float, int]:
         """Return the largest eigenvalue, the mean of the positive ones, and how many examples were looked at."""
         generator = Streams(self._key).generator("probe", number)
-        with _evaluating(self.model):
+        with modes_kept(self.model):
+            self.model.eval()
             with torch.random.fork_rng(_cuda_of(self.model)):
                 loader = self.probe_loader(number) if callable(self.probe_loader) else self.probe_loader
                 data = [(inputs, targets) for inputs, targets in loader]
@@ -278,17 +279,6 @@ class CurvatureLRScheduler(LRScheduler):
 
 
 _NUMBERS = ("last_epoch", "probes", "lr", "momentum", "lmbda", "mu")
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:  # ``train`` would set the mode of all submodules
-            module.training = training
 
 
 def _cuda_of(model: nn.Module) -> list[torch.device]:

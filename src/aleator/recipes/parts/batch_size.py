@@ -243,7 +243,8 @@ class _AdaptiveBatchAct(Act):
         from aleator.gradients import GradStats
 
         run, whole = self._run, unwrapped(self._task.model)
-        gradient = {n: p.grad.clone() for n, p in whole.named_parameters() if p.requires_grad and p.grad is not None}
+        # Not copied: `aside` takes the gradients off the parameters and only puts them back.
+        gradient = {n: p.grad for n, p in whole.named_parameters() if p.requires_grad and p.grad is not None}
         norms = [torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradient.values()]
         square = float(torch.stack(norms).square().sum()) if norms else 0.0
         chosen = torch.randperm(batch.total, generator=self._positions)[: self._controller.sample_cap]

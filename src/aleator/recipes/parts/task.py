@@ -29,6 +29,7 @@ from aleator.data import BudgetPlan
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.experiment.gradient_step import GradientReport, Loss
 from aleator.experiment.model_state import share_buffers, unwrapped
+from aleator.gradients.modes import modes_kept
 from aleator.random import Streams
 from aleator.recipes.parts.acts import Acts, once
 from aleator.recipes.parts.batch import Batch, Batches, Examples, evaluation_batches, length
@@ -193,12 +194,12 @@ class SupervisedTask(GradientTask):
         model = unwrapped(self.model)
         buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-        modes = [(module, module.training) for module in model.modules()]
         for parameter, _ in gradients:
             parameter.grad = None
         streams = self.run.streams
         try:
             with (
+                modes_kept(model),
                 streams.kept(except_for=("aside", stream)),
                 streams.scope("aside", stream, rank=self.run.rank),
                 torch.autocast(self.run.device.type, enabled=False),
@@ -211,8 +212,6 @@ class SupervisedTask(GradientTask):
                     buffer.copy_(before)
             for parameter, gradient in gradients:
                 parameter.grad = gradient
-            for module, training in modes:
-                module.training = training
 
     def losses(self, inputs: Any, targets: Any) -> Loss:
         """Return the loss of each example of some prepared inputs, as the network is called in training."""
