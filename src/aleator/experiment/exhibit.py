@@ -100,7 +100,7 @@ def read_exhibits(folder: Path) -> list[Exhibit]:
         return []
     try:
         entries = read_json(path)["exhibits"]
-        return [Exhibit(**entry, **_picture(folder, entry.get("file"))) for entry in entries]
+        return [Exhibit(**entry, picture=_picture(folder, entry.get("file"))) for entry in entries]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not hold exhibits that this library wrote: {error!r}") from error
 
@@ -114,10 +114,10 @@ def holds_exhibits(folder: Path) -> bool:
     return all((folder / entry["file"]).is_file() for entry in entries if entry.get("file"))
 
 
-def _picture(folder: Path, file: str | None) -> dict[str, bytes]:
+def _picture(folder: Path, file: str | None) -> bytes | None:
     if file is None:
-        return {}
+        return None
     path = folder / Path(file).name
     if not path.is_file():
         raise ValueError(f"{path} is not there; aleator run --resume --out {folder} makes it again")
-    return {"picture": path.read_bytes()}
+    return path.read_bytes()
