@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -36,10 +37,8 @@ def manifest(**changes: Any) -> Manifest:
     return replace(usual, **changes)
 
 
-def slopes(
-    replica: Replica, samples: int = 2, run: int = 7
-) -> Callable[[int, int], Sequence[float]]:
-    """The slopes of ½‖θ − machine‖² along the directions of a round and a machine: θ and the place are all they know."""
+def slopes(replica: Replica, samples: int = 2, run: int = 7) -> Callable[[int, int], Sequence[float]]:
+    """The slopes of ½‖θ − machine/10‖² along the directions of a round and a machine."""
 
     def of(number: int, machine: int) -> list[float]:
         found = []
@@ -206,7 +205,5 @@ class Cable:
         finally:
             if not self.pulled.is_set():
                 for end in (source, sink):
-                    try:
+                    with contextlib.suppress(OSError):
                         end.shutdown(socket.SHUT_RDWR)
-                    except OSError:
-                        pass

@@ -32,13 +32,16 @@ def encode(gradients: Sequence[float], codec: str) -> bytes:
     return np.clip(values, -FLOAT32_LIMIT, FLOAT32_LIMIT).astype("<f4").tobytes()
 
 
-def decode(content: bytes, codec: str) -> Float64[ndarray, "gradients"]:
+def decode(content: bytes, codec: str) -> Float64[ndarray, gradients]:
     """Return the gradients that bytes stand for."""
+    found: Float64[ndarray, gradients]
     if codec == "log8":
-        return _LOG8[np.frombuffer(content, np.uint8)]
-    if codec == "log9":
-        return _LOG9[np.frombuffer(content, "<u2") & 0x1FF]
-    return np.frombuffer(content, "<f4").astype(np.float64)
+        found = _LOG8[np.frombuffer(content, np.uint8)]
+    elif codec == "log9":
+        found = _LOG9[np.frombuffer(content, "<u2") & 0x1FF]
+    else:
+        found = np.frombuffer(content, "<f4").astype(np.float64)
+    return found
 
 
 def check_gradients(content: bytes, manifest: Manifest) -> None:
@@ -60,7 +63,7 @@ def check_gradients(content: bytes, manifest: Manifest) -> None:
         raise Malformed("a gradient has more than nine bits")
 
 
-def applied_gradients(commit: Commit, manifest: Manifest) -> list[Float64[ndarray, "gradients"]]:
+def applied_gradients(commit: Commit, manifest: Manifest) -> list[Float64[ndarray, gradients]]:
     """Return the gradients of a round as they are applied, for each machine.
 
     With ``robust="median"`` no gradient is larger than the median over machines of their largest one (of an even number
@@ -79,7 +82,7 @@ def _nine_bits(gradient: float) -> int:
     return 0 if sign == 0 else (0x100 if sign < 0 else 0) | (power + 128)
 
 
-def _nine_bit_table() -> Float64[ndarray, "512"]:
+def _nine_bit_table() -> Float64[ndarray, 512]:
     table = np.zeros(512)
     for code in range(512):
         if code & 0xFF:

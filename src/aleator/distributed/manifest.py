@@ -131,7 +131,9 @@ class Manifest:
         for name in ("wire", "code", *(field.name for field in fields(self))):
             theirs, ours = getattr(swarm, name), getattr(self, name)
             if theirs != ours:
-                raise ValueError(f"{_WORDS.get(name, name)} must be {_short(theirs)} as in the swarm, got {_short(ours)}")
+                raise ValueError(
+                    f"{_WORDS.get(name, name)} must be {_short(theirs)} as in the swarm, got {_short(ours)}"
+                )
 
 
 _CHOICES = {

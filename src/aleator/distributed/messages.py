@@ -7,7 +7,7 @@ A contribution, 16 bytes besides its gradients, little-endian:
 The flags say whether the hash of the weights before the round (on rounds of comparison) and a signature are there. An
 agreed set, 28 bytes besides the contributions, which are in it as they were sent, by machine in ascending order:
 
-    kind u8 | flags u8 | contributions u16 | round u32 | lr f64 | previous 8 | contributions… | [signature 16] | crc32 u32
+    kind u8 | flags u8 | number u16 | round u32 | lr f64 | previous 8 | contributions… | [signature 16] | crc32 u32
 
 It names the set that it follows by 8 bytes of its SHA-256, so that no two histories can be mixed. It has no time stamp
 and no author: whoever writes the set of the same contributions writes the same bytes. A signature is HMAC-SHA256 over

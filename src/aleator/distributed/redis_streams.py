@@ -42,14 +42,15 @@ class RedisTransport:
 
     Args:
         address: of the server; the password is in the environment.
-        seconds: how long to wait for an answer before the server counts as unreachable.
+        seconds: how long to wait for an answer before the server counts as unreachable: so long at most is a request
+            to stop unheard.
 
     Raises:
         ValueError: if the server cannot be reached, refuses the password, or is no Redis with streams.
         ImportError: if the package ``redis`` is missing.
     """
 
-    def __init__(self, address: Address, seconds: float = 5.0) -> None:
+    def __init__(self, address: Address, seconds: float = 0.9) -> None:
         try:
             import redis
         except ImportError:
@@ -78,7 +79,7 @@ class RedisTransport:
                 "ssl_certfile": address.cert or None,
                 "ssl_keyfile": address.key or None,
             }
-        self._client = redis.Redis(**common)
+        self._client: Any = redis.Redis(**common)
         self._append = self._client.register_script(_APPEND)
         self._offers_seen = "0-0"
         try:
@@ -95,7 +96,8 @@ class RedisTransport:
         """Write the manifest if there is none, and return the one that is there."""
         with self._told():
             self._client.set(self._key("manifest"), manifest, nx=True)
-            return self._client.get(self._key("manifest")) or b""
+            found: bytes = self._client.get(self._key("manifest")) or b""
+            return found
 
     def manifest(self) -> bytes | None:
         """Return the manifest, or None where no swarm of this name is."""

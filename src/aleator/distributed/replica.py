@@ -29,7 +29,7 @@ def fingerprint(parameters: Mapping[str, Tensor]) -> bytes:
     for name in sorted(parameters):
         tensor = parameters[name].detach()
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
+        digest.update(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy()))
     return digest.digest()
 
 
@@ -39,8 +39,10 @@ def parameters_of(model: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: if there is nothing to train, or a tensor is neither float32 nor float64.
     """
-    named = model.named_parameters() if isinstance(model, nn.Module) else model.items()
-    found = {name: tensor.detach() for name, tensor in named if tensor.requires_grad or not isinstance(model, nn.Module)}
+    if isinstance(model, nn.Module):
+        found = {name: tensor.detach() for name, tensor in model.named_parameters() if tensor.requires_grad}
+    else:
+        found = dict(model)
     if not found:
         raise ValueError("the model has no parameters that require a gradient")
     for name, tensor in found.items():
@@ -101,13 +103,17 @@ class Replica:
                 for contribution, found in zip(commit.contributions, gradients, strict=True)
                 for sample in range(len(found))
             ]
-            of_round = scalar_coefficients(np.concatenate(gradients), commit.lr, self.manifest.norm)
+            of_round = scalar_coefficients(np.concatenate(gradients).tolist(), commit.lr, self.manifest.norm)
             coefficients.append(of_round)
             decays += [commit.lr * self.manifest.weight_decay, *[0.0] * (len(of_round) - 1)]
             self.round += 1
         kind = self.manifest.directions
         subtract_directions_(
-            self.parameters, np.concatenate(coefficients), keys, kind, decays=decays if self.manifest.weight_decay else None
+            self.parameters,
+            np.concatenate(coefficients),
+            keys,
+            kind,
+            decays=decays if self.manifest.weight_decay else None,
         )
         self._versions = self._seen()
 

@@ -3,10 +3,11 @@
 A round is over when an agreed set for it is on the board; the first valid one counts, for everybody. Who proposes it:
 anyone who has the contributions of all that are expected, or, after the time-out, of those that came in time.
 
-    expected in round k   = the machines of round k − 1 and those that announced themselves for k, less those that left
+    expected   the machines of the round before, and those that announced themselves and were not waited for in vain
+               since, less those that left
 
-So membership is part of the log and never a matter of opinion. A machine that comes too late is left out, announces
-itself for the next round and goes on; one that joins first applies what the log has, then hands in a contribution.
+Who is expected is an opinion, and only moves the moment of a proposal; who was there is part of the log. A machine that
+comes too late is left out, announces itself and goes on; one that joins first applies what the log has.
 Whoever cannot reach the board waits; when it is back, machines append again what it lost, from their own logs.
 
 What is not well-formed, not signed where signatures are used, or from a machine that nobody announced, is left out, and
@@ -117,6 +118,8 @@ class Swarm:
         self._said: set[object] = set()
         self._away = False
         self._announced = False
+        self._expected: dict[int, int] = {}  # in this round: what each announced last
+        self._in_vain: dict[int, int] = {}  # by machine, the announcement after which it was missing
         self._handshake()
 
     @property
@@ -231,7 +234,9 @@ class Swarm:
                                number, self.min_machines, len(offers))  # fmt: skip
             return None
         announced = self.transport.announced()
-        expected = {m for m in before if announced.get(m, 0) >= 0} | {m for m, r in announced.items() if r == number}
+        expected = {m for m in before if announced.get(m, 0) >= 0}
+        expected |= {m for m, r in announced.items() if 0 <= r <= number and self._in_vain.get(m) != r}
+        self._expected = {m: announced.get(m, 0) for m in expected}
         if due or expected <= offers.keys():
             if absent := sorted(expected - offers.keys()):
                 _log.warning("machine %s did not answer in time; round %d goes on without", _listed(absent), number)
@@ -260,8 +265,8 @@ class Swarm:
     def _hand_in(self, own: list[Contribution]) -> None:
         for contribution in own:
             number, machine = contribution.round, contribution.machine
-            if not self._announced:  # at round 0 nobody is expected for having been there before
-                self.transport.announce(machine, number + 1 if number else 0)
+            if not self._announced:
+                self.transport.announce(machine, number)
             self._offers[number, machine] = contribution
             self.transport.offer(number, machine, contribution.to_bytes())
             self.traffic.sent(contribution)
@@ -292,7 +297,7 @@ class Swarm:
     def _first_valid(
         self, entries: Iterable[tuple[int, bytes]], number: int, previous: bytes | None
     ) -> list[tuple[int, bytes]]:
-        """Return of every round from a number on the first set that counts: well-formed, and following the one before."""
+        """Return of every round from a number on the first set that counts: it is well-formed and follows the last."""
         found: list[tuple[int, bytes]] = []
         for at, content in entries:
             if at == number and self._counts(at, content) and Commit.from_bytes(content).previous == previous:
@@ -323,6 +328,8 @@ class Swarm:
         self.log.append(commit)
         self.traffic.received(commit, self.machines)
         self._offers = {key: offer for key, offer in self._offers.items() if key[0] > commit.round}
+        self._in_vain |= {m: r for m, r in self._expected.items() if m not in commit.machines}
+        self._expected = {}
 
     def _members(self, number: int) -> set[int]:
         return set() if number < self.log.first else set(Commit.from_bytes(self.log.raw(number)).machines)

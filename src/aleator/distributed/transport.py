@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Protocol
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, TCPStore
 
 
 class Unreachable(ConnectionError):
@@ -217,7 +218,7 @@ class StoreTransport:
 
 def in_process() -> StoreTransport:
     """Return a board for machines that live in this process."""
-    return StoreTransport(dist.HashStore(), "this process")
+    return StoreTransport(HashStore(), "this process")
 
 
 def tcp_store(host: str, port: int, *, serve: bool = False, seconds: float = 10.0) -> tuple[StoreTransport, int]:
@@ -233,7 +234,7 @@ def tcp_store(host: str, port: int, *, serve: bool = False, seconds: float = 10.
         ValueError: if there is no store to be reached.
     """
     try:
-        store = dist.TCPStore(host, port, None, serve, timedelta(seconds=seconds), wait_for_workers=False)
+        store = TCPStore(host, port, None, serve, timedelta(seconds=seconds), wait_for_workers=False)
     except (dist.DistError, RuntimeError) as error:
         raise ValueError(f"there is no store at {host}:{port}: {str(error).splitlines()[0]}") from None
     return StoreTransport(store, f"store://{host}:{store.port}"), store.port
