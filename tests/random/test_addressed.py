@@ -13,7 +13,7 @@ from aleator.random import KINDS, Region, addressed, directions, random_bits, su
 from aleator.random.items import philox
 
 KEY = (2**63 + 11, 5, 2**40 + 3, 2)
-pytest.importorskip("numba")
+kernels = pytest.importorskip("aleator.random.kernels", exc_type=ImportError)
 
 
 @pytest.fixture
@@ -57,15 +57,13 @@ def test_bits_of_the_last_elements_are_there():
 
 def test_no_two_of_a_million_keys_share_a_stream():
     rng = np.random.default_rng(0)
-    keys = np.unique(rng.integers(0, [1, 10**6, 2**63, 10**4], size=(10**6, 4), dtype=np.uint64), axis=0)
-    words = philox(
-        tuple(
-            torch.from_numpy(keys[:, i].astype(np.int64) >> shift) & 0xFFFFFFFF
-            for i, shift in ((1, 0), (3, 0), (2, 0), (2, 32))
-        ),
-        (7, 0),
-    )
-    assert len(np.unique(np.stack([w.numpy() for w in words], 1), axis=0)) == len(keys)
+    machine = np.unique(rng.integers(0, 2**63, size=10**6))
+    numbers, samples = rng.integers(0, 10**6, len(machine)), rng.integers(0, 10**4, len(machine))
+    keys = np.stack((np.full(len(machine), 7), numbers, machine, samples), 1).astype(np.uint64)
+    streams = kernels._streams(keys)
+    assert all(tuple(streams[i].tolist()) == addressed.stream(tuple(keys[i].tolist())) for i in range(50))
+    # by half of the 128 bits already
+    assert len(np.unique(streams[:, 0] | streams[:, 1] << np.uint64(32))) == len(machine) > 999_000
 
 
 def test_the_colliding_pair_of_the_papers_program_does_not_collide():
@@ -144,7 +142,9 @@ def test_compiled_by_torch_the_bits_are_the_same():
         return values - 0.1 * directions.integers(addressed.stream(KEY), "rademacher", 3, elements, values.dtype)
 
     values, elements = torch.linspace(0, 1, 500), torch.arange(77, 577)
-    assert torch.equal(torch.compile(plain, fullgraph=True)(values, elements), plain(values, elements))
+    assert torch.equal(
+        torch.compile(plain, fullgraph=True, backend="aot_eager")(values, elements), plain(values, elements)
+    )
 
 
 def test_a_step_counts_as_a_change_of_the_tensor():

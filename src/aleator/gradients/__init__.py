@@ -3,6 +3,7 @@
 from aleator.gradients.codes import log8_decode, log8_encode, log8_table, log9_decode, log9_encode, sendable
 from aleator.gradients.domain_moments import GradientMomentProbe, GradientMoments
 from aleator.gradients.example_gradients import ExampleGradients, example_gradients, inner_products
+from aleator.gradients.functional import functional_loss, trainable
 from aleator.gradients.ghost_norms import NoGhostNorm, ghost_norms
 from aleator.gradients.grad_stats import GradStats
 from aleator.gradients.mixture_variance import VarianceForecast, batch_gradient_variance, forecast_variance
@@ -35,6 +36,7 @@ __all__ = [
     "direction",
     "example_gradients",
     "forecast_variance",
+    "functional_loss",
     "ghost_norms",
     "gradient_stats",
     "inner_products",
@@ -50,4 +52,5 @@ __all__ = [
     "sendable",
     "spsa",
     "subtract_directions_",
+    "trainable",
 ]

@@ -76,7 +76,7 @@ def log8_encode(gradient: float | Tensor, small: Small = "zero") -> int | Tensor
     """
     if small not in ("zero", "clamp"):
         raise ValueError(f"small must be zero or clamp, got {small!r}")
-    g = torch.as_tensor(gradient).double()
+    g = torch.as_tensor(gradient, dtype=torch.float64)  # a number of Python would pass through float32
     zero = ~torch.isfinite(g) | (g == 0)
     if small == "zero":
         zero |= g.abs() < log8_table()[1] / 2
@@ -109,7 +109,7 @@ def log9_encode(gradient: float) -> tuple[int, int]: ...
 def log9_encode(gradient: Tensor) -> tuple[Tensor, Tensor]: ...
 def log9_encode(gradient: float | Tensor) -> tuple[int, int] | tuple[Tensor, Tensor]:
     """Return sign (−1, 0, 1) and power of a number, or those of a tensor; zero and what is not finite have sign 0."""
-    g = torch.as_tensor(gradient).double()
+    g = torch.as_tensor(gradient, dtype=torch.float64)
     zero = ~torch.isfinite(g) | (g == 0)
     sign = torch.where(zero, 0, 1 - 2 * (g < 0).long())
     power = torch.where(zero, -_RANGE9, _powers(g, 16, _RANGE9))

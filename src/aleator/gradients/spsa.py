@@ -37,7 +37,7 @@ from torch import Tensor
 
 from aleator.gradients.modes import same_draws
 from aleator.gradients.shards import local_part
-from aleator.random import Key, Kind, subtract_directions
+from aleator.random import Key, Kind, checked_keys, subtract_directions
 
 Norm = Literal["sqrt", "mean"]
 Parameters = TypeVar("Parameters", Tensor, dict[str, Tensor])
@@ -213,7 +213,7 @@ def apply_scalars_(
 def subtract_directions_(
     theta: Tensor | dict[str, Tensor],
     coefficients: Sequence[float] | npt.NDArray[np.float64],
-    keys: Sequence[Key],
+    keys: Sequence[Key] | npt.NDArray[np.uint64],
     kind: Kind = "rademacher",
     *,
     decays: Sequence[float] | npt.NDArray[np.float64] | None = None,
@@ -225,17 +225,24 @@ def subtract_directions_(
     Args:
         theta: a tensor, or tensors by name, in float32 or float64; a DTensor's local part is changed.
         coefficients: of `scalar_coefficients`.
-        keys: one for each.
+        keys: one for each; also as an array of uint64, [directions, 4].
         kind: of the directions.
         decays: λ wd at the first direction of each round, 0 at the others; by default none.
 
     Raises:
         ValueError: if lengths differ, or θ is not as in `spsa`.
     """
+    addresses = checked_keys(keys)  # once for all tensors
     for number, tensor in enumerate(named(theta).values()):
         local, region = local_part(tensor)
         subtract_directions(
-            local, coefficients, keys, kind, tensor=number, region=region, decays=decays if tensor.ndim >= 2 else None
+            local,
+            coefficients,
+            addresses,
+            kind,
+            tensor=number,
+            region=region,
+            decays=decays if tensor.ndim >= 2 else None,
         )
 
 

@@ -35,17 +35,23 @@ Key = tuple[int, int, int, int]
 _BOUNDS = (("run", 64), ("round", 32), ("machine", 64), ("sample", 32))
 
 
-def checked_keys(keys: Sequence[Key]) -> npt.NDArray[np.uint64]:
-    """Return keys as an array [keys, 4].
+def checked_keys(keys: Sequence[Key] | npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return keys as an array [keys, 4]; what is such an array already is taken as it is.
 
     Raises:
         ValueError: if a key is not four integers in their ranges.
     """
+    if isinstance(keys, np.ndarray):
+        if keys.dtype != np.uint64 or keys.ndim != 2 or keys.shape[1] != 4:
+            raise ValueError(f"keys must be an array of uint64 of shape (keys, 4), got {keys.dtype}, {keys.shape}")
+        if keys.size and int(keys[:, [1, 3]].max()) >= 2**32:
+            raise ValueError(f"round and sample of a key must be below 2**32, got {int(keys[:, [1, 3]].max())}")
+        return np.ascontiguousarray(keys)
     for key in keys:
         if not isinstance(key, tuple) or len(key) != 4:
             raise ValueError(f"key must be four integers (run, round, machine, sample), got {key!r}")
         for (name, bits), number in zip(_BOUNDS, key, strict=True):
-            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << bits:
+            if type(number) is not int or not 0 <= number < 1 << bits:
                 raise ValueError(f"{name} of a key must be an integer in [0, 2**{bits}), got {number!r}")
     return np.array(keys, dtype=np.uint64).reshape(-1, 4)
 

@@ -61,7 +61,7 @@ class Region:
 def subtract_directions(
     values: Float[Tensor, "*shape"],
     coefficients: Sequence[float] | npt.NDArray[np.float64],
-    keys: Sequence[Key],
+    keys: Sequence[Key] | npt.NDArray[np.uint64],
     kind: Kind = "rademacher",
     *,
     tensor: int = 0,
@@ -76,7 +76,7 @@ def subtract_directions(
     Args:
         values: float32 or float64.
         coefficients: cⱼ, in float64; rounded once to the type of the values.
-        keys: of the directions zⱼ.
+        keys: of the directions zⱼ; also as an array of uint64, [directions, 4].
         kind: of the directions.
         tensor: number of the tensor.
         region: where the values are in the whole tensor; by default they are all of it.
@@ -105,7 +105,7 @@ def subtract_directions(
         whole = values.detach().contiguous()
         loops = compiled_loops() if whole.device.type == "cpu" else None
         if loops is None:
-            _subtract(whole, c, d, keys, kind, tensor, region)
+            _subtract(whole, c, d, addresses, kind, tensor, region)
         else:
             rows = whole.view(region.rows, region.length).numpy()
             loops.subtract(rows, c, d, addresses, np.uint64(tensor), region.first, region.stride, KINDS.index(kind))
@@ -139,7 +139,7 @@ def _subtract(
     values: Tensor,
     coefficients: npt.NDArray[np.float32] | npt.NDArray[np.float64],
     decays: npt.NDArray[np.float32] | npt.NDArray[np.float64],
-    keys: Sequence[Key],
+    keys: npt.NDArray[np.uint64],
     kind: Kind,
     tensor: int,
     region: Region,
@@ -152,7 +152,7 @@ def _subtract(
     for j, key in enumerate(keys):
         if decays[j]:
             rows.sub_(rows * d[j])
-        rows.sub_(integers(stream(key), kind, tensor, elements, values.dtype) * c[j])
+        rows.sub_(integers(stream(tuple(key.tolist())), kind, tensor, elements, values.dtype) * c[j])
 
 
 def integers(

@@ -1,0 +1,1 @@
+"""Training together over one byte per gradient."""
