@@ -31,8 +31,8 @@ def start() -> dict[str, torch.Tensor]:
 
 def manifest(**changes: Any) -> Manifest:
     usual = Manifest(
-        run=7, theta0=fingerprint(start()).hex(), parameters=18, codec="log8", directions="rademacher", norm="sqrt",
-        lr=0.01, weight_decay=0.0, samples=4, robust="none", hash_every=4, signed=False, code="tests",
+        run=7, theta0=fingerprint(start()).hex(), names=tuple(sorted(SHAPES)), codec="log8",
+        directions="rademacher", norm="sqrt", lr=0.01, weight_decay=0.0, samples=4, robust="none", hash_every=4, signed=False, code="tests",
     )  # fmt: skip
     return replace(usual, **changes)
 

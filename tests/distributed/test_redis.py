@@ -229,7 +229,7 @@ def test_password_comes_from_the_environment_and_a_wrong_one_is_one_line(tmp_pat
             monkeypatch.delenv("ALEATOR_REDIS_PASSWORD", raising=False)
             if wrong:
                 monkeypatch.setenv("ALEATOR_REDIS_PASSWORD", wrong)
-            with pytest.raises(ValueError, match="the password|a password") as raised:
+            with pytest.raises(ValueError, match=r"the password|a password") as raised:
                 Member(board(server))
             assert "ALEATOR_REDIS_PASSWORD" in str(raised.value)
             assert "\n" not in str(raised.value)

@@ -28,7 +28,7 @@ WIDTHS = {"log8": 1, "log9": 2, "float32": 4}
 _WORDS = {
     "run": "the swarm's seed",
     "theta0": "the hash of θ₀",
-    "parameters": "the number of parameters",
+    "names": "the tensors that are trained",
     "code": "the code version",
     "wire": "the wire format",
 }
@@ -41,7 +41,7 @@ class Manifest:
     Attributes:
         run: the key that directions are drawn by, a 64-bit integer.
         theta0: the `fingerprint` of the weights before round 0.
-        parameters: how many numbers are trained.
+        names: of the tensors that are trained.
         codec: ``"log8"``, ``"log9"`` or ``"float32"``.
         directions: ``"rademacher"``, ``"popcount"`` or ``"gaussian"``.
         norm: what the sum over n gradients is divided by: ``"sqrt"`` (√n) or ``"mean"`` (n).
@@ -57,7 +57,7 @@ class Manifest:
 
     run: int
     theta0: str
-    parameters: int
+    names: tuple[str, ...]
     codec: Codec
     directions: Kind
     norm: Norm
@@ -83,7 +83,9 @@ class Manifest:
             value = getattr(self, name)
             if type(value) is not kind:
                 raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}")
-        for name, least in {"run": 0, "parameters": 1, "samples": 1, "hash_every": 1}.items():
+        if not self.names or not all(isinstance(name, str) for name in self.names):
+            raise ValueError(f"names must be those of one tensor at least, got {self.names!r}")
+        for name, least in {"run": 0, "samples": 1, "hash_every": 1}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.run >= 1 << 64:
@@ -119,7 +121,9 @@ class Manifest:
             raise ValueError(f"the manifest of the swarm has no {', '.join(sorted(missing))}")
         if found["wire"] != WIRE_FORMAT:
             raise ValueError(f"the swarm has wire format {found['wire']!r}, this library reads {WIRE_FORMAT}")
-        return cls(**{name: found[name] for name in names})
+        if not isinstance(found["names"], list):
+            raise ValueError(f"names must be a list, got {found['names']!r}")
+        return cls(**{**{name: found[name] for name in names}, "names": tuple(found["names"])})
 
     def check_against(self, swarm: Manifest) -> None:
         """Refuse to join a swarm that has another manifest than this machine.
@@ -145,7 +149,6 @@ _CHOICES = {
 _KINDS = {
     "run": int,
     "theta0": str,
-    "parameters": int,
     "lr": float,
     "weight_decay": float,
     "samples": int,

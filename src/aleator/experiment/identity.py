@@ -35,8 +35,10 @@ def options_of(recipe: Any) -> dict[str, Any]:
 
 
 def decisive_options(recipe: Any) -> dict[str, Any]:
-    """Return the options of a recipe without those that say of themselves, ``metadata={"decisive": False}``, that they
-    do not decide the numbers, such as where a run meets others."""
+    """Return the options of a recipe that decide its numbers.
+
+    The others, such as where a run meets others, say so: ``field(metadata={"decisive": False})``.
+    """
     decisive = {field.name for field in dataclasses.fields(recipe) if field.metadata.get("decisive", True)}
     return {name: value for name, value in options_of(recipe).items() if name in decisive}
 

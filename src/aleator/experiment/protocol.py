@@ -81,8 +81,8 @@ class Task(Protocol):
     there), ``totals()`` (numbers by name that are logged with training metrics as they are, such as counts since the
     beginning, and not as means over steps), ``begin()`` (called once before the first batch, when a state was loaded if
     there is one; a ``ValueError`` is bad input), ``stop_requested`` (replaced by a function that says whether the run
-    was asked to stop, for a step that waits: it may return with progress 0) and ``exhibits()``, which returns a sequence of
-    `Exhibit`; it is called on every process, once, after the result is written.
+    was asked to stop, for a step that waits: it may return with progress 0) and ``exhibits()``, which returns a
+    sequence of `Exhibit`; it is called on every process, once, after the result is written.
     """
 
     budget: Budget
