@@ -16,6 +16,7 @@ said once in a line.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -145,11 +146,9 @@ class Swarm:
 
     def leave(self) -> None:
         """Tell the others not to wait for the machines here. Where the board is away, they find out by waiting."""
-        try:
+        with contextlib.suppress(Unreachable, ValueError):
             for machine in self.machines:
                 self.transport.announce(machine, -1)
-        except (Unreachable, ValueError):
-            pass
 
     def catch_up(self, limit: int = _AT_ONCE) -> list[Commit]:
         """Return rounds that are agreed already and that the log did not have, and append them to it.
@@ -297,32 +296,23 @@ class Swarm:
     def _first_valid(
         self, entries: Iterable[tuple[int, bytes]], number: int, previous: bytes | None
     ) -> list[tuple[int, bytes]]:
-        """Return of every round from a number on the first set that counts: it is well-formed and follows the last."""
-        found: list[tuple[int, bytes]] = []
-        for at, content in entries:
-            if at == number and self._counts(at, content) and Commit.from_bytes(content).previous == previous:
-                found.append((at, content))
-                number, previous = number + 1, link(content)
-        return found
+        return first_valid(entries, number, previous, self.manifest, self.secret, self._does_not_count)
 
-    def _counts(self, number: int, content: bytes) -> bool:
-        """Whether an entry at a round is a set of the swarm, whatever it follows."""
-        try:
-            commit = Commit.from_bytes(content)
-            if commit.round != number:
-                raise Malformed(f"it is for round {commit.round}")
-            check_commit(commit, self.manifest, self.secret)
-        except Malformed as error:
-            self._say_once((number, content), "an entry at round %d does not count: %s", number, error)
-            return False
-        return True
+    def _does_not_count(self, number: int, content: bytes, why: Malformed) -> None:
+        self._say_once((number, content), "an entry at round %d does not count: %s", number, why)
 
     def _entries_not_ours(self, entries: Iterable[tuple[int, bytes]]) -> bool:
         """Whether there is a set of the swarm that follows another history, and that was not looked into yet."""
-        strange = {content for at, content in entries if at == self.log.next_round and self._counts(at, content)}
+        strange = {content for at, content in entries if at == self.log.next_round and self._is_a_set(at, content)}
         new = {("strange", content) for content in strange} - self._said
         self._said |= new
         return bool(new)
+
+    def _is_a_set(self, number: int, content: bytes) -> bool:
+        with contextlib.suppress(Malformed):
+            _checked(number, content, self.manifest, self.secret)
+            return True
+        return False
 
     def _take(self, commit: Commit) -> None:
         self.log.append(commit)
@@ -372,6 +362,48 @@ class Swarm:
         if what not in self._said:
             self._said.add(what)
             _log.warning(message, *values)
+
+
+def first_valid(
+    entries: Iterable[tuple[int, bytes]],
+    number: int,
+    previous: bytes | None,
+    manifest: Manifest,
+    secret: bytes | None = None,
+    not_counting: Callable[[int, bytes, Malformed], None] | None = None,
+) -> list[tuple[int, bytes]]:
+    """Return of every round from a number on the first entry that counts: it is well-formed and follows the last.
+
+    Args:
+        entries: of a board, in order.
+        number: the round to begin with.
+        previous: the `link` of what precedes it.
+        manifest: of the swarm.
+        secret: the key of signatures; None leaves them unchecked.
+        not_counting: told of every entry that is not well-formed.
+    """
+    found: list[tuple[int, bytes]] = []
+    for at, content in entries:
+        if at != number:
+            continue
+        try:
+            commit = _checked(at, content, manifest, secret)
+        except Malformed as error:
+            if not_counting is not None:
+                not_counting(at, content, error)
+            continue
+        if commit.previous == previous:
+            found.append((at, content))
+            number, previous = number + 1, link(content)
+    return found
+
+
+def _checked(number: int, content: bytes, manifest: Manifest, secret: bytes | None) -> Commit:
+    commit = Commit.from_bytes(content)
+    if commit.round != number:
+        raise Malformed(f"it is for round {commit.round}")
+    check_commit(commit, manifest, secret)
+    return commit
 
 
 def contribution_bytes(manifest: Manifest, gradients: int, *, compared: bool = False) -> int:
