@@ -70,33 +70,6 @@ class StepResult:
     stop: str | None = None
 
 
-@dataclass(frozen=True)
-class Exhibit:
-    """Something to look at when a run has ended: the report of the run shows it below the curves.
-
-    Attributes:
-        heading: what it is.
-        description: what can be seen, for those who cannot look.
-        plot: a plotly figure as plain data, ``{"data": […], "layout": {…}}``. The page gives the colours: a trace has
-            the colour number of its ``meta["colour"]`` (0 to 6, or ``"ink"``), a heat map shades from the paper's
-            colour to that one.
-        svg: a drawing, instead of a plot. The page shows it as an image on white.
-
-    Raises:
-        ValueError: unless there is either a plot or a drawing.
-    """
-
-    heading: str
-    description: str
-    plot: Mapping[str, Any] | None = None
-    svg: str | None = None
-
-    def __post_init__(self) -> None:
-        """Check that there is one thing to show."""
-        if (self.plot is None) == (self.svg is None):
-            raise ValueError(f"an exhibit must have either plot or svg, got {'none' if self.plot is None else 'both'}")
-
-
 @runtime_checkable
 class Task(Protocol):
     """A training problem ready to run. All processes of a run hold one each.
@@ -106,8 +79,10 @@ class Task(Protocol):
     digits, '-' and '_'; not sharded, and the same on every process), ``evaluate_every`` (progress between evaluations),
     ``full_size`` (training examples there are without ``train_size``; a comparison of sizes forecasts the headline
     there), ``totals()`` (numbers by name that are logged with training metrics as they are, such as counts since the
-    beginning, and not as means over steps) and ``exhibits()``, which returns a sequence of
-    `Exhibit`; it is called on every process, once, after the result is written.
+    beginning, and not as means over steps), ``begin()`` (called once before the first batch, when a state was loaded if
+    there is one; a ``ValueError`` is bad input), ``stop_requested`` (replaced by a function that says whether the run
+    was asked to stop, for a step that waits: it may return with progress 0) and ``exhibits()``, which returns a
+    sequence of `Exhibit`; it is called on every process, once, after the result is written.
     """
 
     budget: Budget

@@ -10,8 +10,7 @@ that no parameter can be. θ₀ is a function of the run alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int64
@@ -22,40 +21,10 @@ from aleator.data import load
 from aleator.experiment import Split
 from aleator.gradients import functional_loss, trainable
 from aleator.random import Streams, random_bits
+from aleator.recipes.decentral.learned import TaskOptions
 
 _BATCHES = 2**32 - 1  # the number of the tensor whose bits choose batches: no set of parameters has as many
 _GRID = 2.0**-12
-
-
-@dataclass(frozen=True)
-class TaskOptions:
-    """What is learned, and from which examples."""
-
-    learned: Literal["digits", "sst2"] = "digits"
-    """Transposed digits, or the sentiment of film reviews by a causal language model (data: sst2 in ALEATOR_DATA)."""
-    batch_size: int = 64
-    """Examples of a gradient."""
-    shards: int | None = None
-    """Cut the training examples into as many private parts; machine m sees part m mod shards. Default: all see all."""
-    checkpoint: str | None = None
-    """Folder of a causal language model of transformers, for sst2; by default a small one is trained at the start."""
-    lora: int | None = None
-    """Rank of adapters (LoRA), which are then all that is trained, for sst2; by default all weights are."""
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without data.
-
-        Raises:
-            ValueError: naming the option, the value got and the values accepted.
-        """
-        for name in ("batch_size", "shards", "lora"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.learned == "digits":
-            for name in ("checkpoint", "lora"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"{name} cannot be used with learned digits, got {getattr(self, name)}")
 
 
 class SwarmTask(Protocol):
