@@ -13,7 +13,7 @@ bits, and a swarm of them needs one checkpoint, which `save_checkpoint` writes.
 from __future__ import annotations
 
 import gzip
-import json
+import importlib
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +26,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aleator.experiment import Split
+from aleator.experiment.files import read_json, write_json
 from aleator.gradients import functional_loss, trainable
 from aleator.random import Streams
-from aleator.recipes.decentral.tasks import TaskOptions, batch_indices
+from aleator.recipes.decentral.batches import batch_indices
+from aleator.recipes.decentral.learned import TaskOptions
 
 Words = Sequence[str]
 Encode = Callable[[str], list[int]]
 
+_WORDS = "words.json"  # the vocabulary of a checkpoint of the small model
 _LONGEST = 48  # tokens of a sentence; longer ones lose their beginning
 _VOCABULARY = 3000
 _FIRST_PROMPT, _FIRST_LABELS = "it was", ("bad", "good")
@@ -50,16 +53,19 @@ class Sentiment:
         """Read the data and make θ₀.
 
         Raises:
-            ValueError: if a label is no single token of the checkpoint's tokenizer.
+            ValueError: if a label has no token in the checkpoint's tokenizer.
             FileNotFoundError: if the data or the checkpoint are not there.
+            ImportError: if transformers or peft are not installed.
         """
         self.options, self.run = options, run
         train = _read("train")
         if options.checkpoint is None:
-            model, encode = small_model(train[::2])
-            train = train[1::2]
+            model, words = small_model(train[::2])
+            encode = _words(words)
         else:
             model, encode = _loaded(options.checkpoint)
+        if options.checkpoint is None or (Path(options.checkpoint) / _WORDS).is_file():
+            train = train[1::2]  # the other half is what the small model was trained on
         model.eval().requires_grad_(options.lora is None)
         self.network: nn.Module = model
         if options.lora is not None:
@@ -147,31 +153,30 @@ def _prompts(rows: Sequence[tuple[str, int]], encode: Encode, prompt: str) -> Ba
 
 def _one_token(encode: Encode, label: str) -> int:
     ids = encode(" " + label)
-    if len(set(ids)) == 0:
+    if not ids:
         raise ValueError(f"checkpoint must have a token for {label!r}, got none")
-    return ids[0]
+    return ids[0]  # of a longer word the first, as MeZO does
 
 
 def _words(vocabulary: Mapping[str, int]) -> Encode:
     return lambda text: [vocabulary.get(word, 1) for word in text.split()]
 
 
-def small_model(rows: Sequence[tuple[str, int]]) -> tuple[nn.Module, Encode]:
-    """Train a small GPT-2 of words on sentences and their labels in other words, and return it with its encoder."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
+def small_model(rows: Sequence[tuple[str, int]]) -> tuple[Any, dict[str, int]]:
+    """Train a small GPT-2 of words on sentences and their labels in other words, and return it with its vocabulary."""
+    transformers = _needed("transformers")
     prompts = [*_FIRST_PROMPT.split(), *_FIRST_LABELS, *_PROMPT.split(), *_LABELS]
     counts = Counter(word for text, _ in rows for word in text.split())
     kept = [word for word, _ in counts.most_common(_VOCABULARY) if word not in prompts]
     vocabulary = {word: i for i, word in enumerate(["<pad>", "<unknown>", *prompts, *kept])}
     encode = _words(vocabulary)
-    config = GPT2Config(
+    config = transformers.GPT2Config(
         vocab_size=len(vocabulary), n_positions=_LONGEST + 8, n_embd=64, n_layer=2, n_head=4,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     streams = Streams(0)
     with streams.scope("init"):
-        model = GPT2LMHeadModel(config)
+        model = transformers.GPT2LMHeadModel(config)
     tokens, known, labels = _prompts(rows, encode, _FIRST_PROMPT)
     answers = torch.tensor([encode(label)[0] for label in _FIRST_LABELS])
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -189,24 +194,39 @@ def small_model(rows: Sequence[tuple[str, int]]) -> tuple[nn.Module, Encode]:
         optimizer.zero_grad()
         (answer + 0.1 * text).backward()
         optimizer.step()
-    return model.eval(), encode
+    return model.eval(), vocabulary
+
+
+def save_checkpoint(folder: str | Path) -> None:
+    """Train the small model and write it to a folder that the option ``checkpoint`` takes, its words in words.json."""
+    model, vocabulary = small_model(_read("train")[::2])
+    model.save_pretrained(folder)
+    write_json(Path(folder) / _WORDS, vocabulary)
 
 
 def _loaded(folder: str) -> tuple[nn.Module, Encode]:
     path = Path(folder)
     if not (path / "config.json").is_file():
         raise FileNotFoundError(f"checkpoint must be a folder with a model of transformers, got {folder}")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model: nn.Module = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=torch.float32)
-    if (path / "words.json").is_file():
-        return model, _words(json.loads((path / "words.json").read_text()))
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    transformers = _needed("transformers")
+    model: nn.Module = transformers.AutoModelForCausalLM.from_pretrained(
+        path, local_files_only=True, dtype=torch.float32
+    )
+    if (path / _WORDS).is_file():
+        return model, _words(read_json(path / _WORDS))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     return model, lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _adapted(model: nn.Module, rank: int) -> nn.Module:
-    from peft import LoraConfig, get_peft_model
-
-    adapted: nn.Module = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
+    peft = _needed("peft")
+    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    adapted: nn.Module = peft.get_peft_model(model, settings)
     return adapted.eval()
+
+
+def _needed(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise ImportError("learned sst2 needs the extra 'decentral': pip install 'aleator[decentral]'") from None
