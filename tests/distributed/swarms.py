@@ -31,9 +31,20 @@ def start() -> dict[str, torch.Tensor]:
 
 def manifest(**changes: Any) -> Manifest:
     usual = Manifest(
-        run=7, theta0=fingerprint(start()).hex(), names=tuple(sorted(SHAPES)), codec="log8",
-        directions="rademacher", norm="sqrt", lr=0.01, weight_decay=0.0, samples=4, robust="none", hash_every=4, signed=False, code="tests",
-    )  # fmt: skip
+        run=7,
+        theta0=fingerprint(start()).hex(),
+        names=tuple(sorted(SHAPES)),
+        codec="log8",
+        directions="rademacher",
+        norm="sqrt",
+        lr=0.01,
+        weight_decay=0.0,
+        samples=4,
+        robust="none",
+        hash_every=4,
+        signed=False,
+        code="tests",
+    )
     return replace(usual, **changes)
 
 

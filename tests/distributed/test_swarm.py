@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import random
 import time
-from pathlib import Path
 
 import pytest
 
 from aleator.distributed import Contribution, Diverged, Peer, StoreTransport, Swarm, in_process
 from tests.distributed.swarms import Member, manifest, slopes, start, together
 
-HERE = Path(__file__).parent
 FOUR = {"min_machines": 4}
 SOON = {"round_timeout": 0.3}
 
@@ -39,14 +37,6 @@ def test_four_members_at_once_have_the_bits_of_four_machines_in_one_process(alon
     together(members, 10)
     assert {member.weights for member in members} == {alone[10]}
     assert [member.swarm.log.to_bytes() for member in members[1:]] == [members[0].swarm.log.to_bytes()] * 3
-
-
-def test_two_processes_are_bit_identical_after_50_rounds(processes):
-    first, second = (line.split() for line in processes(HERE / "program.py", 2))
-    assert first == second
-    member = Member(in_process(), 2)
-    member.go_to(50)
-    assert first == [member.weights.hex(), "100", "100"]  # 50 rounds of 2 gradients, each of one byte
 
 
 def test_joiner_by_replay_and_joiner_by_snapshot_are_bit_identical():
