@@ -1,8 +1,6 @@
 """What a swarm learns: a loss as a function of named parameters, and batches that have addresses.
 
-A batch is a function of (run, round, machine, sample), drawn by the same bits as the directions: who comes back after a
-crash, or computes for somebody else, has the same batch without any state. The bits of batches are those of a tensor
-that no parameter can be. θ₀ is a function of the run alone.
+θ₀ is a function of the run alone, and batches have addresses, see `aleator.recipes.decentral.batches`.
 
 `Digits` is the default: a small network that knows handwritten digits learns, by scalars only, to read them transposed.
 """
@@ -13,17 +11,17 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aleator.data import load
 from aleator.experiment import Split
 from aleator.gradients import functional_loss, trainable
-from aleator.random import Streams, random_bits
+from aleator.random import Streams
+from aleator.recipes.decentral.batches import batch_indices
 from aleator.recipes.decentral.learned import TaskOptions
 
-_BATCHES = 2**32 - 1  # the number of the tensor whose bits choose batches: no set of parameters has as many
 _GRID = 2.0**-12
 
 
@@ -63,32 +61,6 @@ def make_task(options: TaskOptions, run: int) -> SwarmTask:
     from aleator.recipes.decentral.sentiment import Sentiment
 
     return Sentiment(options, run)
-
-
-def batch_indices(
-    run: int, number: int, machine: int, sample: int, *, size: int, examples: int, shards: int | None = None
-) -> Int64[Tensor, " size"]:
-    """Return which examples are in a batch, drawn with replacement, by address.
-
-    Args:
-        run: of the swarm.
-        number: of the round.
-        machine: who computes it; with ``shards`` it sees only examples i with i mod shards = machine mod shards.
-        sample: number of the gradient within the round and the machine.
-        size: examples to draw.
-        examples: how many there are.
-        shards: private parts.
-
-    Raises:
-        ValueError: if there are fewer examples than shards.
-    """
-    parts = shards or 1
-    if examples < parts:
-        raise ValueError(f"shards must be at most the number of training examples, {examples}, got {parts}")
-    part = machine % parts
-    count = (examples - part + parts - 1) // parts
-    bits = random_bits((run, number, machine, sample), _BATCHES, range(size))
-    return part + parts * ((bits * count) >> 32)
 
 
 class Digits:
