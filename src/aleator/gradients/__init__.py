@@ -9,6 +9,7 @@ from aleator.gradients.grad_stats import GradStats
 from aleator.gradients.mixture_variance import VarianceForecast, batch_gradient_variance, forecast_variance
 from aleator.gradients.noise_scale import gradient_stats, noise_scale
 from aleator.gradients.noise_trace import MicroBatchNorms, TraceStats, between_trace, official_trace, pooled_trace
+from aleator.gradients.rate_check import RateCheck, check_rates
 from aleator.gradients.spsa import (
     NonFiniteLoss,
     apply_scalars,
@@ -27,12 +28,14 @@ __all__ = [
     "MicroBatchNorms",
     "NoGhostNorm",
     "NonFiniteLoss",
+    "RateCheck",
     "TraceStats",
     "VarianceForecast",
     "apply_scalars",
     "apply_scalars_",
     "batch_gradient_variance",
     "between_trace",
+    "check_rates",
     "direction",
     "example_gradients",
     "forecast_variance",

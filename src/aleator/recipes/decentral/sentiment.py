@@ -40,8 +40,8 @@ _LONGEST = 48  # tokens of a sentence; longer ones lose their beginning
 _VOCABULARY = 3000
 _FIRST_PROMPT, _FIRST_LABELS = "it was", ("bad", "good")
 _PROMPT, _LABELS = "sentiment :", ("negative", "positive")
-_PRETRAINING = 300  # steps of 32 sentences
-_AS_TEXT = 6  # of them are also learned as text: a vocabulary's worth of logits for each word takes most of the time
+_PRETRAINING = 200  # steps of 32 sentences
+_AS_TEXT = 2  # of them are also learned as text: a vocabulary's worth of logits for each word takes most of the time
 
 Batch = tuple[Int64[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"], Int64[Tensor, " batch"]]
 
@@ -172,7 +172,7 @@ def small_model(rows: Sequence[tuple[str, int]]) -> tuple[Any, dict[str, int]]:
     encode = _words(vocabulary)
     config = transformers.GPT2Config(
         vocab_size=len(vocabulary), n_positions=_LONGEST + 8, n_embd=64, n_layer=2, n_head=4,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
+        resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     streams = Streams(0)
     with streams.scope("init"):
@@ -187,12 +187,14 @@ def small_model(rows: Sequence[tuple[str, int]]) -> tuple[Any, dict[str, int]]:
         chosen = torch.randint(len(rows), (32,), generator=generator)
         longest = int(known[chosen].sum(1).max())
         ids, there = tokens[chosen, :longest], known[chosen, :longest]
-        hidden = model.transformer(input_ids=ids, attention_mask=there.long(), use_cache=False).last_hidden_state
-        answer = F.cross_entropy(model.lm_head(hidden[torch.arange(32), there.sum(1) - 1]), answers[labels[chosen]])
+        with streams.scope("dropout"):
+            found = model.transformer(input_ids=ids, attention_mask=there.long(), use_cache=False)
+        hidden = found.last_hidden_state
+        asked = hidden[torch.arange(32), there.sum(1) - 1] @ model.lm_head.weight[answers].T
         followed = there[:_AS_TEXT, 1:]  # words that are predicted from those before, of some sentences
         text = F.cross_entropy(model.lm_head(hidden[:_AS_TEXT, :-1][followed]), ids[:_AS_TEXT, 1:][followed])
         optimizer.zero_grad()
-        (answer + 0.1 * text).backward()
+        (F.cross_entropy(asked, labels[chosen]) + 0.05 * text).backward()
         optimizer.step()
     return model.eval(), vocabulary
 
