@@ -221,20 +221,23 @@ def in_process() -> StoreTransport:
     return StoreTransport(HashStore(), "this process")
 
 
-def tcp_store(host: str, port: int, *, serve: bool = False, seconds: float = 10.0) -> tuple[StoreTransport, int]:
+CONNECT = 5.0
+"""Seconds to wait for a store."""
+
+
+def tcp_store(host: str, port: int, *, serve: bool = False) -> tuple[StoreTransport, int]:
     """Return a board in a `TCPStore` and its port.
 
     Args:
         host: of the process that serves it. Whoever reaches the port can write: keep to hosts that trust each other.
         port: 0, with ``serve``, takes a free one.
         serve: keep the store in this process.
-        seconds: how long to wait for an answer.
 
     Raises:
         ValueError: if there is no store to be reached.
     """
     try:
-        store = TCPStore(host, port, None, serve, timedelta(seconds=seconds), wait_for_workers=False)
+        store = TCPStore(host, port, None, serve, timedelta(seconds=CONNECT), wait_for_workers=False)
     except (dist.DistError, RuntimeError) as error:
         raise ValueError(f"there is no store at {host}:{port}: {str(error).splitlines()[0]}") from None
     return StoreTransport(store, f"store://{host}:{store.port}"), store.port

@@ -78,7 +78,7 @@ class Machine:
             transport,
             self.log,
             min_machines=options.needed,
-            round_timeout=options.round_timeout,
+            round_timeout=10.0 if options.round_timeout is None else options.round_timeout,
             secret=self.secret,
             stop_requested=stop_requested,
             traffic=self.traffic,

@@ -36,10 +36,10 @@ _OF_SWARMS = {
     "peers": None,
     "enter_by": "replay",
     "min_machines": None,
-    "round_timeout": 10.0,
+    "round_timeout": None,
     "log": None,
 }
-_OF_NETWORKS = ("snapshot_every", "min_machines")
+_OF_NETWORKS = ("snapshot_every", "min_machines", "round_timeout")
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class Decentral(TaskOptions):
     """How a machine that joins comes to the present: by the log, or by the weights that the swarm left last."""
     min_machines: int | None = field(default=None, metadata={"decisive": False})
     """A round waits for so many machines, however long that takes. Default: 1 with --join, all with --peers."""
-    round_timeout: float = field(default=10.0, metadata={"decisive": False})
-    """Seconds after which a round goes on without the machines that are missing."""
+    round_timeout: float | None = field(default=None, metadata={"decisive": False})
+    """Seconds after which a round goes on without the machines that are missing, by default 10."""
     robust: Literal["none", "median"] = "none"
     """Bound every gradient by the median over machines of their largest one."""
     hash_every: int = 64
