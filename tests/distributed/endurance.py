@@ -191,7 +191,7 @@ def server_dies(place: Path, count: int = 20) -> Figures:
             time.sleep(draw.uniform(0.3, 1.0))
             server.kill()
             if number % 2:
-                server.cut_off(draw.randint(1, 60))
+                server.cut_off(draw.randint(1, min(60, server.append_only_file().stat().st_size)))
             time.sleep(draw.uniform(0.0, 0.5))
             server.start()
         over.set()

@@ -1,4 +1,6 @@
-"""One of two processes: a sharded model takes the steps of a whole one, `tests/gradients/test_sharded.py` says which."""
+"""One of two processes: a sharded model takes the steps of a whole one; see `tests/gradients/test_sharded.py`."""
+
+import sys
 
 import torch
 import torch.distributed as dist
@@ -50,5 +52,5 @@ try:
     refused = "no"
 except ValueError as error:
     refused = str(error).partition(", got")[0]
-print(equal, float(loss(whole)) < first, refused)
+sys.stdout.write(f"{equal} {float(loss(whole)) < first} {refused}\n")
 dist.destroy_process_group()
