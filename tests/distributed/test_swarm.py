@@ -8,7 +8,16 @@ import time
 
 import pytest
 
-from aleator.distributed import Contribution, Diverged, Peer, StoreTransport, Swarm, in_process
+from aleator.distributed import (
+    Contribution,
+    Diverged,
+    Peer,
+    StoreTransport,
+    Swarm,
+    Unreachable,
+    fingerprint,
+    in_process,
+)
 from tests.distributed.swarms import Member, manifest, slopes, start, together
 
 FOUR = {"min_machines": 4}
@@ -78,6 +87,7 @@ def test_who_is_gone_is_waited_for_once_and_rejoins_as_the_same(caplog):
     assert "machine 1 did not answer in time; round 3 goes on without" in caplog.text
     back = Member(board, again=(1,), options=SOON)
     back.go_to(6)
+    stays.swarm.min_machines = 2
     together([stays, back], 9)
     assert stays.weights == back.weights
     assert list(stays.swarm.log)[-1].machines == (0, 1)
@@ -213,6 +223,34 @@ def test_board_with_another_history_is_followed(caplog):
     back.go_to(8)
     assert back.weights == other.weights
     assert back.swarm.log.to_bytes() == other.swarm.log.to_bytes()
+
+
+def test_snapshot_that_cannot_be_left_does_not_disturb_the_round():
+    board = in_process()
+    member = Member(board, snapshot_every=4)
+
+    def away(number, content):
+        raise Unreachable("the board is away")
+
+    board.save_snapshot = away
+    member.go_to(6)
+    theta = start()
+    member.swarm.log.replay(theta)
+    assert fingerprint(theta) == member.weights
+
+
+def test_rejoining_with_the_history_that_a_board_lost_follows_the_board(caplog):
+    first, second = in_process(), in_process()
+    old = Member(first)
+    old.go_to(5)
+    other = Member(second)
+    other.samples = 3
+    other.go_to(7)
+    old.swarm.transport = second
+    old.swarm.join(again=(0,))
+    old.go_to(7)
+    assert "the board has another agreed set for round 0" in caplog.text
+    assert old.weights == other.weights
 
 
 def test_the_first_set_of_a_round_wins():

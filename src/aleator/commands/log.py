@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,7 +72,8 @@ def main(args: Sequence[str]) -> int:
     if args[0] not in VERBS:
         raise ValueError(flags.unknown("verb", args[0], VERBS))
     (chosen,) = flags.parse({args[0]: VERBS[args[0]]}, args[1:], prog=f"aleator log {args[0]}")
-    return {"verify": verify, "replay": replay, "stat": stat}[args[0]](chosen)
+    carry_out: dict[str, Callable[[Any], int]] = {"verify": verify, "replay": replay, "stat": stat}
+    return carry_out[args[0]](chosen)
 
 
 def verify(chosen: Verify) -> int:

@@ -9,6 +9,7 @@ board turns out to have another history, or a comparison of weights fails, the w
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from aleator.distributed.log import GradientLog
 from aleator.distributed.messages import Commit
 from aleator.distributed.replica import Replica, fingerprint
 from aleator.distributed.swarm import Forked, Swarm
+from aleator.distributed.transport import Unreachable
 
 _log = logging.getLogger("aleator.distributed")
 
@@ -101,9 +103,6 @@ class Peer:
             self.log.rewind(fork.round)
             self._rebuild()
             return Step(0)
-        except ConnectionError as error:  # while catching up: the exchange, which waits, says it and heals it
-            _log.debug("%s", error)
-            return self._take_part(gradients)
 
     def load_snapshot(self) -> bool:
         """Begin from the weights that are on the board instead of θ₀, and return whether there were any.
@@ -152,7 +151,8 @@ class Peer:
             return Step(0)
         leaves = self._snapshot_every is not None and number % self._snapshot_every == 0
         if leaves and commit.machines[0] in self.swarm.machines:
-            self.swarm.transport.save_snapshot(number, safetensors.torch.save(self.replica.parameters))
+            with contextlib.suppress(Unreachable):  # the next one will do
+                self.swarm.transport.save_snapshot(number, safetensors.torch.save(self.replica.parameters))
         self.replica.apply(commit)
         return Step(1, commit)
 

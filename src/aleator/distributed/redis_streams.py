@@ -50,7 +50,7 @@ class RedisTransport:
         ImportError: if the package ``redis`` is missing.
     """
 
-    def __init__(self, address: Address, seconds: float = 0.9) -> None:
+    def __init__(self, address: Address, seconds: float = 0.7) -> None:
         try:
             import redis
         except ImportError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ def fingerprint(parameters: Mapping[str, Tensor]) -> bytes:
     for name in sorted(parameters):
         tensor = parameters[name].detach()
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy()))
+        content: Any = tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy()
+        digest.update(content)
     return digest.digest()
 
 

@@ -43,6 +43,7 @@ _log = logging.getLogger("aleator.distributed")
 SLICE = 0.2
 """Seconds between two looks at whether a stop was requested."""
 _AT_ONCE = 1000  # rounds that are read from the board in one go
+_SAID = 10_000  # different lines, against a board that somebody fills with rubbish
 _AHEAD = 64  # rounds before their turn that contributions are kept
 
 
@@ -118,6 +119,7 @@ class Swarm:
         self._offers: dict[tuple[int, int], Contribution] = {}  # by round and machine
         self._said: set[object] = set()
         self._away = False
+        self._compared = False  # the board with the own log, since this machine is here
         self._announced = False
         self._expected: dict[int, int] = {}  # in this round: what each announced last
         self._in_vain: dict[int, int] = {}  # by machine, the announcement after which it was missing
@@ -140,8 +142,7 @@ class Swarm:
         for machine in again:
             self.transport.reserve(machine)
         self.machines = again or tuple(self.transport.enrol() for _ in range(count))
-        self._announced = False
-        self._mend()
+        self._announced = self._compared = False
         return self.machines
 
     def leave(self) -> None:
@@ -153,12 +154,19 @@ class Swarm:
     def catch_up(self, limit: int = _AT_ONCE) -> list[Commit]:
         """Return rounds that are agreed already and that the log did not have, and append them to it.
 
+        Where the board is away there are none; `exchange` waits for it.
+
         Raises:
-            Unreachable: if the board is.
             Forked: if the board has another set for a round that the log has.
         """
-        found = []
-        entries = self.transport.commits(self.log.next_round, limit)
+        found: list[Commit] = []
+        try:
+            if not self._compared:
+                self._mend()
+            entries = self.transport.commits(self.log.next_round, limit)
+        except Unreachable as error:
+            self._lost(error)
+            return found
         for _, content in self._first_valid(entries, self.log.next_round, self.log.end):
             commit = Commit.from_bytes(content)
             self._take(commit)
@@ -192,14 +200,14 @@ class Swarm:
                     self._come_back()
                     handed_in, self._announced = False, False
                     until = time.monotonic() + self.round_timeout
+                if not self._compared:
+                    self._mend()
                 if not handed_in:
                     self._hand_in(own)
                     handed_in = True
                 commit = self._agreed(number, until)
             except Unreachable as error:
-                if not self._away:
-                    _log.warning("%s; waiting for it at round %d", error, number)
-                self._away = True
+                self._lost(error)
                 time.sleep(SLICE)
                 continue
             if commit is not None:
@@ -326,6 +334,11 @@ class Swarm:
 
     # --- the board was away ----------------------------------------------------------------------------------------
 
+    def _lost(self, error: Unreachable) -> None:
+        if not self._away:
+            _log.warning("%s; waiting for it at round %d", error, self.log.next_round)
+        self._away = True
+
     def _come_back(self) -> None:
         self._handshake()
         self._mend()
@@ -353,13 +366,14 @@ class Swarm:
                     raise Forked(at)
                 previous = link(content)
             at += 1
+        self._compared = True
         appended = [n for n in range(at, self.log.next_round) if self.transport.append(n, 0, self.log.raw(n))]
         if appended:
             _log.warning("%s had lost rounds %d to %d; they were appended again from here",
                          self.transport.describe(), appended[0], appended[-1])  # fmt: skip
 
     def _say_once(self, what: object, message: str, *values: object) -> None:
-        if what not in self._said:
+        if what not in self._said and len(self._said) < _SAID:
             self._said.add(what)
             _log.warning(message, *values)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore, TCPStore
@@ -204,12 +204,13 @@ class StoreTransport:
         self._count("beats", 1)
 
     def _get(self, key: str) -> bytes | None:
-        return self._do("get", key) if self._do("check", [key]) else None
+        found: bytes | None = self._do("get", key) if self._do("check", [key]) else None
+        return found
 
     def _count(self, key: str, by: int) -> int:
         return int(self._do("add", key, by))
 
-    def _do(self, method: str, *args: object) -> object:
+    def _do(self, method: str, *args: object) -> Any:
         try:
             return getattr(self._store, method)(*args)
         except dist.DistError as error:

@@ -58,7 +58,7 @@ class BackpropTask:
         losses = []
         for machine in range(self.options.machines_here):
             loss = self.problem.loss(self.weights, self.problem.batch(batch, machine, 0))
-            (loss / self.options.machines_here).backward()
+            (loss / self.options.machines_here).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         self.done += 1
         mean = torch.stack(losses).mean()
