@@ -340,7 +340,6 @@ def fingerprint(recipe: Any, steps: int) -> str:
     task, streams = built(recipe)
     seen: list[Any] = [dataclasses.asdict(task.budget)]
     progress = 0
-    getattr(task, "begin", lambda: None)()
     for batch in itertools.islice(task.train_batches(), steps):
         with streams.scope("step"):
             result = task.train_step(batch)

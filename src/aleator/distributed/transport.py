@@ -150,9 +150,11 @@ class StoreTransport:
 
     def last(self) -> int:
         """Return the last round that an agreed set was written for, or -1."""
-        while self._do("check", [f"commit/{self._last + 1}/0"]):
-            self._last += 1
-        return self._last
+        last = self._last  # threads may share a board
+        while self._do("check", [f"commit/{last + 1}/0"]):
+            last += 1
+        self._last = max(self._last, last)
+        return last
 
     def append(self, round: int, place: int, commit: bytes) -> bool:
         """Write an agreed set, if the board is just there; see `Transport.append`."""

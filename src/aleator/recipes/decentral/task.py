@@ -70,7 +70,9 @@ class SwarmedTask:
         return {"start": network}
 
     def begin(self) -> None:
-        """Meet the others."""
+        """Meet the others, once."""
+        if self.machine.peer is not None:
+            return
         if self.options.log is not None:
             self._keep_log()
         first = not self._numbers
@@ -82,6 +84,7 @@ class SwarmedTask:
 
     def train_batches(self) -> Iterator[int]:
         """Yield the next round. Batches are drawn by address, by the machine itself."""
+        self.begin()  # where steps are taken without the run loop, as to measure their time
         while True:
             yield self.machine.replica.round
 
