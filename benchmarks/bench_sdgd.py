@@ -31,7 +31,14 @@ from benchmarks.peers import Program, command
 
 POINTS, WIDTH = 100, 128
 LIMIT = 6144  # MiB
-SLOW = {("deepxde", 1000): 2, ("naive", 100): 3, ("deepxde", 100): 5}  # pairs where one takes seconds
+SLOW = {
+    ("deepxde", 1000): 2,
+    ("naive", 1000): 1,
+    ("naive", 100): 3,
+    ("deepxde", 100): 5,
+    ("jet", 1000): 3,
+    ("folx", 1000): 3,
+}  # pairs where one takes seconds
 PAIRS = 9
 
 
