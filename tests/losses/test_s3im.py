@@ -211,7 +211,7 @@ def test_without_the_identity_the_expectation_does_not_depend_on_the_given_order
 
 
 def test_ten_orders_have_the_deviation_of_one_divided_by_root_ten():
-    """The ratio of two deviations over 400 draws is within 25 % of √10 in all but one of 10⁵ runs; the seed is fixed."""
+    """Over 400 draws the ratio is within 25 % of √10 in all but one of 10⁵ runs, and the seed is fixed."""
     a, b = colours(64)
     b = (a + 0.2 * b).clamp(max=1)
     ratio = (drawn(a, b, 1, 400, 7).std() / drawn(a, b, 10, 400, 8).std()).item()

@@ -275,8 +275,8 @@ def _image_shape(
     fewest = _fewest(height, kernel_size, repeats, layout)
     if rays < fewest:
         raise ValueError(
-            f"pred must have at least {fewest} rays to fill {height} rows of {kernel_size} pixels with {repeats} orders, "
-            f"got {rays}"
+            f"pred must have at least {fewest} rays to fill {height} rows of {kernel_size} pixels with {repeats} "
+            f"orders, got {rays}"
         )
     return (1, height, rays * repeats // height) if layout == "super" else (repeats, height, rays // height)
 
