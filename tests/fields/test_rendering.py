@@ -142,14 +142,14 @@ def test_weights_of_thin_air_keep_their_digits():
 
 def test_a_step_through_the_field_has_the_gradient_of_plain_autograd():
     made, some = field(channels=2), rays(9)
-    seen = render(made, some, 0.0, 10.0, samples=12, background=0.3, generator=generator(5))
+    places = torch.rand(9, 12, generator=generator(5), dtype=torch.float64)
+    seen = render(made, some, 0.0, 10.0, samples=12, background=0.3, places=places)
     goal = torch.rand(9, 2, generator=generator(6), dtype=torch.float64)
     (ours,) = torch.autograd.grad((seen.colour - goal).square().sum(), made.table)
 
     begin, end = box_range(some, made.low, made.high, 0.0, 10.0)
     piece = ((end - begin) / 12)[:, None]
-    jitter = torch.rand(9, 12, generator=generator(5), dtype=torch.float64)
-    distances = begin[:, None] + (torch.arange(12) + jitter) * piece
+    distances = begin[:, None] + (torch.arange(12) + places) * piece
     points = some.origins[:, None] + distances[..., None] * some.directions[:, None]
     volume = made.table.T.reshape(1, 3, 6, 6, 6)
     rows = F.grid_sample(volume, points[None, None], align_corners=True, padding_mode="border")[0, :, 0]
@@ -162,20 +162,24 @@ def test_a_step_through_the_field_has_the_gradient_of_plain_autograd():
     torch.testing.assert_close(ours, plain, atol=1e-11, rtol=0)
 
 
-def test_samples_are_placed_by_the_generator_alone():
+def test_samples_are_in_the_middle_of_their_pieces_unless_placed():
     made, some = field(), rays(4)
-    first, again, other = (render(made, some, 0.0, 9.0, 4, generator=generator(seed)).colour for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    middle = render(made, some, 0.0, 9.0, 4).colour
+    assert torch.equal(
+        middle, render(made, some, 0.0, 9.0, 4, places=torch.full((4, 4), 0.5, dtype=torch.float64)).colour
+    )
+    assert not torch.equal(
+        middle, render(made, some, 0.0, 9.0, 4, places=torch.zeros(4, 4, dtype=torch.float64)).colour
+    )
 
 
 @pytest.mark.plain
 def test_rays_that_are_not_finite_and_ranges_that_are_none_are_refused_in_a_line():
     made, some = field(), rays(6)
     broken = Rays(some.origins.index_fill(0, torch.tensor([2, 4]), math.nan), some.directions)
-    with pytest.raises(ValueError, match="rays must be finite, got 2 of 6 that are not, the first is 2$"):
+    with pytest.raises(ValueError, match=r"rays must be finite, got 2 of 6 that are not, the first is 2$"):
         render(made, broken, 0.0, 5.0)
-    with pytest.raises(ValueError, match="near and far must be 0 <= near < far, got 2.0 and 1.0"):
+    with pytest.raises(ValueError, match=r"near and far must be 0 <= near < far, got 2\.0 and 1\.0"):
         render(made, some, 2.0, 1.0)
     with pytest.raises(ValueError, match="resolution must be at least 2, got 1"):
         VoxelField(1)

@@ -55,7 +55,7 @@ def render(
     samples: int = 64,
     *,
     background: float = 1.0,
-    generator: torch.Generator | None = None,
+    places: Float[Tensor, "rays samples"] | None = None,
 ) -> Rendered:
     """Render rays through a field.
 
@@ -66,8 +66,8 @@ def render(
         far: distance at which it ends, or earlier, where it leaves the box.
         samples: S, pieces of a ray.
         background: brightness of what is behind, in all channels; 1 is white.
-        generator: places each sample at random in its piece, as in training, on the rays' device; None takes the
-            middle.
+        places: where in its piece each sample is, from 0 to 1: in training at random, from a generator of the caller's;
+            None takes the middle.
 
     Raises:
         ValueError: if a number is out of range or, on a CPU, a ray is not finite.
@@ -76,15 +76,13 @@ def render(
         raise ValueError(f"near and far must be 0 <= near < far, got {near} and {far}")
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
+    if places is not None and places.shape != (len(rays.origins), samples):
+        raise ValueError(f"places must have shape [{len(rays.origins)}, {samples}], got {list(places.shape)}")
     check_rays(rays)
     begin, end = box_range(rays, field.low, field.high, near, far)
     piece = ((end - begin) / samples).unsqueeze(1)
-    place = torch.arange(samples, device=begin.device, dtype=begin.dtype).expand(len(begin), samples)
-    if generator is None:
-        place = place + 0.5
-    else:
-        place = place + torch.rand(place.shape, generator=generator, device=begin.device, dtype=begin.dtype)
-    distances = torch.addcmul(begin.unsqueeze(1), place, piece)
+    number = torch.arange(samples, device=begin.device, dtype=begin.dtype)
+    distances = torch.addcmul(begin.unsqueeze(1), number + (0.5 if places is None else places), piece)
     density, colour = field(rays.origins, rays.directions, distances)
     weights = ray_weights(density, piece)
     opacity = weights.sum(1)

@@ -1,0 +1,47 @@
+"""Squares of pixels of one view at a time, in the place of random pixels: what S3IM is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Crops:
+    """Draws a view and a place in it for every step. It has no position of its own: the generator has one.
+
+    Args:
+        shape: views, rows and columns of the images, whose pixels are numbered view by view and row by row.
+        generator: draws them.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
+        self.shape, self.generator = shape, generator
+
+    def batches(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield the numbers of the pixels of a square, row by row, without end.
+
+        Raises:
+            ValueError: if a view is smaller than the square.
+        """
+        views, height, width = self.shape
+        side = round(batch_size**0.5)
+        if side > min(height, width):
+            raise ValueError(f"batch_size must be at most {min(height, width)}² with sampling crops, got {side}²")
+        inside = torch.arange(side)
+        square = (inside.unsqueeze(1) * width + inside).flatten()
+        while True:
+            view, top, left = (
+                int(torch.randint(count, (), generator=self.generator))
+                for count in (views, height - side + 1, width - side + 1)
+            )
+            yield (view * height + top) * width + left + square
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the run keeps the generator."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the generator."""
