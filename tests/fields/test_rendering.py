@@ -84,6 +84,16 @@ def test_points_on_rays_are_the_points_themselves():
     torch.testing.assert_close(colour.flatten(1).T, each_colour, atol=1e-10, rtol=0)
 
 
+def test_an_endless_field_has_its_box_in_the_middle_half_and_the_rest_of_space_around_it():
+    made = VoxelField(9, (-2, -2, -2), (2, 2, 2), 1, endless=True).double()
+    with torch.no_grad():  # a colour that says where in the grid a point is, along x
+        made.table[:, 1] = torch.arange(9.0).repeat(81)
+    place = torch.tensor([[0.0, 0, 0], [2, 0, 0], [-2, 1, 1], [8, 0, 0], [1e9, 5, 5], [0, 8, 0]], dtype=torch.float64)
+    _, colour = made.at(place)
+    # in grid units: the middle 4, the faces of the box 6 and 2, four half sides away (2 - 1/4) * 2 beyond the middle
+    assert torch.logit(colour[:, 0]).tolist() == pytest.approx([4, 6, 2, 7.5, 8, 4], abs=1e-6)
+
+
 # --- rays through it
 
 
@@ -109,6 +119,17 @@ def test_fog_dims_what_is_behind_it_by_beers_law_up_to_the_stated_end():
         # ∫ t σ e^{−σ (t − 2)} dt over the fog, and what is left sees the end
         mean = 2 + (1 - left * (1 + 0.7 * length)) / 0.7 + left * length
         assert seen.distance.item() == pytest.approx(mean, abs=1e-6)
+
+
+def test_pieces_of_equal_inverse_distance_end_where_they_should():
+    class Everywhere(Fog):
+        low, high = (torch.full((3,), sign * torch.inf, dtype=torch.float64) for sign in (-1, 1))
+
+    straight = Rays(*torch.tensor([[[0.0, 0.2, 0.1]], [[1.0, 0.0, 0.0]]], dtype=torch.float64))
+    seen = render(Everywhere(0.1, 0.2), straight, 0.5, 20.0, 64, spacing="inverse")
+    assert seen.opacity.item() == pytest.approx(1 - math.exp(-0.1 * 19.5), abs=1e-12)
+    with pytest.raises(ValueError, match="near must be positive with spacing inverse, got 0"):
+        render(Everywhere(0.1, 0.2), straight, 0, 20.0, spacing="inverse")
 
 
 def test_a_ray_beside_the_box_sees_the_background_at_the_far_end():

@@ -1,9 +1,9 @@
 """Volume rendering: the colour and the distance that a ray through a field of density and colour sees.
 
-A ray is cut into S equal pieces between its beginning and its end, where it leaves the field's box or at ``far``,
-whichever comes first. With the density σᵢ and the colour cᵢ of a sample in each piece of length δ,
+A ray is cut into S pieces between its beginning and its end, where it leaves the field's box or at ``far``, whichever
+comes first. With the density σᵢ and the colour cᵢ of a sample in each piece of length δᵢ,
 
-    wᵢ = Tᵢ (1 − e^{−σᵢ δ}),   Tᵢ = e^{−δ Σ_{j<i} σⱼ},   C = Σᵢ wᵢ cᵢ + (1 − Σᵢ wᵢ) c_background,
+    wᵢ = Tᵢ (1 − e^{−σᵢ δᵢ}),   Tᵢ = e^{−Σ_{j<i} σⱼ δⱼ},   C = Σᵢ wᵢ cᵢ + (1 − Σᵢ wᵢ) c_background,
 
 so that a ray ends there, and what of it is left sees the background; the last piece is not infinitely long. The
 distance is Σᵢ wᵢ tᵢ + (1 − Σᵢ wᵢ) t_end.
@@ -13,7 +13,7 @@ N. Max, IEEE TVCG 1 (1995); B. Mildenhall et al., NeRF, ECCV 2020.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 from jaxtyping import Float
@@ -21,9 +21,11 @@ from torch import Tensor
 
 from aleator.fields.cameras import Rays
 
+Spacing = Literal["equal", "inverse"]
+
 
 class RadianceField(Protocol):
-    """What can be rendered: density and colour along rays, inside a box."""
+    """What can be rendered: density and colour along rays, between the corners of a box, which may be infinite."""
 
     low: Tensor
     high: Tensor
@@ -55,6 +57,7 @@ def render(
     samples: int = 64,
     *,
     background: float = 1.0,
+    spacing: Spacing = "equal",
     places: Float[Tensor, "rays samples"] | None = None,
 ) -> Rendered:
     """Render rays through a field.
@@ -66,23 +69,35 @@ def render(
         far: distance at which it ends, or earlier, where it leaves the box.
         samples: S, pieces of a ray.
         background: brightness of what is behind, in all channels; 1 is white.
-        places: where in its piece each sample is, from 0 to 1: in training at random, from a generator of the caller's;
-            None takes the middle.
+        spacing: ``"equal"`` pieces; or ``"inverse"``, pieces over which 1 / t falls by equal amounts, for scenes
+            without walls, whose far parts are seen coarsely. It needs ``near`` above 0.
+        places: where in its piece each sample is, from 0 to 1: in training at random, from a generator of the
+            caller's; None takes the middle.
 
     Raises:
         ValueError: if a number is out of range or, on a CPU, a ray is not finite.
     """
     if not 0 <= near < far < float("inf"):
         raise ValueError(f"near and far must be 0 <= near < far, got {near} and {far}")
+    if spacing not in ("equal", "inverse"):
+        raise ValueError(f"spacing must be equal or inverse, got {spacing!r}")
+    if spacing == "inverse" and near == 0:
+        raise ValueError("near must be positive with spacing inverse, got 0")
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     if places is not None and places.shape != (len(rays.origins), samples):
         raise ValueError(f"places must have shape [{len(rays.origins)}, {samples}], got {list(places.shape)}")
     check_rays(rays)
     begin, end = box_range(rays, field.low, field.high, near, far)
-    piece = ((end - begin) / samples).unsqueeze(1)
-    number = torch.arange(samples, device=begin.device, dtype=begin.dtype)
-    distances = torch.addcmul(begin.unsqueeze(1), number + (0.5 if places is None else places), piece)
+    first, last = begin.unsqueeze(1), end.unsqueeze(1)
+    number = torch.arange(samples + 1, device=begin.device, dtype=begin.dtype)
+    if spacing == "equal":
+        piece = (last - first) / samples
+        distances = torch.addcmul(first, number[:-1] + (0.5 if places is None else places), piece)
+    else:
+        edges = 1 / torch.lerp(1 / first, 1 / last, number / samples)
+        piece = edges.diff(dim=1)
+        distances = torch.addcmul(edges[:, :-1], piece, torch.full_like(piece, 0.5) if places is None else places)
     density, colour = field(rays.origins, rays.directions, distances)
     weights = ray_weights(density, piece)
     opacity = weights.sum(1)
@@ -129,19 +144,19 @@ def box_range(
 
 
 def ray_weights(
-    density: Float[Tensor, "rays samples"], piece: Float[Tensor, "rays 1"]
+    density: Float[Tensor, "rays samples"], piece: Float[Tensor, "rays pieces"]
 ) -> Float[Tensor, "rays samples"]:
     """Return the weights wᵢ of the samples of rays, with a derivative in the densities, written by hand.
 
     Args:
         density: σ, not negative.
-        piece: δ, the length of a ray's pieces.
+        piece: δ, the lengths of a ray's pieces, or the one length of all.
     """
     return cast("Tensor", _RayWeights.apply(density, piece))  # type: ignore[no-untyped-call]
 
 
 class _RayWeights(torch.autograd.Function):
-    """With qᵢ = ∂L/∂wᵢ:  ∂L/∂(σⱼ δ) = Tⱼ₊₁ qⱼ − Σ_{i>j} wᵢ qᵢ."""
+    """With qᵢ = ∂L/∂wᵢ:  ∂L/∂(σⱼ δⱼ) = Tⱼ₊₁ qⱼ − Σ_{i>j} wᵢ qᵢ."""
 
     @staticmethod
     def forward(ctx: Any, density: Tensor, piece: Tensor) -> Tensor:

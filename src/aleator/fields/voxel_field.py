@@ -5,13 +5,19 @@
 with g from `trilinear` and b such that a voxel begins with an opacity of 1 − e^{−softplus(b)} = α₀. Colours do not
 depend on where they are seen from. The parametrisation of the density is that of C. Sun, M. Sun and H.-T. Chen, Direct
 Voxel Grid Optimization, CVPR 2022.
+
+A field without end has all of space in its grid: half the nodes along each axis are for the box, and what is outside is
+drawn in, with |q| the largest coordinate in half sides of the box from its middle,
+
+    q → (2 − 1 / |q|) q / |q|   where |q| > 1,
+
+as J. T. Barron et al., Mip-NeRF 360, CVPR 2022, do with balls.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -30,6 +36,7 @@ class VoxelField(nn.Module):
         high: the opposite corner.
         channels: of the colour; 1 is grey.
         opacity: α₀ of one voxel at the beginning, in (0, 1).
+        endless: whether what is outside the box is drawn into the grid; ``low`` and ``high`` are infinite then.
 
     Attributes:
         table: g at the nodes, [resolution³, 1 + channels], zeros at first; x varies fastest.
@@ -40,6 +47,8 @@ class VoxelField(nn.Module):
 
     low: Tensor
     high: Tensor
+    middle: Tensor
+    half_side: Tensor
 
     def __init__(
         self,
@@ -48,6 +57,8 @@ class VoxelField(nn.Module):
         high: Sequence[float] = (1.0, 1.0, 1.0),
         channels: int = 3,
         opacity: float = 0.05,
+        *,
+        endless: bool = False,
     ) -> None:
         super().__init__()
         if resolution < 2:
@@ -61,8 +72,12 @@ class VoxelField(nn.Module):
         self.resolution, self.channels = resolution, channels
         # log(e^s − 1) for s = −log(1 − α₀)
         self.shift = math.log(math.expm1(-math.log1p(-opacity)))
-        self.register_buffer("low", torch.tensor(low, dtype=torch.get_default_dtype()))
-        self.register_buffer("high", torch.tensor(high, dtype=torch.get_default_dtype()))
+        self.endless = endless
+        corners = torch.tensor([low, high], dtype=torch.get_default_dtype())
+        self.register_buffer("middle", corners.mean(0))
+        self.register_buffer("half_side", (corners[1] - corners[0]) / 2)
+        self.register_buffer("low", torch.full((3,), -torch.inf) if endless else corners[0])
+        self.register_buffer("high", torch.full((3,), torch.inf) if endless else corners[1])
         self.table = nn.Parameter(torch.zeros(resolution**3, 1 + channels))
 
     def forward(
@@ -71,24 +86,32 @@ class VoxelField(nn.Module):
         directions: Float[Tensor, "rays 3"],
         distances: Float[Tensor, "rays samples"],
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "channel rays samples"]]:
-        """Return density and colour at the points of rays; a point outside the box is moved to its edge."""
-        scale = self._scale
-        start, slope = (origins - self.low) * scale, directions * scale
+        """Return density and colour at the points of rays; one outside a box is moved to its edge."""
+        start, slope = (origins - self.middle) / self.half_side, directions / self.half_side
         x, y, z = (torch.addcmul(start[:, axis, None], slope[:, axis, None], distances).flatten() for axis in range(3))
-        density, colour = self._activated(trilinear(self.table, (self.resolution,) * 3, x, y, z))
+        density, colour = self._activated(self._rows(x, y, z))
         return density.view_as(distances), colour.view(self.channels, *distances.shape)
 
     def at(self, points: Float[Tensor, "points 3"]) -> tuple[Float[Tensor, " points"], Float[Tensor, "points channel"]]:
-        """Return density and colour at points; one outside the box is moved to its edge."""
-        x, y, z = ((points - self.low) * self._scale).unbind(1)
-        density, colour = self._activated(trilinear(self.table, (self.resolution,) * 3, x, y, z))
+        """Return density and colour at points; one outside a box is moved to its edge."""
+        x, y, z = ((points - self.middle) / self.half_side).unbind(1)
+        density, colour = self._activated(self._rows(x, y, z))
         return density, colour.t()
 
-    @property
-    def _scale(self) -> Tensor:
-        return cast("Tensor", (self.resolution - 1) / (self.high - self.low))
+    def _rows(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """Return g at points given in half sides of the box, from its middle."""
+        reach = 1.0
+        if self.endless:
+            farthest = torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs()).clamp(min=1)
+            drawn_in = (2 - 1 / farthest) / farthest
+            x, y, z = x * drawn_in, y * drawn_in, z * drawn_in
+            reach = 2.0
+        scale = (self.resolution - 1) / (2 * reach)
+        shift = (self.resolution - 1) / 2
+        return trilinear(self.table, (self.resolution,) * 3, x * scale + shift, y * scale + shift, z * scale + shift)
 
     def _activated(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return densities [points] and colours [channel, points] of rows of g."""
         columns = rows.t().contiguous()  # what follows runs over long rows
-        return F.softplus(columns[0] + self.shift) * self._scale.mean(), torch.sigmoid(columns[1:])
+        voxels = (self.resolution - 1) / (4 if self.endless else 2) / self.half_side.mean()  # to a unit of length
+        return F.softplus(columns[0] + self.shift) * voxels, torch.sigmoid(columns[1:])

@@ -29,8 +29,8 @@ NERF_BUDDHA = DatasetInfo(
     notes=(
         "Credit S. Gasparini, F. Castan, Y. Lanthony, Buddha Dataset (Version 1.0), doi 10.5281/zenodo.1203283; "
         "changed: shrunk by averaging 8 x 8 pixels, projection matrices split.",
-        "The split is ours: every eighth view is for testing. The cube around the scene is ours as well.",
-        "The room behind the head and the table is farther than the far end.",
+        "The split is ours: every eighth view is for testing. The cube around the head is ours as well, and the far "
+        "end, which is behind the room.",
     ),
 )
 

@@ -38,7 +38,7 @@ class Settings:
 
 SETTINGS: dict[Data, Settings] = {
     "room": Settings(steps=600, lr=0.05, resolution=40, samples=64, size=40),
-    "nerf-buddha": Settings(steps=1000, lr=0.05, resolution=80, samples=64, shrink=3),
+    "nerf-buddha": Settings(steps=1000, lr=0.05, resolution=96, samples=96, shrink=3),
     "nerf-lego-100": Settings(steps=1000, lr=0.05, resolution=64, samples=64, shrink=1),
     "images": Settings(steps=400, lr=0.002, size=128),
 }
@@ -71,9 +71,9 @@ class Field:
     model: Literal["field", "constant"] = "field"
     """A grid of density and colour, of pictures a network of Fourier features; or the mean colour everywhere."""
     resolution: int | None = None
-    """Nodes of the grid along each side. Default: 40 for the room, 80 for nerf-buddha, 64 for nerf-lego-100."""
+    """Nodes of the grid along each side. Default: 40 for the room, 96 for nerf-buddha, 64 for nerf-lego-100."""
     samples: int | None = None
-    """Samples along a ray. Default: 64."""
+    """Samples along a ray. Default: 64, or 96 for nerf-buddha."""
 
     # --- training
     s3im_weight: float = 1.0
@@ -125,7 +125,7 @@ class Field:
         refuse_unless(not of_pictures, where, self, "views", "resolution", "samples")
         refuse_unless(self.data in ("room", "images"), where, self, "size")
         refuse_unless(self.data in ("nerf-buddha", "nerf-lego-100"), where, self, "shrink")
-        refuse_unless(self.model == "field", f"model {self.model}", self, "resolution", "samples", "steps", "lr")
+        refuse_unless(self.model == "field", f"model {self.model}", self, "resolution", "samples", "lr", *_OF_S3IM)
         refuse_unless(self.s3im_weight > 0, "s3im_weight 0", self, *_OF_S3IM)
         if of_pictures and self.sampling == "crops":
             raise ValueError("sampling must be pixels with data images, of which only some pixels train, got crops")

@@ -31,6 +31,7 @@ class Scene:
         test: of those for the test.
         near: where rays begin.
         far: where they end, if they did not leave the box before.
+        endless: whether there is something behind the box.
         low: the smallest coordinates of a box around the scene.
         high: the largest.
         background: brightness of what is behind.
@@ -45,6 +46,7 @@ class Scene:
     test: Tensor
     near: float
     far: float
+    endless: bool
     low: tuple[float, float, float]
     high: tuple[float, float, float]
     background: float
@@ -76,6 +78,7 @@ def _room(options: Field) -> Scene:
         test=number[count : count + ROOM_TEST],
         near=0.0,
         far=2.5,
+        endless=False,
         low=(-1.1, -1.1, -1.1),
         high=(1.1, 1.1, 1.1),
         background=1.0,
@@ -117,6 +120,7 @@ def _photographed(options: Field) -> Scene:
         test=found.test,
         near=found.near,
         far=found.far,
+        endless=found.endless,
         low=(x - half, y - half, z - half),
         high=(x + half, y + half, z + half),
         background=1.0,

@@ -16,7 +16,7 @@ for Fourier features, ``pixels`` for the pixels of a picture that train.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from accelerate import Accelerator
@@ -50,6 +50,7 @@ class RenderedField(nn.Module):
         super().__init__()
         self.field, self.samples = field, samples
         self.near, self.far, self.background = scene.near, scene.far, scene.background
+        self.spacing: Literal["equal", "inverse"] = "inverse" if scene.endless else "equal"
 
     def forward(self, origins: Tensor, directions: Tensor, places: Tensor | None = None) -> Rendered:
         """Render rays, with samples at these places in their pieces."""
@@ -60,6 +61,7 @@ class RenderedField(nn.Module):
             self.far,
             self.samples,
             background=self.background,
+            spacing=self.spacing,
             places=places,
         )
 
@@ -165,7 +167,8 @@ class SceneTask(FieldTask):
         assert settings.samples is not None
         self.samples = settings.samples
         channels = self.scene.colours.shape[-1]
-        field = VoxelField(settings.resolution, self.scene.low, self.scene.high, channels)
+        box = self.scene.low, self.scene.high
+        field = VoxelField(settings.resolution, *box, channels, endless=self.scene.endless)
         colours = self.scene.colours[views]
         sampler: RepeatedRandomSampler | Crops
         if options.sampling == "crops":
