@@ -12,11 +12,11 @@ a row everywhere. Thirty percent less squared error are 1.55 dB.
 from __future__ import annotations
 
 from aleator.experiment import Headline
-from experiments.claims import Claim, Experiment, Scale
+from experiments.claims import Claim, Experiment
 
 SSIM, DEPTH = Headline("ssim", "max"), Headline("depth_l1", "min")
 MSE_ALONE, WITH, CONSTANT = "mse:s3im_weight=0", "s3im:s3im_weight=1", "constant:model=constant"
-GPU_RUN = ("--size", "200", "--steps", "10000", "--batch-size", "4096", "--resolution", "128", "--samples", "128")
+GPU_RUN = ("--size", "200", "--steps", "10000", "--batch-size", "4096")
 
 
 def _arguments(options: tuple[str, ...], cells: tuple[str, ...]) -> tuple[str, ...]:
@@ -37,11 +37,16 @@ def _claims(*, depth: bool = True, psnr: float = 0.0) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def _scene(
-    name: str, data: str, options: tuple[str, ...], *, depth: bool = True, psnr: float = 0.0, scale: Scale = "laptop"
+def _scene(name: str, data: str, options: tuple[str, ...], *, depth: bool = True) -> Experiment:
+    return Experiment(name, data, _arguments(options, (MSE_ALONE, WITH, CONSTANT)), _claims(depth=depth))
+
+
+def _on_gpu(
+    name: str, data: str, options: tuple[str, ...], samples: int, *, depth: bool = True, psnr: float = 0.0
 ) -> Experiment:
-    cells = (MSE_ALONE, WITH, CONSTANT)
-    return Experiment(name, data, _arguments(options, cells), _claims(depth=depth, psnr=psnr), scale)
+    grid = f"resolution=128,samples={samples}"
+    cells = (f"{MSE_ALONE},{grid}", f"{WITH},s3im_height=64,{grid}", CONSTANT)
+    return Experiment(name, data, _arguments(options, cells), _claims(depth=depth, psnr=psnr), "gpu")
 
 
 def _picture(share: float) -> Experiment:
@@ -107,34 +112,31 @@ EXPERIMENTS = (
         ("--data", "nerf-buddha"),
         depth=False,
     ),
-    _scene(
+    _on_gpu(
         "gpu-room",
         "the room, 100 views of 200 x 200, 10 000 steps of 4 096 rays, a grid of 128³",
-        (*GPU_RUN, "--views", "100", "--s3im-height", "64"),
-        scale="gpu",
+        (*GPU_RUN, "--views", "100"),
+        128,
     ),
-    _scene(
+    _on_gpu(
         "gpu-room-sparse",
         "the room, 30 views of 200 x 200, 10 000 steps of 4 096 rays, a grid of 128³",
-        (*GPU_RUN, "--views", "30", "--s3im-height", "64"),
+        (*GPU_RUN, "--views", "30"),
+        128,
         psnr=1.55,
-        scale="gpu",
     ),
-    _scene(
+    _on_gpu(
         "gpu-room-corrupted",
         "the room, 100 views of 200 x 200, a tenth of the training pixels black or white, 10 000 steps of 4 096 rays",
-        (*GPU_RUN, "--views", "100", "--corrupted", "0.1", "--s3im-height", "64"),
+        (*GPU_RUN, "--views", "100", "--corrupted", "0.1"),
+        128,
         psnr=1.55,
-        scale="gpu",
     ),
-    _scene(
+    _on_gpu(
         "gpu-lego",
         "Lego of the NeRF synthetic set, 95 views of 100 x 100, 30 000 steps of 4 096 rays, as in the paper's TensoRF",
-        (
-            *("--data", "nerf-lego-100", "--steps", "30000", "--batch-size", "4096", "--resolution", "128"),
-            *("--samples", "192", "--s3im-height", "64"),
-        ),
+        ("--data", "nerf-lego-100", "--steps", "30000", "--batch-size", "4096"),
+        192,
         depth=False,
-        scale="gpu",
     ),
 )
