@@ -144,6 +144,13 @@ METHODS = (
         summary="AdAdaGrad: batches that grow when a test says that their gradients are too noisy",
         paper="Lau et al. 2024, arXiv 2402.11215",
     ),
+    Method(
+        name="s3im",
+        room="aleator.losses",
+        import_path="aleator.losses:S3IM",
+        summary="S3IM: structural similarity of random pixels, beside the squared error of neural fields",
+        paper="Xie et al. 2023, arXiv 2308.07032",
+    ),
 )
 
 
