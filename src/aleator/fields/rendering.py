@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from aleator.fields.cameras import Rays
 
@@ -168,7 +169,7 @@ class _RayWeights(torch.autograd.Function):
         return weights
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         weights, after, piece = ctx.saved_tensors
         weighted = weights * gradients[0]

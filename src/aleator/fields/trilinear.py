@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -53,12 +54,13 @@ class _Trilinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, shape: tuple[int, int, int], x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         nodes, weights = _neighbours(shape, x, y, z, len(table))
+        weights = weights.to(table.dtype)
         ctx.save_for_backward(nodes, weights)
         ctx.rows = len(table)
-        return F.embedding_bag(nodes, table, per_sample_weights=weights.to(table.dtype), mode="sum")
+        return F.embedding_bag(nodes, table, per_sample_weights=weights, mode="sum")
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         nodes, weights = ctx.saved_tensors
         return transposed(nodes, weights, gradients[0], ctx.rows), None, None, None, None

@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 Layout = Literal["super", "separate"]
@@ -405,7 +406,7 @@ class _MeanSSIM(torch.autograd.Function):
         channels = pred.shape[1]
         rays = len(pred)
         rows = pred.new_zeros(rays + 1, 5 * channels)  # the last is padding
-        a, b, aa, bb, ab = rows[:rays].split(channels, 1)
+        a, b, aa, bb, ab = torch.split(rows[:rays], channels, dim=1)
         a.copy_(pred)
         b.copy_(target)
         torch.mul(pred, pred, out=aa)
@@ -422,10 +423,11 @@ class _MeanSSIM(torch.autograd.Function):
         a2, b2 = 2 * (mean_ab - product) + c2, mean_aa + mean_bb - squares + c2
         score = a1 * a2 / (b1 * b2)
         ctx.save_for_backward(pred, target, mean_a, mean_b, a1, a2, b1, b2, orders, *places)
-        return score.mean()
+        mean: Tensor = score.mean()
+        return mean
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         pred, target, mean_a, mean_b, a1, a2, b1, b2, orders, *rest = ctx.saved_tensors
         places = _Places(*rest)
@@ -449,7 +451,7 @@ class _MeanSSIM(torch.autograd.Function):
             each = torch.cat([by_mean, by_square, by_ab], 1)
             each = torch.cat([each, each.new_zeros(1, each.shape[1])])  # the last is no window
             summed = F.embedding_bag(windows_of, each, per_sample_weights=windows, mode="sum")
-            of_mean, of_square, of_ab = summed.split(pred.shape[1], 1)
+            of_mean, of_square, of_ab = torch.split(summed, pred.shape[1], dim=1)
             found.append(scale * (of_mean + 2 * own * of_square + other * of_ab))
         return (*found, None, None, None)
 
