@@ -106,6 +106,14 @@ class S3IM(nn.Module):
         """Return 1 − S3IM, in [0, 2]; see `s3im`."""
         return 1 - s3im(pred, target, permutations, mask, **self.settings, generator=self.generator)
 
+    @property
+    def fewest_rays(self) -> int:
+        """The smallest number of rays that fill an image; with a width the only one."""
+        height, width = self.settings["patch_height"], self.settings["patch_width"]
+        if width is not None:
+            return int(height * width)
+        return _fewest(height, self.settings["kernel_size"], self.settings["repeats"], self.settings["layout"])
+
     def extra_repr(self) -> str:
         """Return the settings."""
         return ", ".join(f"{name}={value}" for name, value in self.settings.items())

@@ -14,22 +14,23 @@ class Crops:
 
     Args:
         shape: views, rows and columns of the images, whose pixels are numbered view by view and row by row.
+        side: pixels of the squares along each side.
         generator: draws them.
+
+    Raises:
+        ValueError: if a view is smaller than the squares.
     """
 
-    def __init__(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
-        self.shape, self.generator = shape, generator
+    def __init__(self, shape: tuple[int, int, int], side: int, generator: torch.Generator) -> None:
+        if side > min(shape[1:]):
+            raise ValueError(f"batch_size must be at most {min(shape[1:])}² with sampling crops, got {side}²")
+        self.shape, self.side, self.generator = shape, side, generator
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
-        """Yield the numbers of the pixels of a square, row by row, without end.
-
-        Raises:
-            ValueError: if a view is smaller than the square.
-        """
+        """Yield the numbers of the pixels of a square, ``batch_size`` of them, row by row, without end."""
         views, height, width = self.shape
-        side = round(batch_size**0.5)
-        if side > min(height, width):
-            raise ValueError(f"batch_size must be at most {min(height, width)}² with sampling crops, got {side}²")
+        side = self.side
+        assert batch_size == side**2
         inside = torch.arange(side)
         square = (inside.unsqueeze(1) * width + inside).flatten()
         while True:

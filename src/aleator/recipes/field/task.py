@@ -15,6 +15,7 @@ for Fourier features, ``pixels`` for the pixels of a picture that train.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -97,6 +98,12 @@ class FieldTask(GradientTask):
             layout=options.s3im_layout or "super",
             generator=_on(accelerator.device, streams, "orders", accelerator.process_index),
         )
+        own = options.batch_size // accelerator.num_processes
+        if self.trains and options.s3im_weight > 0 and own < self.s3im.fewest_rays:
+            raise ValueError(
+                f"batch_size must be at least {self.s3im.fewest_rays * accelerator.num_processes} for s3im_height "
+                f"{self.s3im.settings['patch_height']}, got {options.batch_size}"
+            )
         self.model = accelerator.prepare_model(network.to(accelerator.device, self.dtype))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.settings.lr, betas=(0.9, 0.99), fused=True)
         self.schedule = LambdaLR(self.optimizer, lambda step: _LR_AT_THE_END ** (step / steps))
@@ -175,7 +182,8 @@ class SceneTask(FieldTask):
             if accelerator.num_processes > 1:
                 raise ValueError(f"sampling must be pixels with {accelerator.num_processes} processes, got crops")
             views_rows_columns = (len(views), *colours.shape[1:3])
-            sampler = Crops(cast("tuple[int, int, int]", views_rows_columns), streams.generator("crops"))
+            shape = cast("tuple[int, int, int]", views_rows_columns)
+            sampler = Crops(shape, math.isqrt(options.batch_size), streams.generator("crops"))
         else:
             sampler = whole_rounds(colours[..., 0].numel(), options.batch_size, streams, accelerator)
         check_shares(options.batch_size, accelerator)
