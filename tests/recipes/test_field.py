@@ -38,11 +38,11 @@ def test_a_room_is_learned_and_shown_in_files(tmp_path):
 @pytest.mark.usefixtures("mirror")
 def test_a_picture_is_learned_from_half_of_its_pixels(tmp_path):
     pytest.importorskip("imageio", reason="needs the extra fields: pip install 'aleator[fields]'")
-    options = {"data": "images", "picture": "chelsea", "size": 48, "batch_size": 512}
+    options = {"data": "images", "picture": "chelsea", "size": 96}
     built = task(**options)
     every = torch.cat([built.train_pixels, *built.held_out.values()])
-    assert torch.equal(every.sort().values, torch.arange(48 * 48))
-    found = run(Field(**options, steps=60), tmp_path / "run", QUIET, name="field")["test"]
+    assert torch.equal(every.sort().values, torch.arange(96 * 96))
+    found = run(Field(**options, steps=80, lr=0.01), tmp_path / "run", QUIET, name="field")["test"]
     constant = run(Field(**options, model="constant"), tmp_path / "constant", QUIET, name="field")["test"]
     assert found["psnr"] > constant["psnr"] + 3
     assert (tmp_path / "run" / "picture.png").is_file()
