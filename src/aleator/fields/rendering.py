@@ -13,7 +13,7 @@ N. Max, IEEE TVCG 1 (1995); B. Mildenhall et al., NeRF, ECCV 2020.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,7 @@ from aleator.fields.cameras import Rays
 Spacing = Literal["equal", "inverse"]
 
 
+@runtime_checkable
 class RadianceField(Protocol):
     """What can be rendered: density and colour along rays, between the corners of a box, which may be infinite."""
 

@@ -51,7 +51,8 @@ def read_transforms(
     if missing := [file.name for file in files if not file.is_file()]:
         shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
         raise ValueError(f"{path} names {len(frames)} frames, of which {len(missing)} are not there: {shown}")
-    images, poses, intrinsics = [], [], []
+    images: list[Tensor] = []
+    poses, intrinsics = [], []
     for number, (frame, file) in enumerate(zip(frames, files, strict=True)):
         image = read_picture(file)
         facts = {name: value for name, value in {**document, **frame}.items() if name != "frames"}

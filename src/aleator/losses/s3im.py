@@ -100,7 +100,7 @@ class S3IM(nn.Module):
         self,
         pred: Float[Tensor, "rays channel"],
         target: Float[Tensor, "rays channel"],
-        permutations: Int64[Tensor, "orders rays"] | None = None,
+        permutations: Int64[Tensor, "orders kept"] | None = None,
         mask: Bool[Tensor, " rays"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return 1 − S3IM, in [0, 2]; see `s3im`."""
@@ -122,7 +122,7 @@ class S3IM(nn.Module):
 def s3im(
     pred: Float[Tensor, "rays channel"],
     target: Float[Tensor, "rays channel"],
-    permutations: Int64[Tensor, "orders rays"] | None = None,
+    permutations: Int64[Tensor, "orders kept"] | None = None,
     mask: Bool[Tensor, " rays"] | None = None,
     *,
     kernel_size: int = 4,
@@ -145,8 +145,8 @@ def s3im(
     Args:
         pred: rendered colours of N rays, at least one channel.
         target: their true colours.
-        permutations: the orders after the given one, [M − 1, N], or all M without ``include_identity``; None draws
-            them. Given ones are checked, for which the host waits for the device.
+        permutations: the orders after the given one, [M − 1, N] of the N rays that take part, or all M without
+            ``include_identity``; None draws them. Given ones are checked, for which the host waits for the device.
         mask: the rays that take part; the others are dropped before an image is made. The host waits for the device.
         kernel_size: K; see `S3IM`, also for what follows.
         stride: see `S3IM`.

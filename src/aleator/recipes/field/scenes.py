@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from aleator.data import load
+from aleator.data import Views, load
 from aleator.fields import Cameras, look_at, room_cameras, see_room
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def _turning(cameras: Cameras) -> Cameras:
 
 def _photographed(options: Field) -> Scene:
     found = load(options.data)
+    assert isinstance(found, Views)  # the data that are no room and no pictures
     factor = options.chosen.shrink or 1
     colours, cameras = found.colours(), Cameras(found.poses, found.intrinsics, *found.images.shape[1:3])
     if factor > min(cameras.height, cameras.width):

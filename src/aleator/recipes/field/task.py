@@ -226,7 +226,7 @@ class SceneTask(FieldTask):
             colour = self.mean_colour.expand(*size, -1)
             return Rendered(colour.float().cpu(), torch.full(size, self.scene.far), torch.ones(size))
         network = cast("RenderedField", unwrapped(self.model))
-        pieces = zip(*(part.split(RAYS_AT_A_TIME) for part in rays), strict=True)
+        pieces = zip(*(torch.split(part, RAYS_AT_A_TIME) for part in rays), strict=True)
         with torch.no_grad():
             parts = [network(*piece) for piece in pieces]
         colour, distance, opacity = (torch.cat(each).float().cpu() for each in zip(*parts, strict=True))
@@ -256,7 +256,8 @@ class PictureTask(FieldTask):
         trains = round((options.train_share or 0.5) * count)
         if trains < options.batch_size:
             raise ValueError(f"batch_size must be at most the {trains} pixels that train, got {options.batch_size}")
-        held_out = order[trains:].split([(count - trains) // 5, count - trains - (count - trains) // 5])
+        validation = (count - trains) // 5
+        held_out = torch.split(order[trains:], [validation, count - trains - validation])
         self.train_pixels = order[:trains]
         self.held_out: dict[Split, Tensor] = {
             "validation": held_out[0].sort().values,
@@ -294,7 +295,7 @@ class PictureTask(FieldTask):
         if not self.trains:
             return self.mean_colour.float().cpu().expand_as(self.truth).contiguous()
         with torch.no_grad():
-            found = [unwrapped(self.model)(piece) for piece in self.all_places.split(RAYS_AT_A_TIME)]
+            found = [unwrapped(self.model)(piece) for piece in torch.split(self.all_places, RAYS_AT_A_TIME)]
         return torch.cat(found).float().cpu().view_as(self.truth)
 
     def _prepared(self, pixels: Tensor) -> tuple[Tensor, ...]:
