@@ -35,6 +35,7 @@ class Scene:
         low: the smallest coordinates of a box around the scene.
         high: the largest.
         background: brightness of what is behind.
+        opacity: of a voxel at the beginning; small where cameras stand in what is to be learned.
         orbit: cameras on a way around, for a clip.
         distances: true distances of what the pixels see; None where they are not known.
     """
@@ -50,6 +51,7 @@ class Scene:
     low: tuple[float, float, float]
     high: tuple[float, float, float]
     background: float
+    opacity: float
     orbit: Cameras
     distances: Tensor | None = None
 
@@ -82,6 +84,7 @@ def _room(options: Field) -> Scene:
         low=(-1.1, -1.1, -1.1),
         high=(1.1, 1.1, 1.1),
         background=1.0,
+        opacity=0.05,
         orbit=_turning(own),
         distances=torch.stack([each.distance for each in seen]).view(shape).float(),
     )
@@ -125,6 +128,7 @@ def _photographed(options: Field) -> Scene:
         low=(x - half, y - half, z - half),
         high=(x + half, y + half, z + half),
         background=1.0,
+        opacity=0.001 if found.endless else 0.05,
         orbit=_around(cameras, torch.tensor(found.center, dtype=torch.float64)),
     )
 

@@ -175,7 +175,8 @@ class SceneTask(FieldTask):
         self.samples = settings.samples
         channels = self.scene.colours.shape[-1]
         box = self.scene.low, self.scene.high
-        field = VoxelField(settings.resolution, *box, channels, endless=self.scene.endless)
+        opacity, endless = self.scene.opacity, self.scene.endless
+        field = VoxelField(settings.resolution, *box, channels, opacity, endless=endless)
         colours = self.scene.colours[views]
         sampler: RepeatedRandomSampler | Crops
         if options.sampling == "crops":
