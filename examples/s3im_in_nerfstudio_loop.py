@@ -1,4 +1,4 @@
-"""S3IM in a loop like nerfstudio's, whose models have ``get_outputs`` and ``get_loss_dict``: five lines, see `WithS3IM`.
+"""S3IM in a loop like nerfstudio's, whose models have ``get_outputs`` and ``get_loss_dict``: five lines, `WithS3IM`.
 
 In nerfstudio the class would inherit from one of its models, such as ``NerfactoModel``, and nothing else would change.
 Here a small grid stands in its place, and learns a room of closed formulas in a few seconds:
@@ -54,7 +54,7 @@ held_out = room_cameras(1, 40, held_out=True).to(torch.device("cpu"), torch.floa
 model = WithS3IM()
 optimizer = torch.optim.Adam(model.parameters(), lr=0.05, betas=(0.9, 0.99))
 losses: dict[str, Tensor] = {}
-for step in range(STEPS):
+for _ in range(STEPS):
     chosen = torch.randint(len(image), (RAYS,), generator=generator)
     outputs = model.get_outputs(Rays(rays.origins[chosen], rays.directions[chosen]))
     losses = model.get_loss_dict(outputs, {"image": image[chosen]})
