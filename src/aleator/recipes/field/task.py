@@ -96,7 +96,7 @@ class FieldTask(GradientTask):
             repeats=options.s3im_repeats or 10,
             patch_height=options.s3im_height or 32,
             layout=options.s3im_layout or "super",
-            generator=_on(accelerator.device, streams, "orders", accelerator.process_index),
+            generator=streams.generator("orders", rank=accelerator.process_index, device=accelerator.device),
         )
         own = options.batch_size // accelerator.num_processes
         if self.trains and options.s3im_weight > 0 and own < self.s3im.fewest_rays:
@@ -304,13 +304,6 @@ class PictureTask(FieldTask):
 
     def _predicted(self, seen: tuple[Tensor, ...]) -> Tensor:
         return self.model(*seen)  # type: ignore[no-any-return]
-
-
-def _on(device: torch.device, streams: Streams, name: str, rank: int) -> torch.Generator:
-    """Return a generator on a device. The run keeps the state of one on the CPU, which seeds others once."""
-    if device.type == "cpu":
-        return streams.generator(name, rank=rank)
-    return torch.Generator(device).manual_seed(Streams(streams.key(name)).key(str(rank)) % 2**63)
 
 
 def _spoilt(colours: Tensor, noise: float, corrupted: float, generator: torch.Generator) -> Tensor:
