@@ -136,4 +136,11 @@ WISHES = (
         "community-small",
         "Graphs of GDSS are nearer to real ones than random graphs with the same nodes and edges, by 0.1",
     ),
+    Wish(
+        "to see a scene from views that nobody took",
+        "s3im",
+        "aleator run field",
+        "room",
+        "S3IM raises the PSNR of held-out views",
+    ),
 )

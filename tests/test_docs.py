@@ -133,6 +133,7 @@ ROOMS = (
     "sde",
     "language",
     "graphs",
+    "fields",
     "spiking",
     "stats",
     "experiment",
