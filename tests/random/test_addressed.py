@@ -147,6 +147,16 @@ def test_compiled_by_torch_the_bits_are_the_same():
     )
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", ["rademacher", "popcount"])
+@pytest.mark.parametrize("region", [Region(1234, 1, 2999, 0), Region(37, 5, 600, 1700)], ids=["a row", "rows"])
+def test_a_gpu_takes_the_same_step(kind, region):
+    given = ([0.3, -1e-4, 7.7], [KEY, (1, 2, 3, 4), (1, 2, 3, 5)], kind)
+    options = {"tensor": 1, "region": region, "decays": [0.1, 0, 0.2]}
+    values = torch.linspace(-1, 1, region.rows * region.length)
+    assert torch.equal(stepped(values.cuda(), *given, **options).cpu(), stepped(values, *given, **options))
+
+
 def test_a_step_counts_as_a_change_of_the_tensor():
     weights = torch.zeros(5, requires_grad=True)
     before = weights._version

@@ -27,7 +27,9 @@ def same_draws(devices: Iterable[torch.device]) -> Iterator[Callable[[], None]]:
     The block is given a function that returns the generators of the CPU and of these devices to where they were at its
     beginning. After the block they stand where the last pass left them: as if there had been one.
     """
-    kinds = {(device.type, device.index) for device in devices if device.type not in ("cpu", "meta")}
+    kinds: set[tuple[str, int | None]] = {
+        (device.type, device.index) for device in devices if device.type not in ("cpu", "meta")
+    }
     modules = [(torch.get_device_module(kind), index) for kind, index in kinds]
     cpu = torch.get_rng_state()
     states = [module.get_rng_state() if i is None else module.get_rng_state(i) for module, i in modules]

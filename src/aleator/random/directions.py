@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +70,9 @@ def subtract_directions(
 ) -> None:
     """Subtract Σⱼ cⱼ zⱼ from values, in place, in the order given and in one pass over memory.
 
-    On a CPU compiled loops do it, if numba is installed; elsewhere, and inside `torch.compile`, torch. Contiguous
-    values need no copy. One direction of float32 signs costs about what an addition costs; each further one about half.
+    On a CPU compiled loops do it, if numba is installed, on a CUDA device a kernel of Triton (signs and popcounts);
+    elsewhere, and inside `torch.compile`, torch, with a pass for each direction. Contiguous values need no copy. One
+    direction of float32 signs costs about what an addition costs; each further one about half.
 
     Args:
         values: float32 or float64.
@@ -103,15 +104,40 @@ def subtract_directions(
         return
     with torch.no_grad():
         whole = values.detach().contiguous()
+        rows = whole.view(region.rows, region.length)
         loops = compiled_loops() if whole.device.type == "cpu" else None
-        if loops is None:
-            _subtract(whole, c, d, addresses, kind, tensor, region)
-        else:
-            rows = whole.view(region.rows, region.length).numpy()
-            loops.subtract(rows, c, d, addresses, np.uint64(tensor), region.first, region.stride, KINDS.index(kind))
+        triton = _triton_loops(whole, kind)
+        if loops is not None:
+            loops.subtract(
+                rows.numpy(), c, d, addresses, np.uint64(tensor), region.first, region.stride, KINDS.index(kind)
+            )
             torch.autograd.graph.increment_version(values)  # NumPy wrote past torch
+        elif triton is not None:
+            streams = np.array([stream(_key(address)) for address in addresses], np.uint32)
+            triton.subtract(rows, c, d, streams, tensor, region.first, region.stride, kind == "rademacher")
+            torch.autograd.graph.increment_version(values)
+        else:
+            _subtract(whole, c, d, addresses, kind, tensor, region)
         if whole.data_ptr() != values.data_ptr():
             values.copy_(whole)
+
+
+def _triton_loops(values: Tensor, kind: Kind) -> Any:
+    """Return the module of loops for GPUs, or None where they do not apply."""
+    if values.device.type != "cuda" or kind == "gaussian" or torch.compiler.is_compiling():
+        return None
+    try:
+        from aleator.random import triton_kernels
+    except ImportError as error:
+        if error.name != "triton":
+            raise
+        return None
+    return triton_kernels
+
+
+def _key(address: npt.NDArray[np.uint64]) -> Key:
+    run, number, machine, sample = address.tolist()
+    return run, number, machine, sample
 
 
 def _check_region(region: Region, values: Tensor) -> None:
@@ -152,7 +178,7 @@ def _subtract(
     for j, key in enumerate(keys):
         if decays[j]:
             rows.sub_(rows * d[j])
-        rows.sub_(integers(stream(tuple(key.tolist())), kind, tensor, elements, values.dtype) * c[j])
+        rows.sub_(integers(stream(_key(key)), kind, tensor, elements, values.dtype) * c[j])
 
 
 def integers(

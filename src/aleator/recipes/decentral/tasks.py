@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,7 @@ from aleator.recipes.decentral.learned import TaskOptions
 _GRID = 2.0**-12
 
 
+@runtime_checkable
 class SwarmTask(Protocol):
     """A task of a swarm.
 
