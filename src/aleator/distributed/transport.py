@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore, Store, TCPStore
@@ -20,6 +20,7 @@ class Unreachable(ConnectionError):
     """The board cannot be reached now, or cannot be written now; later it may."""
 
 
+@runtime_checkable
 class Transport(Protocol):
     """A board for one swarm. Every method may raise `Unreachable`, and may be called again after that."""
 
