@@ -272,11 +272,12 @@ def _written_out(x: Jet) -> Jet:
 
 
 @rule(F.layer_norm)
-def _(
-    x: Jet, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+def layer_norm(
+    x: Any, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Any:
+    """Return layer normalisation by its formula, of a jet or a tensor."""
     dims = tuple(range(-len(normalized_shape), 0))
-    centred = x - torch.mean(x, dim=dims, keepdim=True)  # type: ignore[call-overload]
+    centred = x - torch.mean(x, dim=dims, keepdim=True)
     out = centred * torch.rsqrt(torch.mean(centred * centred, dim=dims, keepdim=True) + eps)
     out = out if weight is None else out * weight
     return out if bias is None else out + bias

@@ -19,9 +19,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import jvp, vmap
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from aleator.gradients.dimensions.coordinates import Coordinates
 from aleator.gradients.dimensions.jets import Along, Jet, NoTaylorRule
+from aleator.gradients.dimensions.rules import layer_norm
 
 Net = Callable[[Any], Any]
 Directions = Int[Tensor, " directions"] | Int[Tensor, "points directions"] | Float[Tensor, "directions dim"]
@@ -98,22 +101,9 @@ def jet(f: Net, x: Float[Tensor, "points dim"], v: Float[Tensor, "*points dim"],
     check_points(x)
     if v.shape not in (x.shape, x.shape[1:]):
         raise ValueError(f"v must have shape {tuple(x.shape[1:])} or {tuple(x.shape)}, got {tuple(v.shape)}")
-    refuse_modules(f)
-    direction = v.to(x.dtype).expand_as(x)
-    with full_precision(x):
-        return _derivatives(lambda at: _output(f(at), x), x, direction, order)
-
-
-def _derivatives(f: Net, x: Tensor, v: Tensor, order: int) -> tuple[Tensor, ...]:
-    """Nest forward derivatives: those of order k and the derivative of the last one."""
-    if order == 0:
-        return (f(x),)
-
-    def lower(at: Tensor) -> tuple[Tensor, ...]:
-        return _derivatives(f, at, v, order - 1)
-
-    values, tangents = jvp(lower, (x,), (v,))
-    return (*values, tangents[-1])
+    vectors = v.to(x.dtype).expand_as(x)[:, None]
+    value, *higher = jets_along(f, x, vectors, order)
+    return (value, *(derivative[0] for derivative in higher))
 
 
 def propagate(module: Net, x: Tensor, directions: Tensor, along: Along) -> tuple[Tensor, Tensor, Tensor]:
@@ -121,50 +111,14 @@ def propagate(module: Net, x: Tensor, directions: Tensor, along: Along) -> tuple
     refuse_modules(module)
     with full_precision(x):
         try:
-            out = module(_start(x, directions, along))
+            return _native(module, _start(x, directions, along))
         except NoTaylorRule as missing:
-            warnings.warn(
-                f"net uses {missing}, which has no Taylor rule: nested torch.func.jvp instead, which is slower",
-                stacklevel=4,
-            )
-            return _nested(module, x, directions, along)
-        if not isinstance(out, Jet):  # constant in x
-            value = _output(out, x)
-            zero = value.new_zeros(_count(directions), *value.shape)
-            return value, zero, zero if along.count is None else zero[0]
-        out = out.written_out() if isinstance(out, Coordinates) else out
-        squeeze = out.value.ndim == 2 and out.value.shape[1] == 1
-        value = _output(out.value, x)
-        first = (out.first.squeeze(-1) if squeeze else out.first).expand(-1, *value.shape)
-        second = first.new_zeros(()) if out.second is None else out.second.squeeze(-1) if squeeze else out.second
-        return value, first, second.expand_as(first if along.count is None else value)
-
-
-def _start(x: Tensor, directions: Tensor, along: Along) -> Jet:
-    if not directions.is_floating_point():
-        return Coordinates(x, directions, None, None, along)
-    tangents = directions.unsqueeze(1) if directions.ndim == 2 else directions.transpose(0, 1)
-    return Jet(x, tangents, None, along)
-
-
-def _count(directions: Tensor) -> int:
-    return directions.shape[-2 if directions.is_floating_point() else -1]
-
-
-def _output(u: Any, x: Tensor) -> Tensor:
-    """Return a network's output as ``(points,)``, or ``(points, m)``."""
-    if not isinstance(u, Tensor) or u.ndim not in (1, 2) or u.shape[0] != x.shape[0]:
-        shape = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__
-        raise ValueError(f"net must return shape ({len(x)},), ({len(x)}, 1) or ({len(x)}, outputs), got {shape}")
-    return u.squeeze(1) if u.ndim == 2 and u.shape[1] == 1 else u
-
-
-def _nested(module: Net, x: Tensor, directions: Tensor, along: Along) -> tuple[Tensor, Tensor, Tensor]:
-    vectors = directions
-    if not directions.is_floating_point():
-        vectors = nn.functional.one_hot(directions, x.shape[1]).to(x.dtype)
-    value, first, second = jets_along(module, x, vectors, 2)
-    return value, first, along.gather(second)
+            _warn(missing)
+        vectors = directions
+        if not directions.is_floating_point():
+            vectors = nn.functional.one_hot(directions, x.shape[1]).to(x.dtype)
+        value, first, second = _each(lambda at, v: _nested(module, at, v, 2), x, vectors, 2)
+        return value, first, along.gather(second)
 
 
 def jets_along(module: Net, x: Tensor, vectors: Tensor, order: int) -> tuple[Tensor, ...]:
@@ -174,16 +128,85 @@ def jets_along(module: Net, x: Tensor, vectors: Tensor, order: int) -> tuple[Ten
         module: as in `taylor2`.
         x: the points.
         vectors: the directions.
-        order: 1 to 4.
+        order: 0 to 4.
     """
-    vectors = vectors if vectors.ndim == 2 else vectors.transpose(0, 1)
-
-    def one(v: Tensor) -> tuple[Tensor, ...]:
-        return _derivatives(lambda at: _output(module(at), x), x, v.expand_as(x), order)
-
     refuse_modules(module)
     with full_precision(x):
-        return vmap(one, out_dims=(None, *(0,) * order))(vectors)  # type: ignore[no-any-return]
+        try:
+            return _each(lambda at, v: _higher(module, at, v, order), x, vectors, order)
+        except NoTaylorRule as missing:
+            _warn(missing)
+        return _each(lambda at, v: _nested(module, at, v, order), x, vectors, order)
+
+
+def _warn(missing: NoTaylorRule) -> None:
+    said = f"net uses {missing}, which has no Taylor rule: nested torch.func.jvp instead, which is slower"
+    warnings.warn(said, stacklevel=5)
+
+
+def _each(f: Callable[[Tensor, Tensor], tuple[Tensor, ...]], x: Tensor, vectors: Tensor, order: int) -> Any:
+    vectors = vectors if vectors.ndim == 2 else vectors.transpose(0, 1)
+    return vmap(lambda v: f(x, v.expand_as(x)), out_dims=(None, *(0,) * order))(vectors)
+
+
+def _native(module: Net, start: Jet) -> tuple[Tensor, Tensor, Tensor]:
+    out, x, along = module(start), start.value, start.along
+    if not isinstance(out, Jet):  # constant in x
+        value = _output(out, x)
+        zero = value.new_zeros(_directions(start), *value.shape)
+        return value, zero, along.gather(zero)
+    out = out.written_out() if isinstance(out, Coordinates) else out
+    squeeze = out.value.ndim == 2 and out.value.shape[1] == 1
+    value = _output(out.value, x)
+    first = (out.first.squeeze(-1) if squeeze else out.first).expand(-1, *value.shape)
+    second = first.new_zeros(()) if out.second is None else out.second.squeeze(-1) if squeeze else out.second
+    return value, first, second.expand_as(first if along.count is None else value)
+
+
+def _higher(module: Net, x: Tensor, v: Tensor, order: int) -> tuple[Tensor, ...]:
+    """Return derivatives along one direction: two in Taylor mode, and forward derivatives of these."""
+    if order <= 2:
+        value, *lower = _native(module, Jet(x, v[None], None, Along(None)))
+        return (value, *(derivative[0] for derivative in lower[:order]))
+    values, tangents = jvp(lambda at: _higher(module, at, v, order - 1), (x,), (v,))
+    return (*values, tangents[-1])
+
+
+def _nested(module: Net, x: Tensor, v: Tensor, order: int) -> tuple[Tensor, ...]:
+    """Return derivatives along one direction, forward derivatives of forward derivatives."""
+    if order == 0:
+        with _WrittenOut():
+            return (_output(module(x), x),)
+    values, tangents = jvp(lambda at: _nested(module, at, v, order - 1), (x,), (v,))
+    return (*values, tangents[-1])
+
+
+class _WrittenOut(TorchFunctionMode):
+    """Computes layer normalisation by its formula: forward derivatives of torch's own are wrong from the second on."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return (layer_norm if func is F.layer_norm else func)(*args, **(kwargs or {}))
+
+
+def _start(x: Tensor, directions: Tensor, along: Along) -> Jet:
+    if not directions.is_floating_point():
+        return Coordinates(x, directions, None, None, along)
+    tangents = directions.unsqueeze(1) if directions.ndim == 2 else directions.transpose(0, 1)
+    return Jet(x, tangents, None, along)
+
+
+def _directions(start: Jet) -> int:
+    return start.index.shape[-1] if isinstance(start, Coordinates) else len(start.first)
+
+
+def _output(u: Any, x: Tensor) -> Tensor:
+    """Return a network's output as ``(points,)``, or ``(points, m)``."""
+    if not isinstance(u, Tensor) or u.ndim not in (1, 2) or u.shape[0] != x.shape[0]:
+        shape = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__
+        raise ValueError(f"net must return shape ({len(x)},), ({len(x)}, 1) or ({len(x)}, outputs), got {shape}")
+    return u.squeeze(1) if u.ndim == 2 and u.shape[1] == 1 else u
 
 
 def value_of(net: Net, x: Tensor) -> Tensor:
