@@ -8,23 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aleator.pde.ansatz import Ansatz, BoxFactor, PeriodicFeatures, Product, SphereFactor, TimeFactor, Values, columns
 from aleator.pde.domains import Ball, Box, Domain, Gaussian
 
 _BOX_DIMENSIONS = 20
-
-
-class Fields(Protocol):
-    """A network as conditions see it."""
-
-    def __call__(self, x: Tensor, *, gradient: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Return u (n, outputs) and, where asked for, its gradient (n, outputs, coordinates)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -71,8 +63,8 @@ class Condition:
         """Draw the points of a step."""
         raise NotImplementedError
 
-    def loss(self, fields: Fields, drawn: dict[str, Tensor]) -> Tensor:
-        """Return the weighted mean square by which the condition is missed at some points."""
+    def loss(self, net: nn.Module, drawn: dict[str, Tensor]) -> Tensor:
+        """Return the weighted mean square by which a `WithDerivatives` misses the condition at some points."""
         raise NotImplementedError
 
 
@@ -115,19 +107,18 @@ class Initial(Condition):
             x = domain.sample(n, generator, dtype)[:, : domain.d]
         return {"x": torch.cat([x, torch.full_like(x[:, :1], t)], 1)}
 
-    def loss(self, fields: Fields, drawn: dict[str, Tensor]) -> Tensor:
+    def loss(self, net: nn.Module, drawn: dict[str, Tensor]) -> Tensor:
         """Return the mean square of the difference, and of its gradient's where that has a weight."""
         x = drawn["x"]
         if not self.gradient_weight:
-            u, _ = fields(x)
+            u, _ = _seen(net, x)
             return self.weight * (u - valued(self.value, x)).square().mean()
-        u, gradient = fields(x, gradient=True)
-        assert gradient is not None
+        u, gradient = _seen(net, x, gradient=True)
         with torch.enable_grad():
             seen = x.detach().requires_grad_()
             value = valued(self.value, seen)
             (wanted,) = torch.autograd.grad(value.sum(), seen) if value.requires_grad else (torch.zeros_like(x),)
-        missed = (gradient - wanted.unsqueeze(1))[:, :, : x.shape[1] - 1]
+        missed = gradient - wanted[:, : x.shape[1] - 1].unsqueeze(1)
         return self.weight * (u - value.detach()).square().mean() + self.gradient_weight * missed.square().mean()
 
 
@@ -154,9 +145,9 @@ class Dirichlet(Condition):
         """Draw points of the boundary."""
         return {"x": domain.boundary(n, generator, dtype)[0]}
 
-    def loss(self, fields: Fields, drawn: dict[str, Tensor]) -> Tensor:
+    def loss(self, net: nn.Module, drawn: dict[str, Tensor]) -> Tensor:
         """Return the mean square of the difference."""
-        u, _ = fields(drawn["x"])
+        u, _ = _seen(net, drawn["x"])
         return self.weight * (u - valued(self.value, drawn["x"])).square().mean()
 
 
@@ -181,11 +172,10 @@ class Neumann(Condition):
         x, normals = domain.boundary(n, generator, dtype)
         return {"x": x, "normals": normals}
 
-    def loss(self, fields: Fields, drawn: dict[str, Tensor]) -> Tensor:
+    def loss(self, net: nn.Module, drawn: dict[str, Tensor]) -> Tensor:
         """Return the mean square of the difference."""
-        _, gradient = fields(drawn["x"], gradient=True)
-        assert gradient is not None
-        slope = torch.einsum("nkc,nc->nk", gradient, drawn["normals"])
+        _, gradient = _seen(net, drawn["x"], gradient=True)
+        slope = _along(gradient, drawn["normals"])
         return self.weight * (slope - valued(self.value, drawn["x"])).square().mean()
 
 
@@ -204,17 +194,15 @@ class Periodic(Condition):
         x, normals = domain.boundary(n, generator, dtype)
         return {"x": x, "across": x - (domain.high - domain.low) * normals, "normals": normals}
 
-    def loss(self, fields: Fields, drawn: dict[str, Tensor]) -> Tensor:
+    def loss(self, net: nn.Module, drawn: dict[str, Tensor]) -> Tensor:
         """Return the mean square of both differences together."""
-        here, slope_here = fields(drawn["x"], gradient=True)
-        there, slope_there = fields(drawn["across"], gradient=True)
-        assert slope_here is not None
-        assert slope_there is not None
-        slope = torch.einsum("nkc,nc->nk", slope_here - slope_there, drawn["normals"])
+        here, slope_here = _seen(net, drawn["x"], gradient=True)
+        there, slope_there = _seen(net, drawn["across"], gradient=True)
+        slope = _along(slope_here - slope_there, drawn["normals"])
         return self.weight * ((here - there).square().mean() + slope.square().mean())
 
 
-def with_hard(net: torch.nn.Module, domain: Domain, conditions: tuple[Condition, ...]) -> torch.nn.Module:
+def with_hard(net: nn.Module, domain: Domain, conditions: tuple[Condition, ...]) -> nn.Module:
     """Return a network that fulfils the hard ones of some conditions.
 
     Args:
@@ -231,7 +219,7 @@ def with_hard(net: torch.nn.Module, domain: Domain, conditions: tuple[Condition,
     for condition in hard:
         if isinstance(condition, Periodic):
             assert isinstance(domain, Box)
-            net = torch.nn.Sequential(PeriodicFeatures(domain.d, domain.high - domain.low), net)
+            net = nn.Sequential(PeriodicFeatures(domain.d, domain.high - domain.low), net)
         elif isinstance(condition, Initial):
             assert domain.time is not None
             at, (first, last) = condition.instant(domain), domain.time
@@ -257,6 +245,20 @@ def input_features(domain: Domain, conditions: tuple[Condition, ...]) -> int:
 def valued(value: Values | float, x: Tensor) -> Tensor:
     """Return the values of a condition at points, (n, outputs) or something that spreads to it."""
     return columns(value(x)) if callable(value) else torch.as_tensor(value, dtype=x.dtype, device=x.device)
+
+
+def _seen(net: nn.Module, x: Tensor, *, gradient: bool = False) -> tuple[Tensor, Tensor]:
+    """Return u (n, outputs) of a `WithDerivatives`, and its gradient in space (n, outputs, d) or u again."""
+    found = net(x, laplacian=False, gradient=gradient)
+    u = columns(found.u)
+    if not gradient:
+        return u, u
+    return u, found.grad.unsqueeze(1) if found.grad.ndim == 2 else found.grad
+
+
+def _along(gradient: Tensor, normals: Tensor) -> Tensor:
+    """Return derivatives along normals, (n, outputs)."""
+    return (gradient * normals[:, : gradient.shape[2]].unsqueeze(1)).sum(2)
 
 
 def _vanishing(domain: Domain) -> Any:

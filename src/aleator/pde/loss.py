@@ -18,7 +18,6 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from aleator.gradients import SDGD, Exact, Hutchinson, residual_loss
 from aleator.pde.derivatives import fields, whole_lap, with_derivatives
@@ -163,18 +162,16 @@ def weighing_lap(equation: Equation, net: nn.Module, x: Tensor, weigh: Tensor | 
 def with_other(equation: Equation, values: dict[str, Any], other: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return the residual, and what it is with another lap, without a graph.
 
-    It is evaluated once, together with its derivative in lap (forward mode), which says the rest since it is affine:
-    sources may cost more than the network.
+    It is evaluated once, since sources may cost more than the network; its derivative in lap says the rest, since it is
+    affine, and of each point alone.
     """
-    x = values["x"]
+    r = equation(**values)
+    check_residual(r, len(values["x"]))
     if other is None:
-        r = equation(**values)
-        check_residual(r, len(x))
         return r, None
-    with forward_ad.dual_level():
-        step = other - values["lap"].detach()
-        dual = equation(**{**values, "lap": forward_ad.make_dual(values["lap"], step)})
-        check_residual(dual, len(x))
-        r, slope = forward_ad.unpack_dual(dual)
-    assert slope is not None  # the probe has seen it move with lap
-    return r, (r + slope).detach()
+    lap = values["lap"]
+    step = other - lap.detach()
+    columns = r.unbind(1) if r.ndim == 2 else (r,)
+    slopes = [torch.autograd.grad(column.sum(), lap, retain_graph=True)[0] * step for column in columns]
+    moved = [slope.sum(1) if slope.ndim == 2 else slope for slope in slopes]
+    return r, r.detach() + (torch.stack(moved, 1) if r.ndim == 2 else moved[0])

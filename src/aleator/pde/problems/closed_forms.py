@@ -34,6 +34,7 @@ class BlackScholesBarenblatt(Problem):
 
     def __init__(self, d: int, sigma: float = 0.4, rate: float = 0.05, horizon: float = 1.0) -> None:
         self.domain = Gaussian(d, (0.0, horizon))
+        self.arguments = {"d": d, "sigma": sigma, "rate": rate, "horizon": horizon}
         self.d, self.sigma, self.rate, self.horizon = d, sigma, rate, horizon
         self.factor, self.offset = TimeFactor(d, horizon, -horizon), self._pay
         self.equation = Equation(self._residual, weights=lambda x: 0.5 * sigma**2 * x[:, :d].square())
@@ -66,6 +67,7 @@ class Wave(Problem):
 
     def __init__(self, d: int, horizon: float = 1.0) -> None:
         self.domain = Box(d, (0.0, horizon), -1.0, 1.0)
+        self.arguments = {"d": d, "horizon": horizon}
         self.d = d
         # g + (t/T)² net is at rest at t = 0.
         self.factor, self.offset = Product((TimeFactor(d, 0.0, horizon),) * 2), self._at_rest
@@ -103,6 +105,7 @@ class HarmonicOscillator(Problem):
 
     def __init__(self, d: int, radius: float = 1.0) -> None:
         self.domain = Ball(d, radius=radius)
+        self.arguments = {"d": d, "radius": radius}
         self.d = d
         self.factor, self.offset = SphereFactor(d, radius), Constant(math.exp(-0.5 * radius**2))
         self.equation = Equation(self._residual)

@@ -62,6 +62,7 @@ class HJBLog(_Backward):
         if not 0 < mu < math.inf:
             raise ValueError(f"mu must be positive and finite, got {mu}")
         self._place(d, horizon)
+        self.arguments = {"d": d, "mu": mu, "horizon": horizon}
         self.mu = mu
         self.offset = LogCost(d)
         self.equation = Equation(self._residual)
@@ -127,6 +128,7 @@ class HJBRosenbrock(_Backward):
         if not 0 < mu < math.inf:
             raise ValueError(f"mu must be positive and finite, got {mu}")
         self._place(d, horizon)
+        self.arguments = {"d": d, "mu": mu, "horizon": horizon, "seed": seed, "samples": samples}
         self.mu, self.samples, self.seed = mu, samples, seed
         drawn = torch.from_numpy(np.random.RandomState(seed % 2**32).uniform(0.5, 1.5, (2, d - 1)))
         self.a, self.b = drawn[0], drawn[1]
@@ -187,6 +189,7 @@ class HJBLinear(_Backward):
         if not 1 <= power < math.inf:
             raise ValueError(f"power must be at least 1 and finite, got {power}")
         self._place(d, horizon)
+        self.arguments = {"d": d, "power": power, "horizon": horizon}
         self.power = power
         self.offset = self._sum
         self.equation = Equation(self._residual)

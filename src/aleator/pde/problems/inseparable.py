@@ -57,6 +57,8 @@ class Inseparable(Problem):
         if d < self.bodies:
             raise ValueError(f"d must be at least {self.bodies}, got {d}")
         self.operator, self.d = operator, d
+        listed = None if coefficients is None else coefficients.tolist()
+        self.arguments = {"operator": operator, "d": d, "seed": seed, "coefficients": listed}
         terms = d - self.bodies + 1
         if coefficients is None:
             drawn = np.random.RandomState(seed % 2**32).randn(1, terms)[0]

@@ -24,6 +24,7 @@ class Problem:
 
     Attributes:
         d: dimensions of space.
+        arguments: from which it can be made again, as JSON can hold them.
         domain: where it holds, with the law of its points.
         equation: what holds inside.
         factor: m of the hard conditions, see `Ansatz`; None for 1.
@@ -36,6 +37,7 @@ class Problem:
     d: int
     domain: Domain
     equation: Equation
+    arguments: dict[str, Any]
     factor: Values | None = None
     offset: Values | None = None
     conditions: tuple[Condition, ...] = ()

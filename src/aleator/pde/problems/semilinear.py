@@ -62,6 +62,7 @@ class Semilinear(Problem):
             raise ValueError(f"kind must be one of {', '.join(_REFERENCES)}, got {kind!r}")
         self.domain = Gaussian(d, (0.0, HORIZON), law="brownian")
         self.kind, self.d = kind, d
+        self.arguments = {"kind": kind, "d": d}
         self.scale = float(d) if kind == "sine-gordon" else 1.0
         self.equation = Equation(self._residual)
         # 20 (value + 0.05 gradient), the weights of both implementations.
