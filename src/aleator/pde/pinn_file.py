@@ -65,7 +65,7 @@ def load(
     if about["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"schema_version must be {SCHEMA_VERSION}, got {about['schema_version']} in {path}")
     if about["problem"] is not None and (equation is not None or conditions):
-        raise ValueError(f"equation and conditions cannot be given: {path} is of {about['problem']['kind']}")
+        raise ValueError(f"equation and conditions cannot be given: {path} is of {about['problem']['class']}")
     if about["problem"] is None and equation is None:
         raise ValueError(f"equation must be given: {path} has weights for one that is not of this library")
     if about["problem"] is None and len(conditions) != about["conditions"]:
@@ -95,12 +95,11 @@ def described(problem: Problem) -> dict[str, Any]:
     kind = type(problem).__name__
     if getattr(problems, kind, None) is not type(problem):
         raise ValueError(f"problem must be one of aleator.pde.problems to be saved, got {kind}")
-    return {"kind": kind, **problem.arguments}
+    return {"class": kind, "arguments": problem.arguments}
 
 
 def _problem(about: dict[str, Any], path: str | Path) -> Problem:
-    arguments = dict(about)
-    kind = arguments.pop("kind")
+    kind, arguments = about["class"], dict(about["arguments"])
     found = getattr(problems, kind, None) if kind in problems.__all__ else None
     if found is None or found is Problem:
         raise ValueError(f"problem must be one of {', '.join(problems.__all__)}, got {kind!r} in {path}")

@@ -22,7 +22,7 @@ from aleator.experiment.model_state import load_training_state, training_state
 from aleator.gradients import SDGD, Exact, Hutchinson, WithDerivatives
 from aleator.pde import figures, mlp
 from aleator.pde.derivatives import fields, whole_lap
-from aleator.pde.equation import check_residual, probe_once
+from aleator.pde.equation import probe_once
 from aleator.pde.loss import Drawn, Estimator, draw, drawn_loss, with_other
 from aleator.random import Streams
 from aleator.recipes.parts.acts import Acts, once
@@ -119,7 +119,7 @@ class PdeTask:
     def evaluate(self, split: Split) -> dict[str, float]:
         """Return the relative error at held-out points, and that of the trivial predictor at the same ones.
 
-        With the test also ``kept_mib``: what a step keeps for its backward pass, of one share of the points.
+        With the test also ``kept_mib``: what the residuals of a step keep for the backward pass, all points at once.
         """
         points = self.options.held_out if split == "test" else max(1, self.options.held_out // 5)
         generator = Streams(0).generator("pde", split)
@@ -249,7 +249,7 @@ class PdeTask:
         return found
 
     def _kept(self) -> int:
-        """Return the bytes that the graph of a step keeps, parameters apart, on this process for its first share."""
+        """Return the bytes that the graph of the residuals of a step keeps, parameters apart, all points at once."""
         weights = {parameter.untyped_storage().data_ptr() for parameter in self.derived.parameters()}
         kept: dict[int, int] = {}
 
@@ -261,15 +261,16 @@ class PdeTask:
             return tensor
 
         held: list[Tensor] = []  # so that no storage is given to another tensor meanwhile
-        share = self._drawn(self.step)[0]
+        equation = self.problem.equation
+        x = self.problem.sample(self.options.points, self._generator("points", self.step), self.dtype)
+        drawn = draw(equation, x, None, self.estimator, self._generator("dimensions", self.step, 0))
         with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
             if self.options.blocks:
-                part = torch.arange(self.problem.d, device=share.x.device).tensor_split(self.options.blocks)[0]
-                r = self.problem.equation(**fields(self.derived, self.problem.equation, share.x, part))
-                check_residual(r, len(share.x))
+                block = torch.arange(self.problem.d, device=x.device).tensor_split(self.options.blocks)[0]
+                r = equation(**fields(self.derived, equation, x, block))
                 r.square().mean()
             else:
-                drawn_loss(self.problem.equation, self.derived, share.x, *share.drawn)
+                drawn_loss(equation, self.derived, x, *drawn)
         return sum(kept.values())
 
 
