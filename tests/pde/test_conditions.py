@@ -1,4 +1,4 @@
-"""Conditions: hard ones hold whatever the weights are, soft ones are 0 at a function that fulfils them and only there."""
+"""Conditions: hard ones hold whatever the weights are, soft ones are 0 at functions that fulfil them and only there."""
 
 import math
 
@@ -131,7 +131,9 @@ def test_bad_conditions_are_one_line_each():
         lambda: Dirichlet().check(Gaussian(D)): "Dirichlet needs a domain with a boundary, got Gaussian",
         lambda: Neumann(hard=True).check(ball): "hard must be False for Neumann, got True",
         lambda: Periodic().check(ball): "Periodic needs a Box, got Ball",
-        lambda: Dirichlet(hard=True).check(Box(21)): "hard must be False for Dirichlet on a box of more than 20 dimensions",
+        lambda: Dirichlet(hard=True).check(
+            Box(21)
+        ): "hard must be False for Dirichlet on a box of more than 20 dimensions",
         lambda: made(timed, Initial(one, hard=True), Dirichlet(other, hard=True)): (
             "hard conditions must have one function for all their values, got several"
         ),

@@ -21,7 +21,7 @@ def test_the_radius_of_a_ball_is_uniform_in_the_radius_or_in_the_volume(generato
     bound = math.sqrt(math.log(2e6) / (2 * N))
     for law, power in (("radius", 1), ("volume", 7)):
         radii = torch.linalg.vector_norm(Ball(7, radius=2.0, law=law).sample(N, generator, torch.float64), dim=1) / 2
-        place = (radii.sort().values**power - torch.linspace(0, 1, N, dtype=torch.float64)).abs().max()
+        place = (radii.sort().values ** power - torch.linspace(0, 1, N, dtype=torch.float64)).abs().max()
         assert place < bound + 1 / N, law
 
 

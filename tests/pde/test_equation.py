@@ -78,9 +78,13 @@ def test_bad_residuals_are_one_line_each():
             "residual must take keywords among x, u, lap, grad, u_t, u_tt, got laplacian"
         ),
         lambda: Equation(lambda **values: values["u"]): "got values",
-        lambda: Equation(lambda *, u: u, weights=torch.ones(3)): "weights cannot be used with a residual that has no lap",
+        lambda: Equation(
+            lambda *, u: u, weights=torch.ones(3)
+        ): "weights cannot be used with a residual that has no lap",
         lambda: Equation(lambda *, lap: lap, outputs=0): "outputs must be at least 1, got 0",
-        lambda: Equation(lambda *, lap: lap.sum()).probe(3, points(3)): r"residual must return \(5,\) or \(5, equations\)",
+        lambda: Equation(lambda *, lap: lap.sum()).probe(
+            3, points(3)
+        ): r"residual must return \(5,\) or \(5, equations\)",
         lambda: Equation(lambda *, lap: lap * math.nan).probe(3, points(3)): "residual must be finite",
         lambda: Equation(lambda *, lap, u: u + 0 * lap).probe(3, points(3)): "residual must depend on lap",
         lambda: Equation(lambda *, lap: lap - lap.mean()).probe(3, points(3)): "residual must be of each point alone",

@@ -46,7 +46,12 @@ def by_definition(net, x, residual, weights=None, time=False):
 
 def gradient_of(loss, net) -> torch.Tensor:
     found = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
-    return torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(net.parameters(), found, strict=True)])
+    return torch.cat(
+        [
+            torch.zeros_like(p).flatten() if g is None else g.flatten()
+            for p, g in zip(net.parameters(), found, strict=True)
+        ]
+    )
 
 
 def exact():
@@ -194,7 +199,9 @@ def test_bad_losses_are_one_line_each():
     refused = {
         lambda: pinn_loss(ALLEN_CAHN, net, x): "either indices or estimator must be given, got neither",
         lambda: pinn_loss(ALLEN_CAHN, net, x, estimator=SDGD(2)): "generator must be given to draw with, got None",
-        lambda: pinn_loss(ALLEN_CAHN, net, x, 3, estimator=SDGD(2), generator=g): "algorithm cannot be used with estimator",
+        lambda: pinn_loss(
+            ALLEN_CAHN, net, x, 3, estimator=SDGD(2), generator=g
+        ): "algorithm cannot be used with estimator",
         lambda: pinn_loss(ALLEN_CAHN, net, x, 4, (None, SETS[0])): "algorithm must be 1, 2 or 3, got 4",
         lambda: pinn_loss(ALLEN_CAHN, net, x, 2, (None, SETS[0])): "got K = None with algorithm 2",
         lambda: pinn_loss(ALLEN_CAHN, net, x, 3, (SETS[0], SETS[0])): "got K = a set with algorithm 3",

@@ -186,7 +186,9 @@ def test_bad_arguments_are_one_line_each(tmp_path):
     refused = {
         lambda: PINN(laplace): "domain must be given for an equation of one's own, got None",
         lambda: PINN(problem, Ball(3)): "domain and conditions cannot be used with TwoBody, which has them",
-        lambda: PINN(laplace, Ball(3, (0.0, 1.0))): r"time must fit the residual, which has no u_t, got time \(0.0, 1.0\)",
+        lambda: PINN(
+            laplace, Ball(3, (0.0, 1.0))
+        ): r"time must fit the residual, which has no u_t, got time \(0.0, 1.0\)",
         lambda: PINN(lambda *, lap, u_t: lap + u_t, Ball(3)): "which has u_t, got time None",
         lambda: PINN(laplace, Gaussian(3), (Dirichlet(),)): "Dirichlet needs a domain with a boundary, got Gaussian",
         lambda: PINN(lambda *, lap: lap**2, Ball(3)): "residual must be affine in lap",

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -129,8 +130,6 @@ def test_the_quadrature_of_hjb_log_is_the_expectation(mu):
 def test_the_monte_carlo_mean_of_rosenbrock_is_a_gauss_hermite_integral():
     problem = problems.HJBRosenbrock(2, samples=40_000)
     x, t = torch.tensor([[0.3, -0.5]], dtype=torch.float64), torch.tensor([0.4], dtype=torch.float64)
-    import numpy as np
-
     nodes, weights = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(120))
     grid = torch.cartesian_prod(nodes, nodes) * math.sqrt(2 * 0.6) + x
     share = torch.cartesian_prod(weights, weights).prod(1) / (2 * math.pi)
@@ -145,13 +144,10 @@ def test_coefficients_are_those_of_the_authors_generator():
     assert len(found) == 99
 
 
-def test_a_problem_leaves_the_global_generators_alone():
-    import numpy as np
-
-    before, state = torch.get_rng_state(), np.random.get_state()[1].copy()
+def test_a_problem_leaves_numpys_global_generator_alone():
+    before = str(np.random.get_state())  # noqa: NPY002 - that is what is looked at
     problems.TwoBody("poisson", 10), problems.HJBRosenbrock(4)
-    assert torch.equal(before, torch.get_rng_state())
-    assert (state == np.random.get_state()[1]).all()
+    assert str(np.random.get_state()) == before  # noqa: NPY002
 
 
 @pytest.mark.plain

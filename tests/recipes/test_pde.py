@@ -31,7 +31,11 @@ def test_a_run_reports_the_error_beside_the_trivial_one_and_shows_slices(tmp_pat
     assert found["points"] == 200
     assert 0 < found["kept_mib"] < 1
     shown = read_json(tmp_path / "exhibits.json")["exhibits"]
-    assert [one["heading"] for one in shown] == ["Slices of the solution", "Error against steps", "Error against seconds"]
+    assert [one["heading"] for one in shown] == [
+        "Slices of the solution",
+        "Error against steps",
+        "Error against seconds",
+    ]
     assert len(shown[0]["plot"]["data"]) == 6
     assert len(shown[1]["plot"]["data"][0]["x"]) == 10  # evaluations
 
@@ -85,7 +89,9 @@ def test_bad_options_are_one_line_each():
         "sampled_dimensions must be at most the 6 dimensions, got 7": {"sampled_dimensions": 7},
         "precision must be float32 or float64, since .* got bfloat16": {"precision": "bfloat16"},
         "operator cannot be used with problem hjb-log, got poisson": {"problem": "hjb-log", "operator": "poisson"},
-        "operator must be one of allen-cahn, poisson, sine-gordon with problem two-body, got heat": {"operator": "heat"},
+        "operator must be one of allen-cahn, poisson, sine-gordon with problem two-body, got heat": {
+            "operator": "heat"
+        },
         "coefficients cannot be used with problem wave, got 1": {"problem": "wave", "coefficients": 1},
         "algorithm cannot be used with estimator exact, got 3": {"estimator": "exact", "algorithm": 3},
         "blocks cannot be used with estimator sdgd, got 2": {"blocks": 2},

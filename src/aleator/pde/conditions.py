@@ -137,8 +137,8 @@ class Dirichlet(Condition):
         _bounded(self, domain)
         if self.hard and isinstance(domain, Box) and domain.d > _BOX_DIMENSIONS:
             raise ValueError(
-                f"hard must be False for Dirichlet on a box of more than {_BOX_DIMENSIONS} dimensions, where the factor "
-                f"that is 0 on every face is nearly 0 everywhere, got d = {domain.d}"
+                f"hard must be False for Dirichlet on a box of more than {_BOX_DIMENSIONS} dimensions, where the "
+                f"factor that is 0 on every face is nearly 0 everywhere, got d = {domain.d}"
             )
 
     def draw(self, domain: Domain, n: int, generator: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:

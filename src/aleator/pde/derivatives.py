@@ -34,7 +34,7 @@ def with_derivatives(net: nn.Module, equation: Equation) -> nn.Module:
             raise ValueError(f"net must be WithDerivatives(…, time={equation.has_time}), got time={inner.time}")
     elif inner is not net:
         raise ValueError(
-            "net must be a WithDerivatives inside DistributedDataParallel, so that forward returns the derivatives, got "
+            "net must be a WithDerivatives inside DistributedDataParallel, so that forward returns derivatives, got "
             f"{type(inner).__name__}"
         )
     for module in inner.modules():
@@ -49,7 +49,9 @@ def with_derivatives(net: nn.Module, equation: Equation) -> nn.Module:
     return net if isinstance(inner, WithDerivatives) else WithDerivatives(net, time=equation.has_time)
 
 
-def fields(net: nn.Module, equation: Equation, x: Float[Tensor, "n coordinates"], drawn: Tensor | None) -> dict[str, Tensor]:
+def fields(
+    net: nn.Module, equation: Equation, x: Float[Tensor, "n coordinates"], drawn: Tensor | None
+) -> dict[str, Tensor]:
     """Return what an equation asks for of a network from `with_derivatives`, by the names of its residual.
 
     Args:
@@ -59,9 +61,7 @@ def fields(net: nn.Module, equation: Equation, x: Float[Tensor, "n coordinates"]
         drawn: dimensions (b,) or (n, b), or vectors (b, coordinates); None for all dimensions.
     """
     asks, d = equation.asks, x.shape[1] - equation.has_time
-    found = net(
-        x, drawn, weights=equation.weights_at(x, d), laplacian="lap" in asks, gradient="grad" in asks
-    )
+    found = net(x, drawn, weights=equation.weights_at(x, d), laplacian="lap" in asks, gradient="grad" in asks)
     values = {"x": x, "u": found.u, "lap": found.lap, "grad": found.grad, "u_t": found.u_t}
     if "u_tt" in asks:  # the second derivative along one vector, which points to the future
         future = torch.zeros(1, d + 1, dtype=x.dtype, device=x.device)

@@ -86,7 +86,9 @@ class Domain:
         inside = torch.isfinite(x).all(1) & self.contains(x)
         if not bool(inside.all()):
             first = int((~inside).nonzero()[0])
-            raise ValueError(f"x must lie in {self}, got {int((~inside).sum())} points outside, the first at row {first}")
+            raise ValueError(
+                f"x must lie in {self}, got {int((~inside).sum())} points outside, the first at row {first}"
+            )
 
     def contains(self, x: Float[Tensor, "n coordinates"]) -> Bool[Tensor, " n"]:
         """Say of each point whether it lies in the domain or on its boundary, up to rounding."""

@@ -1,8 +1,8 @@
 """How far an approximation is from a solution, beside how far the trivial predictor is.
 
-    relative L2   ‖u − u*‖/‖u*‖ over held-out points; L1 likewise
-    factor        the trivial predictor's relative L2 divided by the approximation's: how much was learned beyond it
-    beyond        ‖u − u*‖/‖u* − trivial‖, its inverse: the relative error in what the trivial predictor leaves
+relative L2   ‖u − u*‖/‖u*‖ over held-out points; L1 likewise
+factor        the trivial predictor's relative L2 divided by the approximation's: how much was learned beyond it
+beyond        ‖u − u*‖/‖u* − trivial‖, its inverse: the relative error in what the trivial predictor leaves
 """
 
 from __future__ import annotations

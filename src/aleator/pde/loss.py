@@ -6,8 +6,8 @@
     algorithm 2   ∇ mean(2 r^K · r^J)    K drawn independently of J: time and memory of |K| + |J| dimensions
     algorithm 3   ∇ mean((r^J)²)         one set: the cheapest, and biased by the variance of r^J
 
-The first factor is a number, so that 1 and 2 are unbiased. Random vectors in the place of dimensions (Hutchinson) go the
-same three ways. Z. Hu et al., arXiv 2307.12306, Algorithms 1 to 3.
+The first factor is a number, so that 1 and 2 are unbiased. Random vectors in the place of dimensions (Hutchinson) go
+the same three ways. Z. Hu et al., arXiv 2307.12306, Algorithms 1 to 3.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def pinn_loss(
         generator: of the draws.
 
     Returns:
-        The loss, whose value is an estimate of mean r², and ``{"residual": …}``, the same without a graph. Of algorithm 1
-        it is mean r² itself; of 2 it is mean(r^K r^J), which is unbiased and may be negative; of 3 it is mean((r^J)²),
-        which is too large by the variance of r^J.
+        The loss, whose value is an estimate of mean r², and ``{"residual": …}``, an estimate without a graph: of
+        algorithm 1 mean r² itself; of 2 mean(r^K r^J), which is unbiased and may be negative; of 3 mean((r^J)²), which
+        is too large by the variance of r^J.
 
     Raises:
         ValueError: if the residual is not affine in lap, sets are missing or too many, dimensions are not there, or the

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from torch import nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU, "softplus": nn.Softplus}
@@ -29,6 +31,6 @@ def mlp(inputs: int, outputs: int = 1, width: int = 128, layers: int = 4, activa
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     sizes = [inputs, *[width] * (layers - 1), outputs]
     parts: list[nn.Module] = []
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in itertools.pairwise(sizes):
         parts += [nn.Linear(before, after), ACTIVATIONS[activation]()]
     return nn.Sequential(*parts[:-1])

@@ -45,8 +45,8 @@ class PINN(nn.Module):
         conditions: beside the equation; a problem has its own. Hard ones are built into the network.
         network: x (n, coordinates) → (n,), (n, 1) or (n, outputs). Default: four linear layers of width 128, with tanh.
             With a hard `Periodic` condition it is given cos and sin of each coordinate of space, and then time.
-        estimator: of lap: `SDGD`, `Hutchinson` or `Exact`. Default: 100 dimensions, without bias, or all where there are
-            no more.
+        estimator: of lap: `SDGD`, `Hutchinson` or `Exact`. Default: 100 dimensions, without bias, or all where
+            there are no more.
         points: drawn for each step.
         condition_points: drawn for each soft condition in each step. Default: as many.
         seed: of all that is drawn: weights, points, dimensions.
@@ -146,7 +146,9 @@ class PINN(nn.Module):
                 "optimizer must not be LBFGS with sampled dimensions, whose loss is another in every evaluation, got "
                 f"{self.estimator}: use Exact()"
             )
-        schedule = torch.optim.lr_scheduler.LambdaLR(made, lambda done: 1.0 if searches else 1 - min(done, steps - 1) / steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            made, lambda done: 1.0 if searches else 1 - min(done, steps - 1) / steps
+        )
         batch = self._batch() if searches else None
         self.train()
         for step in range(1, steps + 1):
@@ -166,7 +168,9 @@ class PINN(nn.Module):
                 seen = float(closure.reported)  # type: ignore[attr-defined]
                 self.history.append(seen)
                 if not math.isfinite(seen):
-                    raise FloatingPointError(f"the loss of step {self.steps} is not finite: a lower lr may do, got {lr}")
+                    raise FloatingPointError(
+                        f"the loss of step {self.steps} is not finite: a lower lr may do, got {lr}"
+                    )
             if callback is not None:
                 callback(step, self)
         return self

@@ -69,7 +69,9 @@ def load(
     if about["problem"] is None and equation is None:
         raise ValueError(f"equation must be given: {path} has weights for one that is not of this library")
     if about["problem"] is None and len(conditions) != about["conditions"]:
-        raise ValueError(f"conditions must be the {about['conditions']} that {path} was saved with, got {len(conditions)}")
+        raise ValueError(
+            f"conditions must be the {about['conditions']} that {path} was saved with, got {len(conditions)}"
+        )
     if network is None:
         if about["network"] is None:
             raise ValueError(f"network must be given: {path} has weights and no description of its layers")

@@ -1,8 +1,8 @@
 """Equations with solutions in closed form: Black–Scholes–Barenblatt, a wave, and the harmonic oscillator.
 
-    black–scholes   u_t + ½ σ² Σ x_i² u_ii − r (u − x·∇u) = 0      u = e^{(r + σ²)(T − t)} |x|²
-    wave            u_tt − Δu = 0                                  u = cosh t · Σ sinh x_i
-    oscillator      −Δu + |x|² u − d u = 0                         u = exp(−|x|²/2), the ground state, of energy d
+black–scholes   u_t + ½ σ² Σ x_i² u_ii − r (u − x·∇u) = 0      u = e^{(r + σ²)(T − t)} |x|²
+wave            u_tt − Δu = 0                                  u = cosh t · Σ sinh x_i
+oscillator      −Δu + |x|² u − d u = 0                         u = exp(−|x|²/2), the ground state, of energy d
 """
 
 from __future__ import annotations

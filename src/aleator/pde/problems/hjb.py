@@ -138,7 +138,7 @@ class HJBRosenbrock(_Backward):
     def exact(self, *points: Tensor) -> Float[Tensor, " n"]:
         """Return the solution by Monte Carlo, in float64, with the same draws for every point.
 
-        The draws come in pairs ±Z. The error is about the deviation of the exponential of the cost, divided by √samples.
+        The draws come in pairs ±Z. The error is about the deviation of exp(−μ g), divided by its mean and √samples.
         """
         x, t = (part.double() for part in points)
         generator = Streams(self.seed).generator("rosenbrock")

@@ -74,9 +74,7 @@ class Problem:
             return (points,)
         return points[:, : self.d], points[:, self.d]
 
-    def trivial_parts(
-        self, points: Float[Tensor, "n coordinates"]
-    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    def trivial_parts(self, points: Float[Tensor, "n coordinates"]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """Return g and m of the trivial predictor g + k m, whose k is fitted; m is 0 where there is nothing to fit.
 
         These are those of the hard conditions, unless a problem knows better.
@@ -107,4 +105,3 @@ class Problem:
         x = points[0] if len(points) == 1 else torch.cat([points[0], points[1].unsqueeze(1)], 1)
         fields = nested_fields(lambda seen: u(*self.split(seen)), x, self.equation, self.d)
         return self.equation(x=x, **fields)
-

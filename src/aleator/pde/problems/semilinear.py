@@ -7,8 +7,8 @@
     sine-gordon   φ = sin u                g = 5/(10 + 2|x|²)
 
 The references are values of multilevel Picard schemes that the authors give for 10, 100, 1 000 and 10 000 dimensions.
-Points lie on paths √2 W_t, where the solution near (0, 0) comes from. In many dimensions g is nearly constant there, and
-the trivial predictor is v(T) with v(0) = E g(√(2T) Z) and v' = φ(v): the mean of g, and one scalar equation.
+Points lie on paths √2 W_t, where the solution near (0, 0) comes from. In many dimensions g is nearly constant there,
+and the trivial predictor is v(T) with v(0) = E g(√(2T) Z) and v' = φ(v): the mean of g, and one scalar equation.
 Z. Hu et al., arXiv 2307.12306, section 5.2.
 """
 

@@ -48,7 +48,7 @@ def slices(problem: Problem, predict: Callable[[Tensor], Tensor], device: Any) -
     return [
         Exhibit(
             "Slices of the solution",
-            f"u along {_LINES} lines through the middle of {d} dimensions, found and exact (dashed). Far fewer points lie "
+            f"u along {_LINES} lines through the middle of {d} dimensions, found and exact (dashed). Few points lie "
             "near these lines than in the test.",
             plot={"data": traces, "layout": layout},
         )

@@ -53,8 +53,8 @@ class _Solved:
     dimensions: int = 100
     """Dimensions of space."""
     coefficients: int | None = None
-    """Seed of the coefficients of two-body, three-body and hjb-rosenbrock, as the authors' code draws them. Default: the
-    seed of the run."""
+    """Seed of the coefficients of two-body, three-body and hjb-rosenbrock, as the authors' code draws them. Default:
+    the seed of the run."""
     test_points: int | None = None
     """Points at which the error is measured, a fifth of them for validation. Default: 20000, fewer above 1000
     dimensions, and for hjb-rosenbrock, whose solution is a Monte Carlo mean, 200."""
@@ -73,8 +73,8 @@ class _Solved:
     sampled_dimensions: int | None = None
     """Dimensions in a sample, or random vectors. Default: 10, or all of fewer."""
     algorithm: Literal[1, 2, 3] | None = None
-    """1 weighs the sample's gradient by the residual of all dimensions; 2, the default, by that of a second sample; 3 by
-    its own, which is biased."""
+    """1 weighs the sample's gradient by the residual of all dimensions; 2, the default, by that of a second sample;
+    3 by its own, which is biased."""
     dimension_sets: int | None = None
     """Samples of dimensions in a step, each for an equal share of the points. Default: one for each process."""
     blocks: int | None = None
@@ -120,7 +120,9 @@ class Pde(TrainingOptions, WeightEMA, _Solved):
         refuse_unless(self.problem in DRAWN, f"problem {self.problem}", self, "coefficients")
         if self.coefficients is not None and self.coefficients < 0:
             raise ValueError(f"coefficients must not be negative, got {self.coefficients}")
-        refuse_unless(self.problem != "semilinear", "problem semilinear, which is known at one point", self, "test_points")
+        refuse_unless(
+            self.problem != "semilinear", "problem semilinear, which is known at one point", self, "test_points"
+        )
         sampled = ("sampled_dimensions", "algorithm", "dimension_sets")
         refuse_unless(self.estimator != "exact", "estimator exact", self, *sampled)
         refuse_unless(self.estimator == "exact", f"estimator {self.estimator}", self, "blocks")

@@ -65,7 +65,9 @@ class PdeTask:
         if self.sets % processes:
             raise ValueError(f"dimension_sets must be a multiple of the {processes} processes, got {self.sets}")
         if options.points % self.sets:
-            raise ValueError(f"points must be a multiple of the {self.sets} samples of dimensions, got {options.points}")
+            raise ValueError(
+                f"points must be a multiple of the {self.sets} samples of dimensions, got {options.points}"
+            )
         steps = options.steps if options.model == "pinn" else 1
         self.budget = Budget(steps, "steps")
         self.evaluate_every = max(1, steps // 10)
@@ -77,9 +79,9 @@ class PdeTask:
         self.dtype = torch.float64 if options.precision == "float64" else torch.float32
         equation, domain = self.problem.equation, self.problem.domain
         network = mlp(domain.coordinates, 1, options.width, options.layers)
-        self.derived = WithDerivatives(
-            self.problem.ansatz(self.acts.wrapped(network)), time=equation.has_time
-        ).to(accelerator.device, self.dtype)
+        self.derived = WithDerivatives(self.problem.ansatz(self.acts.wrapped(network)), time=equation.has_time).to(
+            accelerator.device, self.dtype
+        )
         self.model: nn.Module = accelerator.prepare_model(self.derived)
         self.optimizer = self.acts.through("optimized", make_optimizer(self.model, options, steps, self.acts.lr_ratio))
         self.schedule = make_schedule(self.optimizer, options, steps)
@@ -142,7 +144,9 @@ class PdeTask:
         if self.options.model == "trivial":
             return []
         generator = Streams(0).generator("pde", "validation")
-        found = figures(self.problem, self._predict, max(1, self.options.held_out // 5), generator, self.accelerator.device)
+        found = figures(
+            self.problem, self._predict, max(1, self.options.held_out // 5), generator, self.accelerator.device
+        )
         drawn = exhibits.slices(self.problem, self._predict, self.accelerator.device)
         return [*drawn, *exhibits.errors(self.curve, found.trivial_l2, self.problem.trivial_name)]
 
@@ -184,9 +188,7 @@ class PdeTask:
         for index in range(self.accelerator.process_index, self.sets, processes):
             own = slice(index, None, self.sets)
             seen = x[own].to(device)
-            drawn = draw(
-                self.problem.equation, seen, None, self.estimator, self._generator("dimensions", step, index)
-            )
+            drawn = draw(self.problem.equation, seen, None, self.estimator, self._generator("dimensions", step, index))
             of_conditions = [{name: value[own].to(device) for name, value in place.items()} for place in places]
             shares.append(Share(seen, drawn, of_conditions))
         return shares
