@@ -218,7 +218,13 @@ class PINN(nn.Module):
         A problem, a domain and the default network are described; a residual, conditions and a network of one's own are
         code, and have to be given to `load`.
         """
-        pinn_file.save(self, path)
+        settings = {
+            "conditions": len(self.conditions),
+            "points": self.points,
+            "condition_points": self.condition_points,
+            "steps": self.steps,
+        }
+        pinn_file.save(path, self.network, self.problem, self.domain, settings)
 
     @classmethod
     def load(
@@ -240,7 +246,10 @@ class PINN(nn.Module):
         Raises:
             ValueError: if the file is none of a PINN, or what it does not describe is not given.
         """
-        return pinn_file.load(cls, path, equation, tuple(conditions), network)
+        made, about = pinn_file.read(path, equation, tuple(conditions), network)
+        pinn = cls(**made, points=about["points"], condition_points=about["condition_points"])
+        pinn.steps = about["steps"]
+        return pinn
 
     def _batch(self) -> tuple[Tensor, Drawn, list[dict[str, Tensor]]]:
         """Draw what a step needs: points, dimensions, points of the soft conditions."""

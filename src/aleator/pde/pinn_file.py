@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,37 +21,37 @@ from aleator.pde.domains import Ball, Box, Domain, Gaussian
 from aleator.pde.networks import ACTIVATIONS, mlp
 from aleator.pde.problems.problem import Problem
 
-if TYPE_CHECKING:
-    from aleator.pde.pinn import PINN
-
 SCHEMA_VERSION = 1
 _DOMAINS = {kind.__name__: kind for kind in (Ball, Box, Gaussian)}
 
 
-def save(pinn: PINN, path: str | Path) -> None:
-    """Write a PINN."""
+def save(
+    path: str | Path, network: nn.Module, problem: Problem | None, domain: Domain, settings: dict[str, Any]
+) -> None:
+    """Write a PINN.
+
+    Args:
+        path: of the file.
+        network: without its hard conditions.
+        problem: None for an equation of one's own.
+        domain: where it holds.
+        settings: what else the file is to hold, as JSON can.
+    """
     about = {
         "schema_version": SCHEMA_VERSION,
-        "problem": None if pinn.problem is None else described(pinn.problem),
-        "domain": {"kind": type(pinn.domain).__name__, **dataclasses.asdict(pinn.domain)},
-        "conditions": len(pinn.conditions),
-        "network": _layers(pinn.network),
-        "points": pinn.points,
-        "condition_points": pinn.condition_points,
-        "steps": pinn.steps,
+        "problem": None if problem is None else described(problem),
+        "domain": {"kind": type(domain).__name__, **dataclasses.asdict(domain)},
+        "network": _layers(network),
+        **settings,
     }
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in pinn.network.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     save_file(tensors, path, {"pinn": json.dumps(about)})
 
 
-def load(
-    cls: type[PINN],
-    path: str | Path,
-    equation: Any,
-    conditions: tuple[Condition, ...],
-    network: nn.Module | None,
-) -> PINN:
-    """Read a PINN.
+def read(
+    path: str | Path, equation: Any, conditions: tuple[Condition, ...], network: nn.Module | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arguments that make the PINN of a file, and what else it holds.
 
     Raises:
         ValueError: if the file is none of a PINN, or what it does not describe is not given.
@@ -64,11 +64,12 @@ def load(
         raise ValueError(f"{path} is not a saved PINN: {error!r}") from None
     if about["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"schema_version must be {SCHEMA_VERSION}, got {about['schema_version']} in {path}")
-    if about["problem"] is not None and (equation is not None or conditions):
+    own = about["problem"] is None
+    if not own and (equation is not None or conditions):
         raise ValueError(f"equation and conditions cannot be given: {path} is of {about['problem']['class']}")
-    if about["problem"] is None and equation is None:
+    if own and equation is None:
         raise ValueError(f"equation must be given: {path} has weights for one that is not of this library")
-    if about["problem"] is None and len(conditions) != about["conditions"]:
+    if own and len(conditions) != about["conditions"]:
         raise ValueError(
             f"conditions must be the {about['conditions']} that {path} was saved with, got {len(conditions)}"
         )
@@ -79,13 +80,8 @@ def load(
             network = mlp(**about["network"])
     network = network.to(next(iter(tensors.values())).dtype)
     network.load_state_dict(tensors)
-    options = {name: about[name] for name in ("points", "condition_points")}
-    if about["problem"] is not None:
-        pinn = cls(_problem(about["problem"], path), network=network, **options)
-    else:
-        pinn = cls(equation, _domain(about["domain"], path), conditions, network=network, **options)
-    pinn.steps = about["steps"]
-    return pinn
+    made: dict[str, Any] = {"equation": equation if own else _problem(about["problem"], path), "network": network}
+    return (made | {"domain": _domain(about["domain"], path), "conditions": conditions} if own else made), about
 
 
 def described(problem: Problem) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from aleator.pde.ansatz import Ansatz, Values
 from aleator.pde.conditions import Condition
+from aleator.pde.derivatives import nested_fields
 from aleator.pde.domains import Domain
 from aleator.pde.equation import Equation
 
@@ -100,8 +101,6 @@ class Problem:
             u: takes x (n, d), and t (n,) where there is time.
             points: the same.
         """
-        from aleator.pde.derivatives import nested_fields
-
         x = points[0] if len(points) == 1 else torch.cat([points[0], points[1].unsqueeze(1)], 1)
         fields = nested_fields(lambda seen: u(*self.split(seen)), x, self.equation, self.d)
         return self.equation(x=x, **fields)
