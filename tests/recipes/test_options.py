@@ -215,6 +215,7 @@ PAIRS = {
 PDE = {
     **TRAINING,
     "shard": Refused(True, "shard must be False in the recipe pde, since derivatives read whole layers, got True"),
+    "lr_min": Differs(0.0, 0.0005, {"schedule": "cosine"}),
     "ema": Differs(0.1, 0.5),
     "problem": Differs("two-body", "oscillator"),
     "operator": Differs("poisson", "sine-gordon"),
@@ -226,7 +227,7 @@ PDE = {
     "layers": Differs(2, 3),
     "estimator": Differs("sdgd", "hutchinson"),
     "sampled_dimensions": Differs(1, 2),
-    "algorithm": Differs(2, 3),
+    "algorithm": Differs(2, 3, {"sampled_dimensions": 2}),
     "dimension_sets": Differs(1, 2),
     "blocks": Differs(1, 2, {"estimator": "exact"}),
     "points": Differs(8, 16),

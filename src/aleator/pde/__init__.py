@@ -8,6 +8,7 @@ from aleator.pde.errors import Figures, figures, relative_l1, relative_l2
 from aleator.pde.loss import pinn_loss
 from aleator.pde.networks import mlp
 from aleator.pde.pinn import PINN
+from aleator.pde.separable import SeparableState, gauss_cells, oscillator_energy
 
 __all__ = [
     "PINN",
@@ -22,8 +23,11 @@ __all__ = [
     "Initial",
     "Neumann",
     "Periodic",
+    "SeparableState",
     "figures",
+    "gauss_cells",
     "mlp",
+    "oscillator_energy",
     "pinn_loss",
     "problems",
     "relative_l1",

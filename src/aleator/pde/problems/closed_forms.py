@@ -94,7 +94,7 @@ class HarmonicOscillator(Problem):
     """Schrödinger's equation of the harmonic oscillator at its lowest energy, in a ball.
 
     Values on the sphere, exp(−R²/2), fix the scale of the wave function. Its energy as a functional of a product of
-    functions of single coordinates, in any number of dimensions, is in `aleator.pde.separable_energy`.
+    functions of single coordinates, in any number of dimensions, is `aleator.pde.oscillator_energy`.
 
     Args:
         d: dimensions.
