@@ -197,6 +197,7 @@ def test_bad_arguments_are_one_line_each(tmp_path):
         lambda: PINN(problem, estimator=SDGD(1)).fit(0): "steps must be at least 1, got 0",
         lambda: PINN(problem, estimator=SDGD(1)).fit(1, lr=-1.0): "lr must be positive and finite, got -1.0",
         lambda: PINN(laplace, Ball(3)).figures(): "figures need a problem whose solution is known",
+        lambda: PINN(problem, network=small(3, 2)): r"network must return \(n, 1\) for the outputs of the equation",
         lambda: PINN.load(tmp_path / "text"): "is not a saved PINN",
         lambda: PINN(problem, network=small(3).half()): "net must compute in float32 or float64",
         lambda: mlp(3, activation="relu"): "activation must be one of tanh, gelu, silu, softplus, got 'relu'",

@@ -22,6 +22,7 @@ from torch.optim import LBFGS, Adam, Optimizer
 
 from aleator.gradients import SDGD, Exact
 from aleator.pde import pinn_file
+from aleator.pde.ansatz import columns
 from aleator.pde.conditions import Condition, input_features, with_hard
 from aleator.pde.derivatives import with_derivatives
 from aleator.pde.domains import Domain
@@ -103,8 +104,16 @@ class PINN(nn.Module):
         self.network = network
         inside = self.problem.ansatz(network) if self.problem else with_hard(network, domain, self.conditions)
         self.derived = with_derivatives(inside, self.equation)
-        probe_once(self.equation, domain.d, self.domain.sample(8, Streams(0).generator("probe"), torch.float64))
-        self._draw_dimensions(self._drawn_points("check", 2), "check")
+        x = self._drawn_points("check", 8)
+        probe_once(self.equation, domain.d, x)
+        self._draw_dimensions(x, "check")
+        with torch.no_grad():
+            found = columns(inside(x))
+        if found.shape != (8, self.equation.outputs):
+            raise ValueError(
+                f"network must return (n, {self.equation.outputs}) for the outputs of the equation, got "
+                f"{(*found.shape[1:],)} behind n"
+            )
 
     def forward(self, x: Float[Tensor, "n coordinates"]) -> Tensor:
         """Return u at points, with hard conditions: (n,), or (n, outputs)."""

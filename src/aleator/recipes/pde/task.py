@@ -88,7 +88,7 @@ class PdeTask:
         self.gradient_step = GradientStep(
             accelerator, self.model, self.optimizer, schedule=self.schedule, max_grad_norm=options.max_grad_norm
         )
-        probe_once(equation, domain.d, domain.sample(8, Streams(0).generator("probe"), torch.float64))
+        probe_once(equation, domain.d, domain.sample(8, Streams(0).generator("probe")).to(accelerator.device))
         once(self.acts.of("started"), self)
         self._after_step = self.acts.of("after_step")
 
