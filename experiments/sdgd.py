@@ -101,7 +101,7 @@ EXPERIMENTS = (
         "memory",
         "Allen–Cahn, two-body, 10 dimensions sampled of 10, 100, 1 000 and 10 000; 100 points, width 128, 2 steps",
         (
-            *_two_body(2, "--sampled-dimensions", "10", "--steps", "2", "--test-points", "100"),
+            *_two_body(2, "--steps", "2", "--test-points", "100"),
             *_variants(
                 "of-10:dimensions=10,algorithm=3", "of-100:dimensions=100,algorithm=3",
                 "of-1000:dimensions=1000,algorithm=3", "of-10000:dimensions=10000,algorithm=3",
