@@ -250,11 +250,12 @@ def finished(folder, exhibit="draw", keep=3, resume=False):
     return run(toy(steps=6, exhibit=exhibit), folder, options, name=TOY, resume=resume)
 
 
-def test_exhibits_that_are_missing_are_made_by_a_resume(tmp_path):
+@pytest.mark.parametrize(("exhibit", "gone"), [("draw", "exhibits.json"), ("picture", "drawn.gif")])
+def test_exhibits_that_are_missing_are_made_by_a_resume(tmp_path, exhibit, gone):
     for name in ("o", "whole"):
-        finished(tmp_path / name)
-    (tmp_path / "o" / "exhibits.json").unlink()  # the kill came between two files
-    finished(tmp_path / "o", resume=True)
+        finished(tmp_path / name, exhibit)
+    (tmp_path / "o" / gone).unlink()  # the kill came between two files
+    finished(tmp_path / "o", exhibit, resume=True)
     assert left(tmp_path / "o") == left(tmp_path / "whole")
 
 

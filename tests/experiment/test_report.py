@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import math
 import re
@@ -8,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.stats import t
 
 from aleator.experiment.comparison.size_forecast import size_forecasts
+from aleator.experiment.exhibit import Exhibit, holds_exhibits, read_exhibits, write_exhibits
 from aleator.experiment.files import write_json
 from aleator.experiment.protocol import Headline
 from aleator.experiment.report import write_report
@@ -19,6 +23,17 @@ from aleator.experiment.report.figures import looks
 from aleator.experiment.report.read import LogLine, read_comparison, read_log
 from aleator.experiment.report.words import THIN, difference, measured, memory, number, p_value, verdict
 from tests.experiment.fake_comparison import HOSTILE, VARIANTS, metric_lines, write_comparison, write_run
+
+
+def clip() -> bytes:
+    """A GIF of two frames, a black one and a white one."""
+    file = io.BytesIO()
+    black, white = (Image.new("L", (8, 6), grey) for grey in (0, 255))
+    black.save(file, format="GIF", save_all=True, append_images=[white], duration=50, loop=0)
+    return file.getvalue()
+
+
+GIF = clip()
 
 
 class Page(HTMLParser):
@@ -503,6 +518,43 @@ def test_run_shows_what_its_task_has_to_show(tmp_path):
     html = (folder / "report.html").read_text()
     assert "alert(2)" not in html  # the drawing is an image, in which no script runs
     assert html.count('src="data:image/svg+xml;base64,') == 1
+
+
+def test_a_picture_is_a_file_beside_the_report_and_in_it(tmp_path):
+    folder = tmp_path / "run"
+    write_run(folder, metric_lines(0.96, 900, np.random.default_rng(0)), 0, 346 / 360)
+    shown = Exhibit("Rollout", HOSTILE, picture=GIF, file="rollout.gif")
+    write_exhibits(folder, [shown])
+    assert (folder / "rollout.gif").read_bytes() == GIF
+    assert "picture" not in (folder / "exhibits.json").read_text()
+    assert read_exhibits(folder) == [shown]
+    page_of(folder)
+    html = (folder / "report.html").read_text()
+    assert html.count(f'src="data:image/gif;base64,{base64.b64encode(GIF).decode()}"') == 1
+    (folder / "rollout.gif").unlink()
+    assert not holds_exhibits(folder)
+    with pytest.raises(ValueError, match=r"rollout\.gif is not there; aleator run --resume --out \S+ makes it again"):
+        write_report(folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({}, "exactly one of plot, svg and picture, got none"),
+        ({"plot": {}, "svg": ""}, "exactly one of plot, svg and picture, got plot and svg"),
+        ({"picture": GIF}, "must have a file if it has a picture, and only then, got file None"),
+        ({"svg": "", "file": "a.gif"}, "must have a file if it has a picture, and only then, got file 'a.gif'"),
+        ({"picture": GIF, "file": "../a.gif"}, r"must be letters, .* before '\.png' or '\.gif', got '\.\./a\.gif'"),
+        (
+            {"picture": GIF, "file": "a.png"},
+            r"must be a PNG as its file a\.png says, got bytes that begin with b'GIF89a",
+        ),
+        ({"picture": GIF + bytes(4_000_000), "file": "a.gif"}, r"at most 4000000 bytes, got \d+ in a\.gif; show fewer"),
+    ],
+)
+def test_exhibit_that_cannot_be_shown_is_refused(arguments, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Exhibit("heading", "description", **arguments)
 
 
 def test_damaged_exhibits_are_refused_by_name(tmp_path):

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aleator.experiment.exhibit import Exhibit, write_exhibits
 from aleator.experiment.report import write_report
 from tests.experiment.fake_comparison import HOSTILE, metric_lines, write_comparison, write_run
-from tests.experiment.test_report import with_exhibits, with_forecasts
+from tests.experiment.test_report import GIF, with_exhibits, with_forecasts
 
 FLAGS = (
     "--headless=new",
@@ -252,4 +253,28 @@ def test_page_of_a_run_is_drawn_too(browser, tmp_path):
     browser.open(write_report(tmp_path / "run"))
     assert browser.traces() == {"metric-0-steps": 1, "metric-0-seconds": 1, "metric-1-steps": 2}
     assert browser("document.documentElement.scrollWidth") == 390
+    assert browser.console() == []
+
+
+def test_a_clip_can_be_paused_and_begins_paused_where_less_motion_is_wanted(browser, tmp_path):
+    write_run(tmp_path / "run", metric_lines(0.96, 900, np.random.default_rng(0)), 0, 346 / 360)
+    write_exhibits(tmp_path / "run", [Exhibit("Rollout", "a pole falls", picture=GIF, file="rollout.gif")])
+    page, seen = (
+        write_report(tmp_path / "run"),
+        "['img[data-clip]', 'canvas'].map((e) => !document.querySelector(e).hidden)",
+    )
+    for motion, moves in (("no-preference", [True, False]), ("reduce", [False, True])):
+        browser.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": motion}])
+        browser.open(page)
+        browser.until("document.querySelector('.pause') !== null")
+        assert browser(seen) == moves
+        browser("document.querySelector('.pause').click()")
+        assert browser(seen) == moves[::-1]
+        assert browser("document.querySelector('canvas').getAttribute('aria-label')") == "a pole falls"
+        assert browser("[...document.querySelector('canvas').getContext('2d').getImageData(2, 2, 1, 1).data]") == [
+            0,
+            0,
+            0,
+            255,
+        ]
     assert browser.console() == []

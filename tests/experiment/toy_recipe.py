@@ -41,7 +41,7 @@ class Toy:
     batch_norm: bool = False
     """Normalise batches."""
     exhibit: str = ""
-    """``"draw"`` has an exhibit, ``"fail"`` fails to make it."""
+    """``"draw"`` has an exhibit, ``"picture"`` one with a file of its own, ``"fail"`` fails to make it."""
     saved: str = ""
     """Save the model under this name, too."""
     say: str = ""
@@ -126,6 +126,8 @@ class ToyTask:
     def _exhibits(self):
         if self.options.exhibit == "fail":
             raise KeyError("no picture")
+        if self.options.exhibit == "picture":
+            return [Exhibit("Drawn", "nothing", picture=b"GIF89a" + bytes([self.taken]), file="drawn.gif")]
         drawn = [float(torch.rand(())), self.taken, float(self.model[1].weight.sum())]
         return [Exhibit("Drawn", "three numbers", plot={"data": [{"y": drawn}]})]
 

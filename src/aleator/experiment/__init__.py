@@ -5,8 +5,9 @@
 
 from typing import TYPE_CHECKING
 
+from aleator.experiment.exhibit import Exhibit
 from aleator.experiment.options import RunOptions
-from aleator.experiment.protocol import Budget, Direction, Exhibit, Headline, Precision, Recipe, Split, StepResult, Task
+from aleator.experiment.protocol import Budget, Direction, Headline, Precision, Recipe, Split, StepResult, Task
 from aleator.experiment.signals import Interrupted
 from aleator.later import later
 

@@ -34,6 +34,7 @@ from aleator.experiment.asked import AskedRun
 from aleator.experiment.averages import Averages
 from aleator.experiment.checkpoint import CheckpointStore
 from aleator.experiment.clock import Clock
+from aleator.experiment.exhibit import write_exhibits
 from aleator.experiment.files import UnusableFolder, clear_left_overs, described, write_bytes, write_json
 from aleator.experiment.identity import environment, options_of
 from aleator.experiment.locks import FolderLock, clear_left_over
@@ -308,9 +309,9 @@ class _Run:
         if show is None:
             return
         with self.streams.scope("exhibits", rank=self.rank), torch.no_grad():
-            exhibits = [vars(exhibit) for exhibit in show()]
+            exhibits = list(show())
         if self.main:
-            write_json(self.out / "exhibits.json", {"exhibits": exhibits})
+            write_exhibits(self.out, exhibits)
 
     # --- its parts -------------------------------------------------------------------------------------------------
 

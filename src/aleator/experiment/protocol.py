@@ -70,33 +70,6 @@ class StepResult:
     stop: str | None = None
 
 
-@dataclass(frozen=True)
-class Exhibit:
-    """Something to look at when a run has ended: the report of the run shows it below the curves.
-
-    Attributes:
-        heading: what it is.
-        description: what can be seen, for those who cannot look.
-        plot: a plotly figure as plain data, ``{"data": […], "layout": {…}}``. The page gives the colours: a trace has
-            the colour number of its ``meta["colour"]`` (0 to 6, or ``"ink"``), a heat map shades from the paper's
-            colour to that one.
-        svg: a drawing, instead of a plot. The page shows it as an image on white.
-
-    Raises:
-        ValueError: unless there is either a plot or a drawing.
-    """
-
-    heading: str
-    description: str
-    plot: Mapping[str, Any] | None = None
-    svg: str | None = None
-
-    def __post_init__(self) -> None:
-        """Check that there is one thing to show."""
-        if (self.plot is None) == (self.svg is None):
-            raise ValueError(f"an exhibit must have either plot or svg, got {'none' if self.plot is None else 'both'}")
-
-
 @runtime_checkable
 class Task(Protocol):
     """A training problem ready to run. All processes of a run hold one each.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aleator.experiment import registry
+from aleator.experiment.exhibit import holds_exhibits
 from aleator.experiment.files import DamagedFile, UnusableFolder, is_left_over, read_json
 from aleator.experiment.identity import recipe_from
 from aleator.experiment.locks import NAME
@@ -32,8 +33,8 @@ _FIELDS = {
     "loop": dict,
     "identity": str,
 }
-FILES = ("config.json", "metrics.jsonl", "result.json", "exhibits.json", "*.safetensors")
-"""What a run writes into its folder, besides checkpoints. The task names the files of its models."""
+FILES = ("config.json", "metrics.jsonl", "result.json", "exhibits.json", "*.safetensors", "*.png", "*.gif")
+"""What a run writes into its folder, besides checkpoints. The task names the files of its models and pictures."""
 
 _PASSWORD = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*):[^\s/@]*@")
 HIDDEN = "***"
@@ -74,7 +75,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 def is_whole(folder: Path, result: dict[str, Any]) -> bool:
     """Whether a run that has a result has everything else, too."""
     models = all((folder / f"{name}.safetensors").is_file() for name in result.get("models", ()))
-    return models and (not result.get("exhibits") or (folder / "exhibits.json").is_file())
+    return models and (not result.get("exhibits") or holds_exhibits(folder))
 
 
 def holds_nothing(folder: Path) -> bool:

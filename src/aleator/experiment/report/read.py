@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from aleator.experiment.exhibit import Exhibit, read_exhibits
 from aleator.experiment.files import read_json
-from aleator.experiment.protocol import Exhibit, Headline
+from aleator.experiment.protocol import Headline
 from aleator.experiment.tracking import metric_rows
 
 Interval = tuple[float, float]
@@ -244,16 +245,7 @@ def read_run(folder: Path) -> SingleRun:
         raise ValueError(
             f"{folder / 'result.json'} is not the result of a run: headline, test or validation is missing"
         )
-    return SingleRun(config, result, read_log(folder), _exhibits(folder / "exhibits.json"))
-
-
-def _exhibits(path: Path) -> list[Exhibit]:
-    if not path.is_file():
-        return []
-    try:
-        return [Exhibit(**entry) for entry in read_json(path)["exhibits"]]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} does not hold exhibits that this library wrote: {error!r}") from error
+    return SingleRun(config, result, read_log(folder), read_exhibits(folder))
 
 
 def read_log(folder: Path) -> list[LogLine]:

@@ -77,6 +77,25 @@
       drawAll();
     });
   }
+  // A clip moves until it is paused; paused, it is its first frame. Where less motion is wanted it begins paused.
+  async function pausable(clip) {
+    await clip.decode();
+    const still = document.createElement("canvas");
+    [still.width, still.height] = [clip.naturalWidth, clip.naturalHeight];
+    still.getContext("2d").drawImage(clip, 0, 0);
+    still.setAttribute("role", "img");
+    still.setAttribute("aria-label", clip.alt);
+    const button = document.createElement("button");
+    const pause = (paused) => {
+      [clip.hidden, still.hidden] = [paused, !paused];
+      button.textContent = paused ? "Play" : "Pause";
+    };
+    button.className = "pause";
+    button.addEventListener("click", () => pause(!clip.hidden));
+    pause(matchMedia("(prefers-reduced-motion: reduce)").matches);
+    clip.after(still, button);
+  }
+  document.querySelectorAll("img[data-clip]").forEach(pausable);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   // Paper is white whatever the theme, and nobody can open a box on it.
   addEventListener("beforeprint", () => {

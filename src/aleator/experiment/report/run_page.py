@@ -94,13 +94,20 @@ def _shown(run: SingleRun) -> dict[str, Any]:
     page = _plots(run)
     exhibits = []
     for number, exhibit in enumerate(run.exhibits):
-        shown = {"id": f"exhibit-{number}", "heading": exhibit.heading, "description": exhibit.description}
+        shown: dict[str, Any] = {"id": f"exhibit-{number}", "moves": (exhibit.file or "").endswith(".gif")}
+        shown |= {"heading": exhibit.heading, "description": exhibit.description}
         if exhibit.plot is not None:
             page["figures"][shown["id"]] = figures.exhibit_figure(exhibit.plot)
         if exhibit.svg is not None:
-            shown["image"] = "data:image/svg+xml;base64," + base64.b64encode(exhibit.svg.encode()).decode()
+            shown["image"] = _embedded("svg+xml", exhibit.svg.encode())
+        if exhibit.picture is not None and exhibit.file is not None:
+            shown["image"] = _embedded(exhibit.file.rpartition(".")[2], exhibit.picture)
         exhibits.append(shown)
     return page | {"exhibits": exhibits}
+
+
+def _embedded(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _plots(run: SingleRun) -> dict[str, Any]:

@@ -250,16 +250,15 @@ def _inner(x: Jet, dims: Any) -> list[int]:
 @rule(torch.sum, torch.Tensor.sum)
 def _(x: Jet, dim: Any = None, keepdim: bool = False) -> Jet:
     dims = _inner(x, dim)
-    size = math.prod(x.shape[d] for d in dims)
-    written_out = math.prod(x.first.shape[d] for d in dims) == size
-    x = x if written_out else _written_out(x)
+    if any([x.first.shape[d] != x.shape[d] for d in dims]):  # a list: torch.compile follows no generators
+        x = _written_out(x)
     return x.map(lambda t: t.sum(dims, keepdim))
 
 
 @rule(torch.mean, torch.Tensor.mean)
 def _(x: Jet, dim: Any = None, keepdim: bool = False) -> Any:
     dims = _inner(x, dim)
-    return torch.sum(x, dim=dims, keepdim=keepdim) / math.prod(x.shape[d] for d in dims)  # type: ignore[call-overload]
+    return torch.sum(x, dim=dims, keepdim=keepdim) / math.prod([x.shape[d] for d in dims])  # type: ignore[call-overload]
 
 
 def _written_out(x: Jet) -> Jet:
