@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-Values = Callable[[Tensor], Tensor]
+Values = Callable[[Any], Any]
+"""A function of points (n, coordinates) in torch's operations; it is also given what carries a Taylor propagation."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class SphereFactor:
     d: int
     radius: float = 1.0
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Any:
         """Return the values, (n,)."""
         return 1 - x[:, : self.d].square().sum(1) * (1 / self.radius**2)
 
@@ -37,7 +38,7 @@ class TimeFactor:
     at: float
     length: float
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Any:
         """Return the values, (n,)."""
         return (x[:, self.d] - self.at) * (1 / self.length)
 
@@ -50,7 +51,7 @@ class BoxFactor:
     low: float
     high: float
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Any:
         """Return the values, (n,)."""
         space = x[:, : self.d]
         factors = (space - self.low) * (self.high - space) * (4 / (self.high - self.low) ** 2)
@@ -66,9 +67,9 @@ class Product:
 
     factors: tuple[Any, ...]
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Any:
         """Return the values, (n,)."""
-        values: Tensor = self.factors[0](x)
+        values = self.factors[0](x)
         for factor in self.factors[1:]:
             values = values * factor(x)
         return values

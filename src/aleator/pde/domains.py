@@ -36,12 +36,13 @@ class Domain:
 
     def __post_init__(self) -> None:
         """Check the dimensions and the interval."""
-        if isinstance(self.d, bool) or not isinstance(self.d, int) or self.d < 1:
+        if type(self.d) is not int or self.d < 1:
             raise ValueError(f"d must be a positive integer, got {self.d!r}")
         if self.time is not None:
-            object.__setattr__(self, "time", tuple(map(float, self.time)))
-            if not (len(self.time) == 2 and -math.inf < self.time[0] < self.time[1] < math.inf):
-                raise ValueError(f"time must be two instants, the first before the last, got {self.time}")
+            instants = tuple(map(float, self.time))
+            if len(instants) != 2 or not -math.inf < instants[0] < instants[1] < math.inf:
+                raise ValueError(f"time must be two instants, the first before the last, got {instants}")
+            object.__setattr__(self, "time", instants)
 
     @property
     def coordinates(self) -> int:
@@ -176,7 +177,8 @@ class Ball(Domain):
     def _space(self, n: int, t: Tensor | None, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
         x, _ = self._surface(n, generator, dtype)
         share = torch.rand(n, 1, generator=generator, device=generator.device, dtype=dtype)
-        return x * (share if self.law == "radius" else share ** (1 / self.d))
+        scaled: Tensor = x * (share if self.law == "radius" else share ** (1 / self.d))
+        return scaled
 
     def _surface(self, n: int, generator: torch.Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         x = torch.randn(n, self.d, generator=generator, device=generator.device, dtype=dtype)

@@ -8,6 +8,7 @@ oscillator      −Δu + |x|² u − d u = 0                         u = exp(−
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -48,7 +49,7 @@ class BlackScholesBarenblatt(Problem):
         """Return 0 and |x|²."""
         return torch.zeros_like(points[:, 0]), self._pay(points)
 
-    def _pay(self, x: Tensor) -> Tensor:
+    def _pay(self, x: Any) -> Any:
         return x[:, : self.d].square().sum(1)
 
     def _residual(self, *, x: Tensor, u: Tensor, lap: Tensor, grad: Tensor, u_t: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ class Wave(Problem):
         """Return 0 and Σ sinh x_i."""
         return torch.zeros_like(points[:, 0]), self._at_rest(points)
 
-    def _at_rest(self, x: Tensor) -> Tensor:
+    def _at_rest(self, x: Any) -> Any:
         return torch.sinh(x[:, : self.d]).sum(1)
 
     def _residual(self, *, lap: Tensor, u_tt: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ section 5.3.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ class LogCost:
     def __init__(self, d: int) -> None:
         self.d = d
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Any:
         """Return the values, (n,)."""
         return torch.log((x[:, : self.d].square().sum(1) + 1) * 0.5)
 
@@ -158,13 +159,13 @@ class HJBRosenbrock(_Backward):
         spread = float((2 * self.a + self.b).sum()) * 2 * (self.horizon - t)
         return torch.log1p(self._form(x) + spread), torch.zeros_like(t)
 
-    def _form(self, x: Tensor) -> Tensor:
+    def _form(self, x: Any) -> Any:
         first, second = x[:, : self.d - 1], x[:, 1 : self.d]
         # By name, since a Taylor propagation has a type and a device and is no tensor.
         a, b = (c.to(device=x.device, dtype=x.dtype) for c in (self.a, self.b))
         return ((first - second).square() * a + second.square() * b).sum(1)
 
-    def _cost(self, x: Tensor) -> Tensor:
+    def _cost(self, x: Any) -> Any:
         return torch.log(self._form(x) + 1)
 
     def _residual(self, *, lap: Tensor, grad: Tensor, u_t: Tensor) -> Tensor:
@@ -199,7 +200,7 @@ class HJBLinear(_Backward):
         x, t = points
         return x.sum(1) + (self.horizon - t)
 
-    def _sum(self, x: Tensor) -> Tensor:
+    def _sum(self, x: Any) -> Any:
         return x[:, : self.d].sum(1)
 
     def _residual(self, *, lap: Tensor, grad: Tensor, u_t: Tensor) -> Tensor:
