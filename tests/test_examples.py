@@ -52,6 +52,13 @@ def test_samplers_in_trainer_resume_bit_for_bit():
         assert re.search(rf"^{name}: \d+ steps, interrupted after \d+ and resumed: the same weights$", said, re.M), said
 
 
+def test_laplacian_in_your_loop_is_closer_than_the_best_constant():
+    said = output_of(str(EXAMPLES / "laplacian_in_your_loop.py"), "100")
+    found = re.fullmatch(r"best constant ([\d.]+), network after 100 steps ([\d.]+)\n", said)
+    assert found, said
+    assert float(found[2]) < float(found[1]) / 2  # 0.0754 and 0.0047 measured after 300 steps
+
+
 def test_coupled_toy_keeps_samples_on_the_diagonal_only_with_coupled_scores():
     said = output_of(str(EXAMPLES / "coupled_toy.py"), "300")
     pairs = re.findall(r"seed \d: coupled ([\d.]+)%, independent ([\d.]+)%", said)

@@ -9,29 +9,31 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 
-def read(path):
+def read(path: str) -> tuple[Any, list[tuple[Any, Any]]]:
     """Return points and ``[(weight, bias), …]``."""
     with np.load(path) as file:
         layers = sum(name.startswith("weight") for name in file.files)
         return file["points"], [(file[f"weight{i}"], file[f"bias{i}"]) for i in range(layers)]
 
 
-def limit(megabytes):
+def limit(megabytes: int) -> None:
     """Let allocations beyond a limit of address space fail."""
     if megabytes:
         resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
 
 
-def _peak():
+def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def answer(version, step, exact):
-    """Carry out steps on request; `step` returns the mean Laplacian that it saw, and `exact` says whether it is exact."""
+def answer(version: str, step: Callable[[], Any], exact: bool) -> None:
+    """Carry out steps on request; `step` returns the mean Laplacian that it saw, `exact` says whether of all terms."""
     before = _peak()
     try:
         mean = float(step())

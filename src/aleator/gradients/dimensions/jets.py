@@ -150,7 +150,7 @@ class Jet:
         return (-self) + other
 
     def __truediv__(self, other: Any) -> Any:
-        return torch.div(self, other)  # type: ignore[call-overload]
+        return torch.div(self, other)  # type: ignore[arg-type]
 
     def __rtruediv__(self, other: Any) -> Any:
         return torch.reciprocal(self) * other  # type: ignore[arg-type]

@@ -151,7 +151,7 @@ def squared_gradient(
 def biharmonic(
     net: Net,
     x: Float[Tensor, "points dim"],
-    estimator: Hutchinson,
+    estimator: Estimator,
     *,
     generator: torch.Generator | None = None,
     directions: Drawn | None = None,
@@ -201,9 +201,9 @@ def _draws(
         if isinstance(estimator, Exact):
             return [None]
         generator = need(generator)
-        drawn: list[Tensor | None] = [estimator.draw(x, generator)]
-        return [*drawn, estimator.draw_weight(x, generator)] if estimator.unbiased else drawn
-    listed = [given] if isinstance(given, Tensor) else [given[1], given[0]]
+        drawn = estimator.draw(x, generator)
+        return [drawn, estimator.draw_weight(x, generator)] if estimator.unbiased else [drawn]
+    listed: list[Tensor | None] = [given] if isinstance(given, Tensor) else [given[1], given[0]]
     for some in listed:
         if some is not None:
             name = "directions" if indices is None else "indices"
@@ -250,14 +250,9 @@ def exact_sum(net: Net, x: Tensor, weights: Tensor | None, chunk: int, dim: int 
     if torch.is_grad_enabled():
         u, _, value = second_sum(net, x, everywhere, weights)
         return value, u
-    value, u = None, None
-    for part in everywhere.split(chunk):
-        some = None if weights is None else weights[..., part]
-        u, _, second = second_sum(net, x, part, some)
-        value = second if value is None else value + second
-    assert value is not None
-    assert u is not None
-    return value, u
+    parts = torch.split(everywhere, chunk)
+    found = [second_sum(net, x, part, None if weights is None else weights[..., part]) for part in parts]
+    return torch.stack([second for *_, second in found]).sum(0), found[0][0]
 
 
 def drawn_sum(

@@ -144,9 +144,13 @@ def _warn(missing: NoTaylorRule) -> None:
     warnings.warn(said, stacklevel=5)
 
 
-def _each(f: Callable[[Tensor, Tensor], tuple[Tensor, ...]], x: Tensor, vectors: Tensor, order: int) -> Any:
+def _each(
+    f: Callable[[Tensor, Tensor], tuple[Tensor, ...]], x: Tensor, vectors: Tensor, order: int
+) -> tuple[Tensor, ...]:
     vectors = vectors if vectors.ndim == 2 else vectors.transpose(0, 1)
-    return vmap(lambda v: f(x, v.expand_as(x)), out_dims=(None, *(0,) * order))(vectors)
+    places: Any = (None, *(0,) * order)
+    found: tuple[Tensor, ...] = vmap(lambda v: f(x, v.expand_as(x)), out_dims=places)(vectors)
+    return found
 
 
 def _native(module: Net, start: Jet) -> tuple[Tensor, Tensor, Tensor]:
@@ -168,7 +172,7 @@ def _higher(module: Net, x: Tensor, v: Tensor, order: int) -> tuple[Tensor, ...]
     if order <= 2:
         value, *lower = _native(module, Jet(x, v[None], None, Along(None)))
         return (value, *(derivative[0] for derivative in lower[:order]))
-    values, tangents = jvp(lambda at: _higher(module, at, v, order - 1), (x,), (v,))
+    values, tangents, *_ = jvp(lambda at: _higher(module, at, v, order - 1), (x,), (v,))
     return (*values, tangents[-1])
 
 
@@ -177,7 +181,7 @@ def _nested(module: Net, x: Tensor, v: Tensor, order: int) -> tuple[Tensor, ...]
     if order == 0:
         with _WrittenOut():
             return (_output(module(x), x),)
-    values, tangents = jvp(lambda at: _nested(module, at, v, order - 1), (x,), (v,))
+    values, tangents, *_ = jvp(lambda at: _nested(module, at, v, order - 1), (x,), (v,))
     return (*values, tangents[-1])
 
 
