@@ -74,8 +74,9 @@ def fields(
 def whole_lap(net: nn.Module, equation: Equation, x: Float[Tensor, "n coordinates"]) -> Tensor:
     """Return lap of all dimensions, without a graph: some dimensions at a time, in memory that does not grow with d."""
     d = x.shape[1] - equation.has_time
-    weights, total = equation.weights_at(x, d), None
-    for part in torch.arange(d, device=x.device).split(_AT_A_TIME):
+    weights = equation.weights_at(x, d)
+    total: Tensor | None = None
+    for part in torch.split(torch.arange(d, device=x.device), _AT_A_TIME):
         own = (len(part) / d) * net(x, part, weights=weights).lap
         total = own if total is None else total + own
     assert total is not None

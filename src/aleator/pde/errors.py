@@ -88,11 +88,13 @@ def values_at(
     problem: Problem, predict: Callable[[Tensor], Tensor], n: int, generator: torch.Generator, device: Any = "cpu"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return an approximation's values at held-out points, the solution's, and the trivial predictor's, in float64."""
-    found, exact, shapes = [], [], []
-    n = n if problem.known_points is None else min(n, problem.known_points)
-    while sum(map(len, exact)) < n:
-        left = n - sum(map(len, exact))
-        points = problem.held_out(max(1, min(left, _NUMBERS_AT_A_TIME // problem.domain.coordinates)), generator)
+    found: list[Tensor] = []
+    exact: list[Tensor] = []
+    shapes: list[tuple[Tensor, Tensor]] = []
+    left = n if problem.known_points is None else min(n, problem.known_points)
+    while left > 0:
+        count = max(1, min(left, _NUMBERS_AT_A_TIME // problem.domain.coordinates))
+        points, left = problem.held_out(count, generator), left - count
         wide = points.to(device).double()
         found.append(predict(points.to(device)).double().flatten())
         exact.append(problem.solution(wide))

@@ -198,7 +198,7 @@ class PINN(nn.Module):
         if check:
             self.domain.check(x)
         parameter = next(self.network.parameters())
-        pieces = x.to(parameter).split(max(1, _PREDICTED_AT_A_TIME // self.domain.coordinates))
+        pieces = torch.split(x.to(parameter), max(1, _PREDICTED_AT_A_TIME // self.domain.coordinates))
         mode = self.training
         self.eval()
         found = torch.cat([self(piece) for piece in pieces])

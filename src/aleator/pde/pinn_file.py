@@ -126,7 +126,7 @@ def _layers(network: nn.Module) -> dict[str, Any] | None:
     kinds = {type(part) for part in network if type(part) is not nn.Linear}
     if len(linears) < 2 or len(kinds) != 1 or not kinds <= names.keys():
         return None
-    arguments = {
+    arguments: dict[str, Any] = {
         "inputs": linears[0].in_features,
         "outputs": linears[-1].out_features,
         "width": linears[0].out_features,

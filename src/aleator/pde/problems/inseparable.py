@@ -12,6 +12,7 @@ predictor is the best k. Z. Hu et al., arXiv 2307.12306, section 5.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from aleator.pde.equation import Equation
 from aleator.pde.problems.problem import Problem
 
 Operator = Literal["poisson", "allen-cahn", "sine-gordon"]
-_NONLINEAR = {
+_NONLINEAR: dict[str, Callable[[Tensor], Tensor]] = {
     "poisson": lambda u: torch.zeros_like(u),
     "allen-cahn": lambda u: u - u**3,
     "sine-gordon": lambda u: torch.sin(u),

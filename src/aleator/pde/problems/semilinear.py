@@ -119,7 +119,8 @@ class Semilinear(Problem):
         return self.scale * 5 / (10 + 2 * space.square().sum(1))
 
     def _residual(self, *, u: Tensor, lap: Tensor, u_t: Tensor) -> Tensor:
-        return u_t + lap + self.scale * _phi(self.kind, u / self.scale, torch.sin)
+        phi: Tensor = _phi(self.kind, u / self.scale, torch.sin)
+        return u_t + lap + self.scale * phi
 
 
 def _phi(kind: str, u: Any, sin: Callable[[Any], Any]) -> Any:
