@@ -18,7 +18,8 @@ DIM, POINTS = 100, 100
 
 def solution(x: Tensor) -> Tensor:
     """Return what the network is to find."""
-    return (1 - x.square().sum(-1)) * (1 + torch.sin(2 * x[:, 0]))
+    u: Tensor = (1 - x.square().sum(-1)) * (1 + torch.sin(2 * x[:, 0]))
+    return u
 
 
 class ZeroOnSphere(nn.Module):

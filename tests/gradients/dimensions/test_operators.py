@@ -10,6 +10,7 @@ from aleator.gradients import (
     SDGD,
     Exact,
     Hutchinson,
+    WithDerivatives,
     biharmonic,
     dimension_variance,
     hutchinson_variance,
@@ -173,3 +174,37 @@ def test_random_vectors_leave_time_alone():
         assert v[..., :2].all()
         assert not v[..., 2].any()
     assert SDGD(2).draw(x, generator(), dim=2).sort().values.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_a_wrapper_returns_is_what_the_functions_do(weighted):
+    net, x = build(NETS["terminal"]), points()
+    at = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(at).sum(), at)
+    weights = torch.rand(len(x), DIM - 1, generator=generator(), dtype=x.dtype) if weighted else None
+    terms = hessians(net, x).diagonal(dim1=1, dim2=2)[:, :-1] * (1 if weights is None else weights)
+    module = WithDerivatives(net, time=True)
+    for with_graph in (True, False):  # without one the sum is taken some dimensions at a time
+        for gradient_too in (False, True):
+            with torch.set_grad_enabled(with_graph):
+                found = module(x, weights=weights, gradient=gradient_too)
+            torch.testing.assert_close(found.u, net(x), rtol=0, atol=1e-12)
+            torch.testing.assert_close(found.lap, terms.sum(1), rtol=0, atol=1e-10)
+            torch.testing.assert_close(found.u_t, gradient[:, -1], rtol=0, atol=1e-10)
+            assert found.lap.requires_grad == with_graph
+            if gradient_too:
+                torch.testing.assert_close(found.grad, gradient[:, :-1], rtol=0, atol=1e-10)
+            else:
+                assert found.grad is None
+    drawn = torch.tensor([2, 0])
+    torch.testing.assert_close(module(x, drawn, weights=weights).lap, 2 * terms[:, drawn].sum(1))
+    assert module(x, laplacian=False).lap is None
+    torch.testing.assert_close(module(x, laplacian=False).u_t, gradient[:, -1], rtol=0, atol=1e-10)
+
+
+def test_random_vectors_of_a_wrapper_leave_time_alone():
+    net, x = build(NETS["terminal"]), points()
+    hessian = hessians(net, x)
+    v = Hutchinson(3).draw(x, generator(), dim=DIM - 1)
+    found = WithDerivatives(net, time=True)(x, v)
+    torch.testing.assert_close(found.lap, torch.einsum("bi,nij,bj->nb", v, hessian, v).mean(1), rtol=0, atol=1e-10)

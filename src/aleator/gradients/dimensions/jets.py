@@ -158,6 +158,14 @@ class Jet:
     def __pow__(self, exponent: Any) -> Any:
         return torch.pow(self, exponent)  # type: ignore[call-overload]
 
+    def __rpow__(self, base: Any) -> Any:
+        raise NoTaylorRule("a power whose exponent depends on x")
+
+    def __lt__(self, other: Any) -> Any:
+        raise NoTaylorRule("a comparison")
+
+    __le__ = __gt__ = __ge__ = __lt__
+
     def __matmul__(self, other: Any) -> Any:
         return torch.matmul(self, other)  # type: ignore[arg-type]
 
@@ -172,6 +180,8 @@ class Jet:
         method = getattr(torch.Tensor, name, None)
         if method is None or name.startswith("__"):
             raise AttributeError(f"'{type(self).__name__}' has no attribute {name!r}")
+        if not callable(method):
+            raise NoTaylorRule(name)
         return lambda *args, **kwargs: self.__torch_function__(method, (), (self, *args), kwargs)
 
     @property

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from aleator.gradients.dimensions.operators import check_weights, scaled, value_and_gradient
+from aleator.gradients.dimensions.estimators import Exact
+from aleator.gradients.dimensions.operators import check_weights, exact_sum, scaled, value_and_gradient
 from aleator.gradients.dimensions.taylor import check_directions, check_points, second_sum, value_of
 
 
@@ -63,7 +64,8 @@ class WithDerivatives(nn.Module):
         Args:
             x: the points; with time, dim columns of space and one of t.
             drawn: as `SDGD.draw` or `Hutchinson.draw` gives it (with time, drawn with ``dim=``): coordinates ``(B,)``
-                or ``(points, B)``, vectors ``(V, columns)`` or ``(points, V, columns)``. None is all dimensions.
+                or ``(points, B)``, vectors ``(V, columns)`` or ``(points, V, columns)``. None is all dimensions,
+                without a graph some at a time.
             weights: w of the Laplacian, ``(dim,)`` or ``(points, dim)``.
             laplacian: whether `lap` is wanted.
             gradient: whether `grad` is wanted, exactly, by one backward pass.
@@ -78,7 +80,11 @@ class WithDerivatives(nn.Module):
             u, whole = value_and_gradient(self.net, x)
             grad = whole[..., :dim] if gradient else None
             u_t = whole[..., -1] if self.time else None
-        if laplacian:
+        if laplacian and drawn is None and not torch.is_grad_enabled():
+            lap, u = exact_sum(self.net, x, weights, Exact().chunk, dim)
+            if self.time and u_t is None:
+                u_t = second_sum(self.net, x, torch.tensor([dim], device=x.device), count=0)[1][0]
+        elif laplacian:
             everything = torch.arange(dim, device=x.device) if drawn is None else drawn
             check_weights(weights, x, rooted=everything.is_floating_point(), dim=dim)
             if drawn is not None and not drawn.is_cuda:  # reading it would wait for the device
