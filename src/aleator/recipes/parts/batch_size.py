@@ -89,6 +89,11 @@ class AdaptiveBatch(Part):
             found.append(("an objective, which has no loss for each example", "", None))
         return found
 
+    def arms(self) -> Sequence[Mapping[str, Any]]:
+        """Return the test of the norm and the one along the gradient, with batches up to eight times as large."""
+        largest = 8 * getattr(self, "batch_size", 2)
+        return [{"batch_test": test, "max_batch_size": largest} for test in ("norm", "augmented")]
+
     def act(self, run: Run) -> Act | None:
         """Return the controller's act."""
         return None if self.batch_test == "none" else _AdaptiveBatchAct(self, run)

@@ -7,7 +7,7 @@ schedule, and are refused for the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -110,6 +110,10 @@ class MixtureOptions(Part):
 @dataclass(frozen=True)
 class Mixture(MixtureOptions):
     """A mixture of the groups of a supervised recipe's training examples."""
+
+    def arms(self) -> Sequence[Mapping[str, Any]]:
+        """Return Cooldown and what it is compared with."""
+        return [{"mixture_schedule": "cooldown"}, {"temperature": 5.0}]
 
     def act(self, run: Run) -> Act | None:
         """Return the mixture's act."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aleator.recipes.parts.checks import refuse_unless
 from aleator.recipes.parts.part import Act, Order, Part
@@ -43,6 +44,10 @@ class Subset(Part):
         if (subset or compressed) and self.ratio is None:
             chosen = f"subset {self.subset}" if subset else "schedule_length compressed"
             raise ValueError(f"ratio must be given with {chosen}, got None")
+
+    def arms(self) -> Sequence[Mapping[str, Any]]:
+        """Return the paper's shares of the data, its headline's first."""
+        return [{"subset": "rs2", "ratio": ratio} for ratio in (0.1, 0.3)]
 
     def act(self, run: Run) -> Act | None:
         """Return the sampler's act."""
