@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from aleator.experiment import RunOptions, run
 from aleator.experiment.accelerators import make_accelerator
@@ -38,6 +39,13 @@ def test_a_run_reports_the_error_beside_the_trivial_one_and_shows_slices(tmp_pat
     ]
     assert len(shown[0]["plot"]["data"]) == 6
     assert len(shown[1]["plot"]["data"][0]["x"]) == 10  # evaluations
+
+
+def test_a_mean_of_the_weights_is_evaluated_and_saved(tmp_path):
+    run(Pde(**SMALL, ema=0.5), tmp_path, RunOptions(trackers=()), name="pde")
+    last, mean = (load_file(tmp_path / f"{name}.safetensors") for name in ("model", "model-ema"))
+    assert last.keys() == mean.keys()
+    assert any(not torch.equal(last[name], mean[name]) for name in last)
 
 
 def test_the_trivial_predictor_is_a_model(tmp_path):

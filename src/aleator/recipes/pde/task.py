@@ -150,6 +150,10 @@ class PdeTask:
         drawn = exhibits.slices(self.problem, self._predict, self.accelerator.device)
         return [*drawn, *exhibits.errors(self.curve, found.trivial_l2, self.problem.trivial_name)]
 
+    def saved_models(self) -> dict[str, nn.Module]:
+        """Return further models that the run loop saves beside the last weights."""
+        return self.acts.merged("saved")
+
     def state_dict(self) -> dict[str, Any]:
         """Return weights, optimizer, schedule, the step, and the errors so far."""
         return {
