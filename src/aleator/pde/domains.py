@@ -186,7 +186,8 @@ class Ball(Domain):
         return self.radius * normals, normals
 
     def _inside(self, x: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(x, dim=1) <= self.radius * (1 + _SLACK)
+        inside: Tensor = torch.linalg.vector_norm(x, dim=1) <= self.radius * (1 + _SLACK)
+        return inside
 
     def _place(self) -> str:
         return f"the ball of radius {self.radius:g} in {self.d} dimensions"
