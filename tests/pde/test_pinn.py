@@ -20,6 +20,7 @@ def small(inputs: int, outputs: int = 1, seed: int = 0) -> nn.Sequential:
         return mlp(inputs, outputs, width=24, layers=3)
 
 
+@pytest.mark.plain
 def test_a_problem_is_learned_beyond_its_trivial_predictor():
     problem = problems.TwoBody("poisson", 6)
     pinn = PINN(problem, network=small(6), estimator=SDGD(3), points=32).fit(200, lr=1e-2)
@@ -29,6 +30,7 @@ def test_a_problem_is_learned_beyond_its_trivial_predictor():
     assert found.beyond == pytest.approx(1 / found.factor)
 
 
+@pytest.mark.plain
 def test_an_equation_of_ones_own_with_soft_conditions_is_learned():
     """The heat equation u_t = Δu in a square, where u = e^{-2t} sin x sin y."""
 
@@ -49,6 +51,7 @@ def test_an_equation_of_ones_own_with_soft_conditions_is_learned():
     assert after < 0.3 * before
 
 
+@pytest.mark.plain
 def test_two_outputs_are_learned_together():
     """Δu = 8 v and Δv = 0 in a disc, with the values 0 and x₁ on the circle: u = x₁ (|x|² − 1) and v = x₁."""
     d = 2
@@ -136,6 +139,7 @@ def test_a_network_of_ones_own_is_given_again_when_it_is_read(tmp_path):
     assert PINN.load(path, network=own()).figures(20) == pinn.figures(20)
 
 
+@pytest.mark.plain
 def test_lbfgs_is_refused_with_samples_and_descends_without():
     problem = problems.TwoBody("poisson", 4)
     for estimator in (SDGD(2), Hutchinson(2)):
