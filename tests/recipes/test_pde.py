@@ -35,7 +35,7 @@ def test_a_run_reports_the_error_beside_the_trivial_one_and_shows_slices(tmp_pat
     assert [one["heading"] for one in shown] == [
         "Slices of the solution",
         "Error against steps",
-        "Error against seconds",
+        "Error against seconds of training",
     ]
     assert len(shown[0]["plot"]["data"]) == 6
     assert len(shown[1]["plot"]["data"][0]["x"]) == 10  # evaluations

@@ -55,13 +55,23 @@ def slices(problem: Problem, predict: Callable[[Tensor], Tensor], device: Any) -
     ]
 
 
-def errors(curve: Sequence[tuple[int, float, float]], trivial: float, name: str) -> list[Exhibit]:
-    """Draw the error on validation points against steps and against time, and the trivial predictor's."""
+def errors(curve: Sequence[tuple[int, float]], pace: float | None, trivial: float, name: str) -> list[Exhibit]:
+    """Draw the error on validation points against steps and time of training, and the trivial predictor's.
+
+    Args:
+        curve: steps and errors.
+        pace: seconds that a step took, evaluations apart; None where no step was seen.
+        trivial: error of the trivial predictor.
+        name: what it is.
+    """
     if not curve:
         return []
-    steps, seconds, found = (torch.tensor(column, dtype=torch.float64) for column in zip(*curve, strict=True))
+    steps, found = (torch.tensor(column, dtype=torch.float64) for column in zip(*curve, strict=True))
+    axes: list[tuple[str, Tensor, dict[str, str]]] = [("steps", steps, {})]
+    if pace is not None:
+        axes.append(("seconds of training", steps * pace, {"clock": "x"}))
     drawn = []
-    for text, places, clock in (("steps", steps, {}), ("seconds", seconds, {"clock": "x"})):
+    for text, places, clock in axes:
         ends = torch.stack([places[0], places[-1]])
         shown = [
             _line("found", places, found, 0),

@@ -73,8 +73,8 @@ class PdeTask:
         self.evaluate_every = max(1, steps // 10)
         self.keys = {name: streams.key(name) for name in ("points", "dimensions", "conditions")}
         self.step = 0
-        self.curve: list[tuple[int, float, float]] = []
-        self.begun = time.perf_counter()
+        self.curve: list[tuple[int, float]] = []
+        self.busy = (0, 0.0)  # steps of this process and their seconds; no part of the state, which knows no clock
 
         self.dtype = torch.float64 if options.precision == "float64" else torch.float32
         equation, domain = self.problem.equation, self.problem.domain
@@ -103,6 +103,7 @@ class PdeTask:
 
     def train_step(self, batch: list[Share]) -> StepResult:
         """Take one step."""
+        begun = time.perf_counter()
         self.step += 1
         if self.options.model == "trivial":
             return StepResult({}, examples=0)
@@ -113,6 +114,7 @@ class PdeTask:
             pieces += self._blocks(share) if self.options.blocks else self._pieces(share)
         report = self.gradient_step(pieces)
         once(self._after_step, report)
+        self.busy = self.busy[0] + 1, self.busy[1] + time.perf_counter() - begun
         metrics = {"loss": report.loss, "lr": lr}
         if report.gradient_norm is not None:
             metrics["gradient_norm"] = report.gradient_norm
@@ -136,7 +138,7 @@ class PdeTask:
         elif split == "test":
             metrics["kept_mib"] = self._kept() / 2**20
         else:
-            self.curve.append((self.step, time.perf_counter() - self.begun, error))
+            self.curve.append((self.step, error))
         return metrics
 
     def exhibits(self) -> Sequence[Exhibit]:
@@ -148,7 +150,9 @@ class PdeTask:
             self.problem, self._predict, max(1, self.options.held_out // 5), generator, self.accelerator.device
         )
         drawn = exhibits.slices(self.problem, self._predict, self.accelerator.device)
-        return [*drawn, *exhibits.errors(self.curve, found.trivial_l2, self.problem.trivial_name)]
+        steps, seconds = self.busy
+        pace = seconds / steps if steps else None
+        return [*drawn, *exhibits.errors(self.curve, pace, found.trivial_l2, self.problem.trivial_name)]
 
     def saved_models(self) -> dict[str, nn.Module]:
         """Return further models that the run loop saves beside the last weights."""
@@ -161,7 +165,6 @@ class PdeTask:
             "schedule": self.schedule.state_dict(),
             "step": self.step,
             "curve": [list(row) for row in self.curve],
-            "seconds": time.perf_counter() - self.begun,
             "parts": self.acts.state_dict(),
         }
 
@@ -170,8 +173,7 @@ class PdeTask:
         load_training_state(self.model, self.optimizer, state)
         self.schedule.load_state_dict(state["schedule"])
         self.acts.load_state_dict(state["parts"])
-        self.step, self.curve = state["step"], [tuple(row) for row in state["curve"]]
-        self.begun = time.perf_counter() - state["seconds"]
+        self.step, self.curve = state["step"], [(step, error) for step, error in state["curve"]]
 
     # --- a step
 
