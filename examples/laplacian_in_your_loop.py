@@ -18,8 +18,7 @@ DIM, POINTS = 100, 100
 
 def solution(x: Tensor) -> Tensor:
     """Return what the network is to find."""
-    u: Tensor = (1 - x.square().sum(-1)) * (1 + torch.sin(2 * x[:, 0]))
-    return u
+    return (1 - x.square().sum(-1)) * (1 + torch.sin(2 * x[:, 0]))
 
 
 class ZeroOnSphere(nn.Module):
@@ -39,7 +38,8 @@ def points(count: int, generator: torch.Generator) -> Tensor:
     """Draw a direction and a distance from the centre, both uniformly."""
     direction = torch.randn(count, DIM, generator=generator)
     radius = torch.rand(count, 1, generator=generator)
-    return radius * direction / direction.norm(dim=1, keepdim=True)
+    found: Tensor = radius * nn.functional.normalize(direction, dim=1)
+    return found
 
 
 def main(steps: int) -> None:

@@ -53,10 +53,10 @@ def test_samplers_in_trainer_resume_bit_for_bit():
 
 
 def test_laplacian_in_your_loop_is_closer_than_the_best_constant():
-    said = output_of(str(EXAMPLES / "laplacian_in_your_loop.py"), "100")
-    found = re.fullmatch(r"best constant ([\d.]+), network after 100 steps ([\d.]+)\n", said)
+    said = output_of(str(EXAMPLES / "laplacian_in_your_loop.py"), "200")
+    found = re.fullmatch(r"best constant ([\d.]+), network after 200 steps ([\d.]+)\n", said)
     assert found, said
-    assert float(found[2]) < float(found[1]) / 2  # 0.0754 and 0.0047 measured after 300 steps
+    assert float(found[2]) < float(found[1]) / 2  # 0.0754 and 0.0044 measured
 
 
 def test_coupled_toy_keeps_samples_on_the_diagonal_only_with_coupled_scores():

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.recipes.parts.checks import positive, refuse_unless
 from aleator.recipes.parts.part import Act, Part, Sizes
@@ -35,6 +35,8 @@ SHARE_OF_COORDINATES = 0.9  # the largest quotient belongs to a coordinate witho
 @dataclass(frozen=True)
 class AdaptiveBatch(Part):
     """How many examples a batch has, where tests of its gradient decide that."""
+
+    card: ClassVar[str] = "adadagrad"
 
     batch_test: Literal["none", "norm", "inner", "augmented", "coordinate"] = "none"
     """Let batches grow from batch_size when a test says that their gradient is too noisy: by the norm of the noise, by

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.recipes.parts.checks import positive, refuse_unless
 from aleator.recipes.parts.part import Act, Order, Part
@@ -42,6 +42,8 @@ _NEEDED = ("temperature_steps", "max_epochs", "low_resource")
 @dataclass(frozen=True)
 class MixtureOptions(Part):
     """What a recipe with several domains has."""
+
+    card: ClassVar[str] = "cooldown"
 
     # --- in what proportion domains are shown
     temperature: float | None = None

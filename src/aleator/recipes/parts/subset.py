@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.recipes.parts.checks import refuse_unless
 from aleator.recipes.parts.part import Act, Order, Part
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Subset(Part):
     """Repeated random sampling, and the static subset that it is compared with."""
+
+    card: ClassVar[str] = "rs2"
 
     subset: Literal["full", "static", "rs2", "rs2-with-replacement"] = "full"
     """All examples, one random subset, or a new one in every round, without or with replacement between rounds."""
