@@ -45,6 +45,15 @@ def test_spectra_in_trainer_learns():
     assert float(found[2]) < 3.0  # 2.46 measured
 
 
+def test_one_byte_in_trainer_learns_by_bytes():
+    pytest.importorskip("transformers", reason="needs the extra text: pip install 'aleator[text]'")
+    said = output_of(str(EXAMPLES / "one_byte_in_trainer.py"))
+    found = re.search(r"loss ([\d.]+) before, ([\d.]+) after; (\d+) bytes sent by each of 1,", said)
+    assert found, said
+    assert float(found[2]) < float(found[1]) - 0.1  # 5.515 and 5.334 measured
+    assert 0 < int(found[3]) <= 60 * 4  # a byte for a micro-batch
+
+
 def test_samplers_in_trainer_resume_bit_for_bit():
     pytest.importorskip("transformers", reason="needs the extra text: pip install 'aleator[text]'")
     said = output_of(str(EXAMPLES / "samplers_in_trainer.py"))

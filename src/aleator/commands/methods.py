@@ -151,6 +151,13 @@ METHODS = (
         summary="AdAdaGrad: batches that grow when a test says that their gradients are too noisy",
         paper="Lau et al. 2024, arXiv 2402.11215",
     ),
+    Method(
+        name="one-byte",
+        room="aleator.gradients",
+        import_path="aleator.gradients:spsa",
+        summary="one byte per gradient: machines that share random directions train together over a thin line",
+        paper="Zelikman et al. 2023, arXiv 2306.10015",
+    ),
 )
 
 
