@@ -143,4 +143,11 @@ WISHES = (
         "d100",
         "With one set of 10 dimensions (Algorithm 3) the error is at least 4 times below the best constant's",
     ),
+    Wish(
+        "to see a scene from views that nobody took",
+        "s3im",
+        "aleator run field",
+        "room",
+        "S3IM raises the PSNR of held-out views",
+    ),
 )

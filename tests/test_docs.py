@@ -134,6 +134,7 @@ ROOMS = (
     "language",
     "graphs",
     "pde",
+    "fields",
     "spiking",
     "stats",
     "experiment",

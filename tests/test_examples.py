@@ -84,6 +84,13 @@ def test_heat_in_a_square_is_learned():
     assert float(found[2]) < 0.5 * float(found[1])  # 0.39 of 1.16 measured
 
 
+def test_s3im_in_nerfstudio_loop_learns_the_room():
+    said = output_of(str(EXAMPLES / "s3im_in_nerfstudio_loop.py"))
+    found = re.search(r"^a view held out: ([\d.]+) dB, the mean colour ([\d.]+) dB$", said, re.MULTILINE)
+    assert found, said
+    assert float(found[1]) > float(found[2]) + 4  # 22.72 and 15.57 measured
+
+
 def test_no_example_is_left_out():
     tested = set(re.findall(r"EXAMPLES / \"(\w+\.py)\"", Path(__file__).read_text()))
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested

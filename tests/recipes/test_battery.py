@@ -30,6 +30,7 @@ TEXT = {"files": ("one=one.txt", "two=two.txt"), "width": 16, "context": 16, "ev
 GRAPHS = {"samples": 4, "validation_samples": 2, "sampling_steps": 3, "steps": 4, "batch_size": 32}
 CURVE = {"data": "ud-galician-treegal", "step": 700, "train_size": 6000, "lookahead": 0}
 PDE = {"dimensions": 10, "steps": 6, "points": 8, "width": 8}
+FIELD = {"steps": 6, "batch_size": 256}
 SPIKING = {"hidden": 12, "validation_size": 4, "test_size": 20}
 
 
@@ -89,6 +90,14 @@ CASES = {
         "language", {**TEXT, "heads": 2, "steps": 6, "tokenization": "magnet", "batch_size": 2, "temperature": 1e9},
         two={**EXACT, "shard": True}, within=1e-5,
     ),
+    # S3IM is a mean over processes, each with its own pixels, so two processes compute another one than one does.
+    "field": Case("field", {**FIELD, "s3im_fall": 0.5, "noise": 0.1, "size": 16, "resolution": 8, "samples": 8}),
+    "field-mse": Case(
+        "field", {**FIELD, "s3im_weight": 0.0, "size": 16, "resolution": 8, "samples": 8},
+        two=EXACT,
+    ),
+    "field-crops": Case("field", {**FIELD, "sampling": "crops", "size": 20, "s3im_repeats": 1}),
+    "field-images": Case("field", {**FIELD, "data": "images", "size": 32}),
     "graphs": Case("graphs", {**GRAPHS, "average_weights": True}, two={}, within=1e-3),
     "spiking-layerwise": Case(
         "spiking", {**SPIKING, "schedule": "layerwise", "train_size": 4}, steps="take_small_steps", two={}
@@ -129,9 +138,9 @@ CASES = {
 MODULES = (
     *("aleator.recipes.parts.supervised", "aleator.recipes.language.task", "aleator.recipes.graphs.task"),
     *("aleator.recipes.spiking.task", "aleator.recipes.curve.task", "aleator.recipes.surrogate.tables"),
-    *("aleator.recipes.surrogate.imitation", "aleator.recipes.pairs.task", "aleator.recipes.pde.task"),
-    "aleator.recipes.decentral.task",
-    *("sklearn.base", "scipy.stats"),
+    *("aleator.recipes.surrogate.imitation", "aleator.recipes.pairs.task", "aleator.recipes.decentral.task"),
+    "aleator.recipes.pde.task",
+    *("aleator.recipes.field.task", "imageio.v3", "sklearn.base", "scipy.stats"),
 )
 
 pytestmark = pytest.mark.usefixtures("mirror")

@@ -297,9 +297,34 @@ DECENTRAL = {
     "log": NotShown("it is what a run writes beside its folder; test_decentral reads it"),
 }
 DECENTRAL_NOT_SHOWN = {("decentral", option) for option, row in DECENTRAL.items() if type(row) is NotShown}
+FIELD = {
+    "data": Differs("room", "images"),
+    "picture": Differs("astronaut", "camera", {"data": "images"}),
+    "views": Differs(2, 3),
+    "train_share": Differs(0.4, 0.6, {"data": "images"}),
+    "size": Differs(16, 17),
+    "shrink": Differs(8, 9, {"data": "nerf-lego-100", "size": None}),
+    "noise": Differs(0.0, 0.1),
+    "corrupted": Differs(0.0, 0.1),
+    "model": Differs("field", "constant"),
+    "resolution": Differs(8, 9),
+    "samples": Differs(8, 9),
+    "s3im_weight": Differs(0.0, 1.0),
+    "s3im_repeats": Differs(2, 3),
+    "s3im_layout": Differs("super", "separate", {"s3im_height": 8}),
+    "s3im_height": Differs(8, 16),
+    "s3im_rise": Differs(0.0, 1.0),
+    "s3im_fall": Differs(0.0, 1.0),
+    "sampling": Differs("pixels", "crops"),
+    "steps": Differs(3, 4),
+    "batch_size": Differs(64, 100),
+    "lr": Differs(0.05, 0.1),
+    "precision": Differs("float32", "float64"),
+}
 TABLE = {
     "classify": CLASSIFY,
     "curve": CURVE,
+    "field": FIELD,
     "gates": GATES,
     "graphs": GRAPHS,
     "language": LANGUAGE,
@@ -313,6 +338,7 @@ SMALL_IMAGES = {"train_size": 64, "validation_size": 64, "test_size": 64, "batch
 BASE: dict[str, dict[str, Any]] = {
     "classify": {**SMALL_IMAGES, "model": "mlp"},
     "curve": {"data": "ud-galician-treegal", "step": 500, "train_size": 6000, "lookahead": 0},
+    "field": {"batch_size": 64, "steps": 3, "size": 16},
     "gates": {**SMALL_IMAGES, "experts": 8, "gater_hidden": 4},
     "graphs": {"train_size": 8, "steps": 3, "samples": 2, "validation_samples": 2, "sampling_steps": 4},
     "language": {"files": ("known", "random"), "width": 16, "layers": 1, "context": 16, "batch_size": 8, "steps": 4},

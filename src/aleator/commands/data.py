@@ -48,7 +48,7 @@ def fetch_data(name: str, root: str | None = None) -> int:
     from aleator.data.sets.files import fetch
 
     console = Console()
-    if not lookup(name).files:
+    if not lookup(name).files and not lookup(name).mirror_files:
         _print_line(console, f"{name} is embedded in a dependency; there is nothing to download")
         return 0
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

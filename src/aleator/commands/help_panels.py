@@ -80,7 +80,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return dataclasses.field() if field.default is dataclasses.MISSING else field.default
 
 
-def _told(kind: type[Any], field: dataclasses.Field[Any], hint: Any) -> Any:
+def _told(kind: type[Any], field: dataclasses.Field[Any], hint: Any) -> object:
     """Return tyro's marker with the text of a field, and with its default unless the text or None says it."""
     words: dict[str, Any] = {}
     if text := _docstrings(_owner(kind, field.name)).get(field.name):

@@ -158,6 +158,13 @@ METHODS = (
         summary="one byte per gradient: machines that share random directions train together over a thin line",
         paper="Zelikman et al. 2023, arXiv 2306.10015",
     ),
+    Method(
+        name="s3im",
+        room="aleator.losses",
+        import_path="aleator.losses:S3IM",
+        summary="S3IM: structural similarity of random pixels, beside the squared error of neural fields",
+        paper="Xie et al. 2023, arXiv 2308.07032",
+    ),
 )
 
 

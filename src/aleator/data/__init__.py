@@ -3,8 +3,8 @@
 `RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; `DomainMixture` says in
 what proportion domains are shown and `MixtureSampler` draws from them; `PairSampler` draws two answers to one question.
 `BatchSizeController` lets batches grow when their gradients are too noisy, and `VariableBatchSampler` cuts them.
-``load`` knows images, texts, treebanks, graphs and molecules by name, `read_texts` takes a user's own files, and
-`InMemoryLoader` hands out batches.
+``load`` knows images, texts, treebanks, graphs, molecules and views of scenes by name, `read_texts` takes a user's own
+files, and `InMemoryLoader` hands out batches.
 """
 
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from aleator.data.sets.molecules import MoleculeSet
     from aleator.data.sets.texts import ParallelCorpus, TextCorpus, TextDomain, read_texts
     from aleator.data.sets.treebanks import TaggedSentence, Treebank
+    from aleator.data.sets.views import Pictures, Views, read_picture
     from aleator.data.variable_batches import VariableBatchSampler
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "OrderMatters",
     "PairSampler",
     "ParallelCorpus",
+    "Pictures",
     "RemoteFile",
     "RepeatedRandomSampler",
     "TaggedSentence",
@@ -76,10 +78,12 @@ __all__ = [
     "Treebank",
     "Unimax",
     "VariableBatchSampler",
+    "Views",
     "fetch",
     "largest_micro",
     "load",
     "lookup",
+    "read_picture",
     "read_texts",
     "required_batch_size",
     "scalarization_weights",
@@ -113,6 +117,7 @@ __getattr__ = later(
         "OrderMatters": "mixtures.schedules",
         "PairSampler": "pair_sampler",
         "ParallelCorpus": "sets.texts",
+        "Pictures": "sets.views",
         "RepeatedRandomSampler": "repeated_random",
         "TaggedSentence": "sets.treebanks",
         "TemperatureSteps": "mixtures.schedules",
@@ -121,8 +126,10 @@ __getattr__ = later(
         "Treebank": "sets.treebanks",
         "Unimax": "mixtures.schedules",
         "VariableBatchSampler": "variable_batches",
+        "Views": "sets.views",
         "largest_micro": "batch_size",
         "load": "sets.load",
+        "read_picture": "sets.views",
         "read_texts": "sets.texts",
         "required_batch_size": "batch_tests",
         "scalarization_weights": "mixtures.temperature",

@@ -1,10 +1,11 @@
 """The data sets that `load`, `fetch` and `verify` know by name.
 
-To add a data set: an entry in `aleator.data.sets.entries_images`, `aleator.data.sets.entries_texts` or
-`aleator.data.sets.entries_graphs`, and its name here. A new file format is a new value of ``entries.Reader`` and a
-reader in ``images._READERS``, ``text_readers._READERS`` or beside its kind of data. To add another kind of data: a new
-value of ``entries.Kind``, a module beside `aleator.data.sets.texts` for its dataclass, and its line in
-``load.load``. This module imports nothing heavy, so that data sets can be listed without torch.
+To add a data set: an entry in `aleator.data.sets.entries_images`, `aleator.data.sets.entries_texts`,
+`aleator.data.sets.entries_graphs` or `aleator.data.sets.entries_views`, and its name here. A new file format is a new
+value of ``entries.Reader`` and a reader in ``images._READERS``, ``text_readers._READERS`` or beside its kind of data.
+To add another kind of data: a new value of ``entries.Kind``, a module beside `aleator.data.sets.texts` for its
+dataclass, and its line in ``load.load``. This module imports nothing heavy, so that data sets can be
+listed without torch.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from aleator.data.sets.entries_texts import (
     UDHR2,
     WIKITEXT2,
 )
+from aleator.data.sets.entries_views import IMAGES, NERF_BUDDHA, NERF_LEGO_100
 
 CATALOG: dict[str, DatasetInfo] = {
     info.name: info
@@ -30,6 +32,7 @@ CATALOG: dict[str, DatasetInfo] = {
         *(TINY_SHAKESPEARE, WIKITEXT2, UDHR2, TICO19),
         *(UD_ENGLISH_EWT, UD_GALICIAN_TREEGAL),
         *(COMMUNITY_SMALL, EGO_SMALL, ENZYMES, GRID, QM9, ZINC250K),
+        *(NERF_BUDDHA, NERF_LEGO_100, IMAGES),
     )
 }
 

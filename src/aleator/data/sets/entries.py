@@ -11,9 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["images", "responses", "text", "treebank", "graphs", "molecules"]
+Kind = Literal["images", "responses", "text", "treebank", "graphs", "molecules", "views", "pictures"]
 Reader = Literal[
-    "digits", "idx", "cifar", "votes", "shakespeare", "wikitext", "udhr", "tico", "conllu", "networkx", "tu", "smiles"
+    "digits",
+    "idx",
+    "cifar",
+    "votes",
+    "shakespeare",
+    "wikitext",
+    "udhr",
+    "tico",
+    "conllu",
+    "networkx",
+    "tu",
+    "smiles",
+    "views",
+    "png",
 ]
 
 
@@ -74,7 +87,7 @@ class DatasetInfo:
         kind: what sort of data it is.
         reader: which reader understands its files.
         files: the files as their authors publish them, at addresses that do not change. Empty for a set that comes with
-            a dependency.
+            a dependency, and for one that only a local mirror has.
         licence: the licence as the authors state it.
         terms: ``"open"``, ``"non-commercial"`` or ``"not stated"``.
         images: what is known of a set of images; None for other kinds.

@@ -93,7 +93,7 @@ def files_at(info: DatasetInfo, root: Path) -> tuple[RemoteFile, ...]:
     for form, present in zip(forms, count, strict=True):
         if present:
             return form
-    return info.files
+    return info.files or info.mirror_files
 
 
 def sha256(path: Path) -> str:
@@ -116,9 +116,11 @@ def fetch(name: str, root: str | os.PathLike[str] | None = None, progress: Progr
     Raises:
         ValueError: if no data set has this name, or the folder cannot be written to.
         ConnectionError: if no address gave the file with the right checksum; the message says what each one gave. A
-            folder that was made for the file is gone again.
+            folder that was made for the file is gone again. The same for a set that only a local mirror has.
     """
     info = lookup(name)
+    if info.mirror_files and not info.files:
+        raise ConnectionError(_only_in_a_mirror(info))
     folder = find_root(root).path / info.name
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -129,6 +131,11 @@ def fetch(name: str, root: str | os.PathLike[str] | None = None, progress: Progr
         for path in made:
             with contextlib.suppress(OSError):  # not empty, or not made
                 path.rmdir()
+
+
+def _only_in_a_mirror(info: DatasetInfo) -> str:
+    files = ", ".join(f"{info.mirror_folder or info.name}/{file.name}" for file in info.mirror_files)
+    return f"{info.name} has no address to download it from; set ALEATOR_DATA to a folder that holds {files}"
 
 
 def _download(file: RemoteFile, folder: Path, progress: Progress | None) -> Path:
@@ -178,6 +185,8 @@ def checked_files(info: DatasetInfo, root: str | os.PathLike[str] | None = None)
     base = existing_root(root)
     files = files_at(info, base.path)
     absent = [path for file in files if not (path := info.path(file, base.path)).is_file()]
+    if absent and not info.files:
+        raise FileNotFoundError(f"{absent[0]} does not exist; {_only_in_a_mirror(info)}")
     if absent and base.is_cache:
         _LOG.info("%s: downloading %.1f MB to %s", info.name, info.size / 1e6, base.path / info.name)
         try:

@@ -20,10 +20,11 @@ from aleator.data.sets.molecules import MoleculeSet, molecule_set
 from aleator.data.sets.text_readers import text_corpus
 from aleator.data.sets.texts import ParallelCorpus, TextCorpus
 from aleator.data.sets.treebanks import Treebank, treebank
+from aleator.data.sets.views import Pictures, Views, pictures, views
 
 _LOG = logging.getLogger("aleator.data")
 
-Dataset = LabelledImages | AnsweredImages | TextCorpus | Treebank | GraphSet | MoleculeSet
+Dataset = LabelledImages | AnsweredImages | TextCorpus | Treebank | GraphSet | MoleculeSet | Views | Pictures
 
 
 @overload
@@ -49,6 +50,10 @@ def load(
 @overload
 def load(name: Literal["qm9", "zinc250k"], root: str | os.PathLike[str] | None = None) -> MoleculeSet: ...
 @overload
+def load(name: Literal["nerf-buddha", "nerf-lego-100"], root: str | os.PathLike[str] | None = None) -> Views: ...
+@overload
+def load(name: Literal["images"], root: str | os.PathLike[str] | None = None) -> Pictures: ...
+@overload
 def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset: ...
 def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
     """Load a data set by name.
@@ -62,15 +67,15 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
 
     Returns:
         The data set in memory, by the kind of its entry: `LabelledImages`, `AnsweredImages`, `TextCorpus` (for
-        ``"tico19"`` a `ParallelCorpus`), `Treebank`, `GraphSet` or `MoleculeSet`. `Treebank.corpus` gives the
-        treebank's running text as a `TextCorpus`.
+        ``"tico19"`` a `ParallelCorpus`), `Treebank`, `GraphSet`, `MoleculeSet`, `Views` or `Pictures`.
+        `Treebank.corpus` gives the treebank's running text as a `TextCorpus`.
 
     Raises:
         ValueError: if no data set has this name, or a file is truncated, altered or not of its format.
         FileNotFoundError: if the folder or one of the files is not there and could not be downloaded.
     """
     info = lookup(name)
-    paths = checked_files(info, root) if info.files else {}
+    paths = checked_files(info, root) if info.files or info.mirror_files else {}
     if info.inputs_from:
         paths |= checked_files(lookup(info.inputs_from), root)
     notes = info.notes
@@ -84,5 +89,7 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
         "treebank": treebank,
         "graphs": graph_set,
         "molecules": molecule_set,
+        "views": views,
+        "pictures": pictures,
     }
     return readers[info.kind](info, paths, notes)

@@ -1,0 +1,5 @@
+"""Neural fields trained on random pixels."""
+
+from aleator.recipes.field.options import Field
+
+__all__ = ["Field"]
