@@ -212,6 +212,27 @@ PAIRS = {
     "weight_decay": Differs(0.0, 0.5),
     "precision": Differs("float32", "float64"),
 }
+PDE = {
+    **TRAINING,
+    "shard": Refused(True, "shard must be False in the recipe pde, since derivatives read whole layers, got True"),
+    "lr_min": Differs(0.0, 0.0005, {"schedule": "cosine"}),
+    "ema": Differs(0.1, 0.5),
+    "problem": Differs("two-body", "oscillator"),
+    "operator": Differs("poisson", "sine-gordon"),
+    "dimensions": Differs(4, 5),
+    "coefficients": Differs(0, 1),
+    "test_points": Differs(10, 20),
+    "model": Differs("pinn", "trivial"),
+    "width": Differs(4, 5),
+    "layers": Differs(2, 3),
+    "estimator": Differs("sdgd", "hutchinson"),
+    "sampled_dimensions": Differs(1, 2),
+    "algorithm": Differs(2, 3, {"sampled_dimensions": 2}),
+    "dimension_sets": Differs(1, 2),
+    "blocks": Differs(1, 2, {"estimator": "exact"}),
+    "points": Differs(8, 16),
+    "steps": Differs(2, 3),
+}
 SPIKING = {
     "data": Differs("digits", "mnist"),
     "train_size": Differs(40, 64),
@@ -309,6 +330,7 @@ TABLE = {
     "language": LANGUAGE,
     "pairs": PAIRS,
     "decentral": DECENTRAL,
+    "pde": PDE,
     "spiking": SPIKING,
     "surrogate": SURROGATE,
 }
@@ -322,6 +344,7 @@ BASE: dict[str, dict[str, Any]] = {
     "language": {"files": ("known", "random"), "width": 16, "layers": 1, "context": 16, "batch_size": 8, "steps": 4},
     "pairs": {"train_size": 200, "steps": 3, "batch_size": 16},
     "decentral": {"machines": 3},
+    "pde": {"dimensions": 4, "steps": 3, "points": 8, "width": 4, "test_points": 10},
     "spiking": {"hidden": 10, "train_size": 64, "validation_size": 8, "test_size": 8},
     "surrogate": {"calls": 3},
 }

@@ -131,6 +131,13 @@ METHODS = (
         paper="Johnson et al. 2024, arXiv 2402.08733",
     ),
     Method(
+        name="sdgd",
+        room="aleator.gradients",
+        import_path="aleator.gradients:SDGD",
+        summary="SDGD: equations in many dimensions, from a few of their second derivatives in each step",
+        paper="Hu et al. 2023, arXiv 2307.12306",
+    ),
+    Method(
         name="intro-ml",
         room="aleator.optim",
         import_path="aleator.optim:ProximalSGD",
