@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from aleator.random import Streams
 from aleator.rl import agent_file
 from aleator.rl.collector import Collector, learn_when_due
+from aleator.rl.lean_adam import LeanAdam
 from aleator.rl.learner import CriticRule, Learner, Masks, Noise, OptimizerFactory
 from aleator.rl.networks import Trunk
 from aleator.rl.normalizer import ObservationNormalizer
@@ -106,7 +108,7 @@ class Agent(nn.Module):
             self.temperature,
             gamma=settings.gamma,
             tau=settings.tau,
-            optimizer=optimizer or adam(settings.lr, torch.device(device)),
+            optimizer=optimizer or partial(LeanAdam, lr=settings.lr),
         )
         self.replay = Replay(settings.capacity, obs_dim, act_dim, device=device)
         self._noise = self.streams.generator("noise", device=device)
@@ -371,12 +373,6 @@ class Agent(nn.Module):
     def _scaled(self, action: Tensor) -> Tensor:
         low, high = (torch.as_tensor(bound).to(action) for bound in (self.act_space.low, self.act_space.high))
         return (high + low) / 2 + (high - low) / 2 * action
-
-
-def adam(lr: float, device: torch.device) -> OptimizerFactory:
-    """Return a maker of PyTorch's Adam, fused where there is a kernel for it."""
-    fused = device.type in ("cpu", "cuda")
-    return lambda parameters: torch.optim.Adam(parameters, lr=lr, fused=fused)
 
 
 def _check_batch(batch: Batch, obs_dim: int, act_dim: int) -> None:

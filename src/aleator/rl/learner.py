@@ -16,6 +16,7 @@ U. Özalp, arXiv 2601.00737, Algorithm 1, in the order of the official code; wit
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -178,7 +179,8 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was called."""
         for name, optimizer in self._optimizers().items():
-            optimizer.load_state_dict(state[name])
+            # PyTorch's optimizers would go on in the very tensors that they are given.
+            optimizer.load_state_dict(copy.deepcopy(state[name]))
         self.finite.copy_(state["finite"])
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:

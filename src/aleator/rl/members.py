@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from aleator.rl.agent import Agent, adam
+from aleator.rl.agent import Agent
 from aleator.rl.collector import Collector
+from aleator.rl.lean_adam import LeanAdam
 from aleator.rl.learner import Learner, Masks, OptimizerFactory
 from aleator.rl.policy import squashed_gaussian
 from aleator.rl.networks import trunk
@@ -69,7 +71,7 @@ class Members:
             self.temperature,
             gamma=first.settings.gamma,
             tau=first.settings.tau,
-            optimizer=optimizer or adam(first.settings.lr, first.device),
+            optimizer=optimizer or partial(LeanAdam, lr=first.settings.lr),
         )
         self.replay = Replay(
             first.settings.capacity,

@@ -62,16 +62,15 @@ def trunk(parameters: Sequence[Tensor], x: Tensor, masks: Sequence[Tensor] = ())
         weight, bias, scale, shift = parameters[layer : layer + 4]
         x = _linear(x, weight, bias, stacked)
         if masks:
-            x = x * masks[layer // 4]
+            x = x.mul_(masks[layer // 4])
         if stacked:
             # PyTorch's kernel without weights is several times slower than with ones.
-            width = scale.shape[-1:]
-            ones = torch.ones(width, dtype=x.dtype, device=x.device)
-            x = torch.addcmul(shift.unsqueeze(1), F.layer_norm(x, width, ones, torch.zeros_like(ones), EPS),
-                              scale.unsqueeze(1))  # fmt: skip
+            ones, zeros = x.new_ones(scale.shape[-1]), x.new_zeros(scale.shape[-1])
+            x = F.layer_norm(x, ones.shape, ones, zeros, EPS)
+            x = torch.addcmul(shift.unsqueeze(1), x, scale.unsqueeze(1))
         else:
             x = F.layer_norm(x, scale.shape, scale, shift, EPS)
-        x = F.relu(x)
+        x = F.relu_(x)  # what came before is not needed for the way back
     return _linear(x, parameters[-2], parameters[-1], stacked)
 
 

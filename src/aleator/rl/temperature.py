@@ -16,6 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from aleator.rl.lean_adam import LeanAdam
+
 Rule = Literal["exp_sgd", "exp_plain", "adam"]
 RULES = ("exp_sgd", "exp_plain", "adam")
 
@@ -53,7 +55,7 @@ class Temperature(nn.Module):
         rule: how it moves.
     """
 
-    log_alpha: Tensor
+    alpha: Tensor
 
     def __init__(self, alpha: float | Tensor, target_entropy: float | None, lr: float, rule: Rule = "exp_sgd") -> None:
         super().__init__()
@@ -62,9 +64,7 @@ class Temperature(nn.Module):
         self.optimizer: torch.optim.Optimizer | None = None
         if rule == "adam" and target_entropy is not None:
             self.log_alpha = nn.Parameter(self.alpha.log(), requires_grad=False)
-            self.optimizer = torch.optim.Adam([self.log_alpha], lr=lr)
-
-    alpha: Tensor
+            self.optimizer = LeanAdam([self.log_alpha], lr)
 
     @torch.no_grad()
     def step(self, entropy: Tensor) -> None:
