@@ -31,7 +31,8 @@ demo: $(VENV)/installed  ## compare four ways to spend a tenth of the training b
 	  --variant rs2-with-replacement:subset=rs2-with-replacement \
 	  --seeds 5 --out out/demo
 
-# Shapes and types are checked while the tests run, except in those marked plain, which run as users run the library.
+# Shapes and types are checked while the tests of functions run. Whole runs, error messages and what is compiled (plain)
+# are tested as users run them.
 CHECKED := --jaxtyping-packages='aleator,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 
 test: $(VENV)/installed-dev  ## run the tests

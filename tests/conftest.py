@@ -23,6 +23,19 @@ settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")
 
 
+# Whole runs are tested as users run them. Shapes are checked where a function is tested by itself: at every call of
+# every step of a run the checks would take more time than the run.
+WHOLE = ("commands", "experiment", "experiments", "recipes")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        room, *inside = item.path.relative_to(REPOSITORY / "tests").parts
+        if room in WHOLE or not inside:
+            item.add_marker("plain")
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The local mirror of real data. ``.ci/run`` fails without it, so that no test skips unseen."""

@@ -170,7 +170,10 @@ def test_averaged_weights_are_what_graphs_are_made_with():
     assert built.evaluate("test") == averaged
 
 
-def test_molecules_are_judged_as_molecules(tmp_path):
+def test_molecules_are_judged_as_molecules(tmp_path, monkeypatch):
+    all_of_it = load("qm9")  # reading a hundred thousand SMILES takes half a minute
+    few = replace(all_of_it, train=all_of_it.train[:300], test=all_of_it.test[:100])
+    monkeypatch.setattr("aleator.recipes.graphs.task.load", lambda name: few)
     options = Graphs(data="qm9", train_size=64, steps=2, batch_size=32, **FEW)
     result = run(options, tmp_path / "run", QUIET, name="graphs")
     assert result["headline"] == {"name": "validity", "direction": "max"}
@@ -183,7 +186,7 @@ def test_molecules_are_judged_as_molecules(tmp_path):
 
 def test_molecules_that_cannot_be_read_are_counted_and_listed(monkeypatch, caplog):
     lines = load("qm9").train[:20]
-    broken = replace(load("qm9"), train=(lines[0], "C1CC", *lines[1:]))
+    broken = replace(load("qm9"), train=(lines[0], "C1CC", *lines[1:]), test=lines)
     monkeypatch.setattr("aleator.recipes.graphs.task.load", lambda name: broken)
     with caplog.at_level(logging.WARNING, "aleator.recipes"):
         built = task(data="qm9", batch_size=4)

@@ -1,8 +1,8 @@
 """Carries out the golden runs in one process or in several, and writes what came out of each.
 
-    python program.py OUT            (or under torchrun)
+    python program.py OUT MODES…            (or under torchrun)
 
-A run is straight, or it is broken off in the middle, as a killed process is, and resumed from its checkpoint.
+Modes are ``straight`` and ``float64``. Several processes carry out the sets whose step differs with their number.
 """
 
 import hashlib
@@ -17,7 +17,6 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from aleator.experiment import RunOptions, run
-from aleator.experiment.loop import RunFailed
 
 IMAGES = {"train_size": 200, "test_size": 100, "rounds": 2, "batch_size": 16}
 SUBSET = {**IMAGES, "ratio": 0.3, "rounds": 5}
@@ -81,23 +80,27 @@ SETS = {
     },
 }
 
+SHARED = {
+    "classify": ("plain", "rs2", "tract-accumulate", "surrogate", "accumulate-clipped", "mixed16"),
+    "gates": ("sbn", "sts-blocks"),
+    "language": ("cooldown", "magnet"),
+}
+
 
 def class_of(recipe: str) -> type:
     return getattr(import_module(f"aleator.recipes.{recipe}"), recipe.capitalize())
 
 
-def main(out: Path) -> None:
+def main(out: Path, modes: list[str]) -> None:
     rank, processes = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
     os.chdir(out)
     found = {}
     for recipe, sets in SETS.items():
-        for name, options in sets.items():
-            runs = {"straight": (options, None), "resumed": (options, 5)}
-            if not name.endswith("16"):
-                runs["float64"] = ({**options, "precision": "float64"}, None)
-            for mode, (chosen, broken_off) in runs.items():
+        for name in sets if processes == 1 else SHARED[recipe]:
+            runs = {"straight": sets[name], "float64": {**sets[name], "precision": "float64"}}
+            for mode in modes if not name.endswith("16") else ["straight"]:
                 folder = out / f"{recipe}-{name}-{mode}-{processes}"
-                batches = carried_out(class_of(recipe), chosen, folder, recipe, broken_off)
+                batches = carried_out(class_of(recipe), runs[mode], folder, recipe)
                 found[f"{recipe}/{name}/{mode}"] = figures(folder, mode == "float64") | {"batches": batches}
     (out / f"found-{processes}-{rank}.json").write_text(json.dumps(found, indent=1))
     if processes > 1:
@@ -105,9 +108,9 @@ def main(out: Path) -> None:
         torch.distributed.destroy_process_group()
 
 
-def carried_out(kind: type, options: dict, folder: Path, recipe: str, broken_off: int | None) -> str:
+def carried_out(kind: type, options: dict, folder: Path, recipe: str) -> str:
     """Carry out a run, and return a digest of the batches that this process saw."""
-    digest, broken = hashlib.sha256(), [broken_off]
+    digest = hashlib.sha256()
     AcceleratorState._reset_state()  # a process has one precision otherwise
 
     class Watched(kind):
@@ -116,10 +119,6 @@ def carried_out(kind: type, options: dict, folder: Path, recipe: str, broken_off
             step = task.train_step
 
             def train_step(batch):
-                if broken[0] == 0:
-                    raise ConnectionAbortedError
-                if broken[0] is not None:
-                    broken[0] -= 1
                 for tensor in learned_from(batch):
                     digest.update(tensor.contiguous().numpy().tobytes())
                 return step(batch)
@@ -127,17 +126,7 @@ def carried_out(kind: type, options: dict, folder: Path, recipe: str, broken_off
             task.train_step = train_step
             return task
 
-    often = RunOptions(trackers=(), log_every=4, checkpoint_seconds=0.0 if broken_off else 1e9)
-    if broken_off:
-        try:
-            run(Watched(**options), folder, often, name=recipe)
-        except RunFailed as failure:
-            if not isinstance(failure.__cause__, ConnectionAbortedError):
-                raise
-        broken[0] = None
-        run(Watched(**options), folder, often, name=recipe, resume=True)
-    else:
-        run(Watched(**options), folder, often, name=recipe)
+    run(Watched(**options), folder, RunOptions(trackers=(), log_every=4, checkpoint_seconds=1e9), name=recipe)
     return digest.hexdigest()
 
 
@@ -163,4 +152,4 @@ def figures(folder: Path, numbers: bool) -> dict:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

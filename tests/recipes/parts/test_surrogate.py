@@ -121,7 +121,7 @@ def test_a_finite_loss_whose_gradient_is_not_is_told_as_skipped():
 
 def test_bfloat16_learns(tmp_path):
     # A process of its own: an accelerator has one precision in a process.
-    words = ["-m", "aleator", "run", "classify", "--precision", "bfloat16", "--surrogate", "2", "--rounds", "20"]
+    words = ["-m", "aleator", "run", "classify", "--precision", "bfloat16", "--surrogate", "2", "--rounds", "6"]
     words += ["--lr", "0.005", "--out", str(tmp_path / "o"), "--trackers"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
