@@ -18,7 +18,9 @@ def by_hand(mean: float, s: float, y: float) -> float:
 
 def test_it_is_the_density_of_a_gaussian():
     expected = [[by_hand(*raw, *y)] for raw, y in zip(RAW.tolist(), TARGET.tolist(), strict=True)]
-    torch.testing.assert_close(gaussian_nll(RAW, TARGET), torch.tensor(expected, dtype=torch.float64), rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        gaussian_nll(RAW, TARGET), torch.tensor(expected, dtype=torch.float64), rtol=1e-10, atol=0
+    )
 
 
 def test_its_gradient_is_the_derivative():

@@ -17,6 +17,11 @@ def a_batch(rows: int, obs: int = 3, act: int = 2, dtype: torch.dtype = torch.fl
     draw = torch.Generator().manual_seed(seed)
     numbers = {
         name: torch.randn(shape, generator=draw, dtype=dtype)
-        for name, shape in {"obs": (rows, obs), "action": (rows, act), "reward": (rows,), "next_obs": (rows, obs)}.items()
+        for name, shape in {
+            "obs": (rows, obs),
+            "action": (rows, act),
+            "reward": (rows,),
+            "next_obs": (rows, obs),
+        }.items()
     }
     return {**numbers, "action": numbers["action"].tanh(), "terminated": torch.rand(rows, generator=draw) < 0.3}

@@ -95,7 +95,7 @@ def test_what_is_no_save_of_this_agent_is_refused(tmp_path):
 
 def test_observations_are_normalised_by_what_was_seen_and_evaluation_adds_nothing():
     env = Counting(cut=5)
-    agent = SAC(env.observation_space, env.action_space, normalize_obs=True, **SMALL)
+    agent = SAC(env.observation_space, env.action_space, normalize_obs=True, **{**SMALL, "batch_size": 8})
     collector = agent.collector(env)
     for _ in range(10):
         collector.step()
@@ -118,7 +118,9 @@ def test_the_best_agent_is_kept(tmp_path):
     assert [steps for steps, _ in keep.history] == [10, 20, 30]
     assert keep.best == 10.0
     best = STAC.load(tmp_path / "best")
-    assert not torch.equal(best.critic.layers[0].weight, agent.critic.layers[0].weight), "all are as good: the first stays"
+    assert not torch.equal(best.critic.layers[0].weight, agent.critic.layers[0].weight), (
+        "all are as good: the first stays"
+    )
 
 
 def test_a_callback_can_end_learning():
@@ -131,7 +133,10 @@ def test_the_streams_may_be_given():
     streams = Streams(4)
     given, own = (STAC(box(3), box(2), seed=seed, **SMALL) for seed in (streams, 4))
     assert torch.equal(given.actor.layers[0].weight, own.actor.layers[0].weight)
-    assert given.update(a_batch(16, dtype=torch.float32))["q_loss"] == own.update(a_batch(16, dtype=torch.float32))["q_loss"]
+    assert (
+        given.update(a_batch(16, dtype=torch.float32))["q_loss"]
+        == own.update(a_batch(16, dtype=torch.float32))["q_loss"]
+    )
 
 
 def test_another_optimizer_takes_the_steps():
@@ -159,7 +164,11 @@ def test_published_settings_make_an_agent():
         ((box(3), box(2)), {"beta": float("nan")}, "beta must be finite and not negative, got nan"),
         ((box(3), box(2)), {"critic_dropout": 1.0}, r"critic_dropout must be in \[0, 1\), got 1.0"),
         ((box(3), box(2)), {"gamma": 1.0}, r"gamma must be in \[0, 1\), got 1.0"),
-        ((box(3), box(2)), {"temperature_rule": "sgd"}, "temperature_rule must be one of exp_sgd, exp_plain, adam, got sgd"),
+        (
+            (box(3), box(2)),
+            {"temperature_rule": "sgd"},
+            "temperature_rule must be one of exp_sgd, exp_plain, adam, got sgd",
+        ),
         ((box(3), box(2)), {"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ((box(3), box(2)), {"alpha": "fixed"}, "alpha must be auto or finite and not negative, got fixed"),
     ],

@@ -16,7 +16,9 @@ def test_the_rules_are_their_formulas_for_numbers_and_tensors(rule, factor):
     assert temperature_step(0.3, 1.5, -2.0, 0.01, rule) == pytest.approx(expected, rel=1e-12)
     tensors = torch.tensor([0.3, 0.3]).double(), torch.tensor([1.5, -2.0]).double()
     found = temperature_step(*tensors, -2.0, 0.01, rule)
-    assert found.tolist() == pytest.approx([0.3 * math.exp(0.01 * tensors[0][0].item() / 0.3 * factor * -3.5), tensors[0][1].item()])
+    assert found.tolist() == pytest.approx(
+        [0.3 * math.exp(0.01 * tensors[0][0].item() / 0.3 * factor * -3.5), tensors[0][1].item()]
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -132,7 +132,9 @@ def test_targets_are_the_moving_average_of_the_critics(kind):
     which = ("critic", "target_critic") if kind is STAC else ("critics", "target_critics")
     before = copy.deepcopy(getattr(agent, which[1]))
     agent.update(a_batch(7))
-    for old, new, online in zip(*(m.parameters() for m in (before, *(getattr(agent, w) for w in which[::-1]))), strict=True):
+    for old, new, online in zip(
+        *(m.parameters() for m in (before, *(getattr(agent, w) for w in which[::-1]))), strict=True
+    ):
         torch.testing.assert_close(new, 0.75 * old + 0.25 * online, rtol=1e-12, atol=1e-15)
         assert not new.requires_grad
 
@@ -140,7 +142,9 @@ def test_targets_are_the_moving_average_of_the_critics(kind):
 class NoWaiting(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = str(func)
-        assert not any(word in name for word in ("_local_scalar_dense", "nonzero", "equal.default", "masked_select")), name
+        assert not any(word in name for word in ("_local_scalar_dense", "nonzero", "equal.default", "masked_select")), (
+            name
+        )
         return func(*args, **(kwargs or {}))
 
 

@@ -15,9 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def quantile_huber(
-    quantiles: Float[Tensor, "*batch N"], targets: Float[Tensor, "*batch M"]
-) -> Float[Tensor, ""]:
+def quantile_huber(quantiles: Float[Tensor, "*batch N"], targets: Float[Tensor, "*batch M"]) -> Float[Tensor, ""]:
     """Return the mean loss. Time and memory are those of all pairs, batch · N · M.
 
     Args:

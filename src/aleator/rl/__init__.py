@@ -9,9 +9,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "gymnasium":
         raise
-    raise ModuleNotFoundError(
-        "aleator.rl needs gymnasium: pip install 'aleator[rl]'", name="gymnasium"
-    ) from error
+    raise ModuleNotFoundError("aleator.rl needs gymnasium: pip install 'aleator[rl]'", name="gymnasium") from error
 
 from typing import TYPE_CHECKING
 

@@ -340,7 +340,9 @@ class Agent(nn.Module):
         agent_file.save(self, Path(path), replay=replay)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: torch.device | str = "cpu", optimizer: OptimizerFactory | None = None) -> Self:
+    def load(
+        cls, path: str | Path, *, device: torch.device | str = "cpu", optimizer: OptimizerFactory | None = None
+    ) -> Self:
         """Return the agent that `save` wrote, with its replay if that was saved.
 
         Args:
@@ -383,6 +385,11 @@ def _check_batch(batch: Batch, obs_dim: int, act_dim: int) -> None:
             raise ValueError(f"{name} must have shape {shape}, got {tuple(part.shape)}")
     if batch.terminated.dtype != torch.bool:
         raise ValueError(f"terminated must be boolean, got {batch.terminated.dtype}")
-    for name, part in (("obs", batch.obs), ("action", batch.action), ("reward", batch.reward), ("next_obs", batch.next_obs)):
+    for name, part in (
+        ("obs", batch.obs),
+        ("action", batch.action),
+        ("reward", batch.reward),
+        ("next_obs", batch.next_obs),
+    ):
         if part.device.type == "cpu" and not bool(torch.isfinite(part).all()):
             raise ValueError(f"{name} must be finite, got {part[~torch.isfinite(part)][0].item()}")

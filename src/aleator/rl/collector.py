@@ -112,7 +112,9 @@ class Collector:
         obs = self._done_again()
         elsewhere = (obs != state["obs"].numpy()).reshape(self.count, -1).any(1)
         if elsewhere.any():
-            _log.warning("%d of %d environments are not deterministic: their episodes begin anew", elsewhere.sum(), self.count)
+            _log.warning(
+                "%d of %d environments are not deterministic: their episodes begin anew", elsewhere.sum(), self.count
+            )
             self.episodes += elsewhere
             obs = self._begin(elsewhere)
         self._obs = obs

@@ -70,4 +70,6 @@ class LeanAdam(torch.optim.Adam):
                 state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
                 state["exp_avg"] = torch.zeros_like(parameter)
                 state["exp_avg_sq"] = torch.zeros_like(parameter)
-        return tuple([self.state[parameter][name] for parameter in parameters] for name in ("exp_avg", "exp_avg_sq", "step"))
+        return tuple(
+            [self.state[parameter][name] for parameter in parameters] for name in ("exp_avg", "exp_avg_sq", "step")
+        )

@@ -201,7 +201,9 @@ class Learner:
     def _target(self, batch: Batch, value: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
         reward, terminated = batch.reward, batch.terminated
         if value.dim() > reward.dim():  # quantiles, which share the rest
-            reward, terminated, log_prob = (part.unsqueeze(-1).expand_as(value) for part in (reward, terminated, log_prob))
+            reward, terminated, log_prob = (
+                part.unsqueeze(-1).expand_as(value) for part in (reward, terminated, log_prob)
+            )
             alpha = alpha.unsqueeze(-1)
         return td_target(reward, terminated, value, log_prob, self.gamma, alpha)
 

@@ -24,8 +24,8 @@ from aleator.rl.agent import Agent
 from aleator.rl.collector import Collector
 from aleator.rl.lean_adam import LeanAdam
 from aleator.rl.learner import Learner, Masks, OptimizerFactory
-from aleator.rl.policy import squashed_gaussian
 from aleator.rl.networks import trunk
+from aleator.rl.policy import squashed_gaussian
 from aleator.rl.replay import Batch, Replay
 from aleator.rl.rules import Pessimistic
 from aleator.rl.temperature import Temperature
@@ -63,6 +63,8 @@ class Members:
         ).to(first.device)
         for index, agent in enumerate(self.agents):
             agent.temperature.alpha = self.temperature.alpha[index]
+            if one.optimizer is not None:
+                agent.temperature.log_alpha.data = self.temperature.log_alpha.data[index]
         self.learner = Learner(
             rule,
             stacks[0],
@@ -178,8 +180,14 @@ class Members:
             raise ValueError("agents must be at least one, got none")
         first = self.agents[0]
         for agent in self.agents[1:]:
-            if type(agent) is not type(first) or agent.settings != first.settings or agent.rule.outputs != first.rule.outputs:
-                raise ValueError(f"agents must differ in seed and beta only, got {type(agent).__name__} with other settings")
+            if (
+                type(agent) is not type(first)
+                or agent.settings != first.settings
+                or agent.rule.outputs != first.rule.outputs
+            ):
+                raise ValueError(
+                    f"agents must differ in seed and beta only, got {type(agent).__name__} with other settings"
+                )
             if (agent.obs_space, agent.act_space) != (first.obs_space, first.act_space):
                 raise ValueError(f"agents must have the same spaces, got {agent.obs_space} and {agent.act_space}")
         if len({id(agent.streams) for agent in self.agents}) < len(self.agents):
