@@ -29,6 +29,9 @@ GATES = {**FEW_IMAGES, "experts": 32, "gater_hidden": 8}
 TEXT = {"files": ("one=one.txt", "two=two.txt"), "width": 16, "context": 16, "eval_bytes": 200, "batch_size": 4}
 GRAPHS = {"samples": 4, "validation_samples": 2, "sampling_steps": 3, "steps": 4, "batch_size": 32}
 CURVE = {"data": "ud-galician-treegal", "step": 700, "train_size": 6000, "lookahead": 0}
+CONTROL = {
+    "steps": 14, "learning_starts": 4, "batch_size": 4, "width": 8, "train_freq": 2, "episodes": 1, "test_episodes": 1,
+}  # fmt: skip
 SPIKING = {"hidden": 12, "validation_size": 4, "test_size": 20}
 
 
@@ -106,6 +109,10 @@ CASES = {
     "surrogate-imitation": Case(
         "surrogate", {"calls": 6, "problem": "linear-imitation", "step_schedule": "inverse-sqrt"}
     ),
+    "control": Case("control", {**CONTROL, "normalize_obs": True, "temperature": "adam"}),
+    "control-members": Case(
+        "control", {**CONTROL, "env": "RiskyPointMass-v0", "members": 2, "n_envs": 2, "critic_dropout": 0.1}
+    ),
     "curve": Case("curve", {**CURVE, "tagger": "perceptron", "against": "hmm"}),
     "curve-folds": Case("curve", {**CURVE, "folds": 2}),
     "pairs": Case("pairs", {"steps": 6}, two=EXACT, within=1e-6),
@@ -122,7 +129,13 @@ CASES = {
 MODULES = (
     *("aleator.recipes.parts.supervised", "aleator.recipes.language.task", "aleator.recipes.graphs.task"),
     *("aleator.recipes.spiking.task", "aleator.recipes.curve.task", "aleator.recipes.surrogate.tables"),
-    *("aleator.recipes.surrogate.imitation", "aleator.recipes.pairs.task", "sklearn.base", "scipy.stats"),
+    *(
+        "aleator.recipes.control.task",
+        "aleator.recipes.surrogate.imitation",
+        "aleator.recipes.pairs.task",
+        "sklearn.base",
+        "scipy.stats",
+    ),
 )
 
 pytestmark = pytest.mark.usefixtures("mirror")

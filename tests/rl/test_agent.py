@@ -86,7 +86,7 @@ def test_what_is_no_save_of_this_agent_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is the replay of another environment"):
         STAC.load(tmp_path / "a")
     (tmp_path / "a" / "agent.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="agent.safetensors is damaged or not there"):
+    with pytest.raises(ValueError, match=r"agent\.safetensors is damaged or not there"):
         STAC.load(tmp_path / "a")
     (tmp_path / "a" / "agent.json").write_text(json.dumps({"class": "STAC"}))
     with pytest.raises(ValueError, match="is damaged or was not written by"):

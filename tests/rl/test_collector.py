@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from scipy.stats import kstest
 
 from aleator.random import derive_key
 from aleator.rl import STAC, learn_when_due, vectorised
@@ -38,14 +39,14 @@ def test_an_end_is_an_end_and_a_cut_is_not_and_both_keep_their_last_observation(
 
 
 def test_each_episode_of_each_environment_has_a_seed_of_its_own():
-    agent, _, batch = collected(lambda: Counting(cut=2), 4, count=2)
+    batch = collected(lambda: Counting(cut=2), 4, count=2)[2]
     expected = [derive_key(0, "key", "episode", env, episode) % 1000 for env in range(2) for episode in range(2)]
     assert sorted(set(batch.obs[:, 0].tolist())) == sorted(expected)
     assert len(set(expected)) == 4
 
 
 def test_what_is_sent_is_what_is_kept_in_the_boxs_units():
-    agent, _, batch = collected(lambda: Counting(), 5)
+    batch = collected(Counting, 5)[2]
     moved = batch.next_obs[:, 2] - batch.obs[:, 2]
     torch.testing.assert_close(moved, 1 + 3 * batch.action[:, 0], rtol=1e-4, atol=1e-4)
     assert (batch.action.abs() < 1).all()
@@ -65,10 +66,8 @@ def test_nothing_is_learned_from_less_than_a_batch():
 
 
 def test_the_first_actions_are_tanh_of_noise():
-    agent, _, batch = collected(lambda: Counting(), 100)
+    batch = collected(Counting, 100)[2]
     # Kolmogorov-Smirnov, false alarm 1e-4.
-    from scipy.stats import kstest
-
     assert kstest(np.arctanh(batch.action[:, 0].double().numpy()), "norm").pvalue > 1e-4
 
 

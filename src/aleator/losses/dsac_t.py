@@ -11,6 +11,7 @@ J. Duan et al., "Distributional Soft Actor-Critic with Three Refinements", arXiv
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -44,7 +45,7 @@ def dsac_t_loss(
             raise ValueError(f"{name} must have the shape of mean, {tuple(mean.shape)}, got {tuple(tensor.shape)}")
     mu, sigma = mean.detach(), std.detach()
     error = target.detach() - mu
-    limit = bound * scale
+    limit = torch.as_tensor(bound * scale).to(mu)
     spread = (sampled_target.detach() - mu).clamp(-limit, limit).square() - sigma.square()
     toward_mean = error / (sigma.square() + eps)
     toward_std = spread / (sigma.pow(3) + eps)

@@ -2,9 +2,8 @@
 
     σ = softplus(max(s, −5)),    ℓ = ½ log 2π + log σ + ½ ((y − μ)/σ)²
 
-for raw outputs (μ, s). So σ ≥ softplus(−5) = 0.0067, without a bound above. Below s = −5 the derivative in s is zero; at
-−5 it is not. With |y − μ| ~ 100 at the floor ℓ reaches 10⁸, which half precision cannot hold: it is computed in float32
-at least.
+for raw outputs (μ, s). So σ ≥ softplus(−5) = 0.0067, without a bound above. Below s = −5 the derivative in s is zero,
+at −5 it is not. With |y − μ| ~ 100 at the floor ℓ reaches 10⁸, too much for half precision: it is in float32 at least.
 
 U. Özalp, arXiv 2601.00737, section 4 and the official code.
 """

@@ -38,7 +38,8 @@ def quantile_huber_per_item(
         )
     count = quantiles.shape[-1]
     levels = (torch.arange(count, dtype=quantiles.dtype, device=quantiles.device) + 0.5) / count
-    z, target = torch.broadcast_tensors(quantiles.unsqueeze(-1), targets.unsqueeze(-2))
+    shape = (*quantiles.shape, targets.shape[-1])
+    z, target = quantiles.unsqueeze(-1).expand(shape), targets.unsqueeze(-2).expand(shape)
     losses = F.huber_loss(z, target, reduction="none")
     weights = (levels.unsqueeze(-1) - (target < z).to(z.dtype)).abs()
     return (weights * losses).mean((-2, -1))

@@ -51,7 +51,7 @@ def dropout_masks(
         # One place behind the end takes the gaps that lead beyond it, so that nobody has to wait and count.
         flat = torch.full((total + 1,), kept, dtype=dtype, device=device)
         flat.index_fill_(0, _dropped(total, p, generator), 0.0)
-    return [part.view(tuple(shape)) for part, shape in zip(flat[:total].split(sizes), shapes, strict=True)]
+    return [part.view(tuple(shape)) for part, shape in zip(torch.split(flat[:total], sizes), shapes, strict=True)]
 
 
 def _dropped(total: int, p: float, generator: torch.Generator) -> Tensor:

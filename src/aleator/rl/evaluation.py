@@ -48,7 +48,8 @@ def value_error(q_mean: Any, reward: Any, log_prob: Any, alpha: float, gamma: fl
     q, rewards, logs = (np.asarray(_plain(values), np.float64).reshape(-1) for values in (q_mean, reward, log_prob))
     if not len(q) or not len(q) == len(rewards) == len(logs):
         raise ValueError(
-            f"q_mean, reward and log_prob must have one number for each step, got {len(q)}, {len(rewards)} and {len(logs)}"
+            "q_mean, reward and log_prob must have one number for each step, "
+            f"got {len(q)}, {len(rewards)} and {len(logs)}"
         )
     bonus = float(alpha) * logs
     following = rewards[-1] - bonus[-1] if terminated else q[-1] - bonus[-1]

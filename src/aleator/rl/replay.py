@@ -86,7 +86,7 @@ class Replay:
             offsets = torch.arange(self.members, device=places.device).unsqueeze(1) * self.capacity
             places = places + offsets
         rows = self._rows.flatten(0, 1).index_select(0, places.flatten().to(self._rows.device))
-        obs, next_obs, action, reward, ended = rows.view(*places.shape, -1).split(self.widths, -1)
+        obs, next_obs, action, reward, ended = torch.split(rows.view(*places.shape, -1), self.widths, -1)
         return Batch(obs, action, reward.squeeze(-1), next_obs, ended.squeeze(-1) > 0.5)
 
     def state_dict(self) -> dict[str, Any]:
