@@ -1,12 +1,13 @@
-"""Simulators of other people, each in a virtual environment of its own, driven from ours.
+"""Programs of other people, each in a virtual environment of its own, driven from ours.
 
-    python -m benchmarks.peers bindsnet brian2
+    python -m benchmarks.peers bindsnet brian2 stable_baselines3
 
 makes the environments in the folder ``ALEATOR_PEERS`` (``/tmp/peers`` unless set), from the requirements beside this
-file; they share no package with ours. A peer's program, ``NAME_peer.py``, runs there. It is given a file with a raster
-of spikes, the number of hidden cells, the number of samples side by side and of samples at a time, and answers on its
-standard output: one line of JSON with its version when it is ready, and after every line on its input one with the
-seconds of processor time of the next samples. So the sides can take turns on a machine whose speed drifts.
+file; they share no package with ours. A peer's program, ``NAME_peer.py``, runs there, and answers on its standard
+output: one line of JSON with its version when it is ready, and after every line on its input one with the seconds of
+processor time of the next piece of work. So the sides can take turns on a machine whose speed drifts. Simulators are
+given a file with a raster of spikes, the number of hidden cells, the number of samples side by side and of samples at a
+time; learners numbers alone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy.typing as npt
 HERE = Path(__file__).parent
 
 # What is installed without its dependencies, beside the requirements.
-ALONE = {"bindsnet": ["bindsnet==0.3.4"], "brian2": []}
+ALONE = {"bindsnet": ["bindsnet==0.3.4"], "brian2": [], "stable_baselines3": []}
 
 
 def python(name: str) -> Path:
@@ -45,8 +46,72 @@ def install(name: str) -> None:
         subprocess.run([*pip, "--no-deps", *ALONE[name]], check=True)
 
 
-class Peer:
-    """A peer's program at work.
+class Program:
+    """A program at work, which answers as a peer's does.
+
+    Args:
+        name: of the program, for messages.
+        command: that starts it.
+    """
+
+    def __init__(self, name: str, command: list[str]) -> None:
+        self._name = name
+        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}
+        )
+        self.ready = self.answer()
+        self.version = str(self.ready["version"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def seconds(self) -> float:
+        """Return the seconds of processor time of the next piece of work."""
+        return float(self.work()["seconds"])
+
+    def work(self) -> dict[str, Any]:
+        """Return all that is said about the next piece of work."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        """Return the next line of JSON.
+
+        Raises:
+            SystemExit: if the program has ended.
+        """
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+        sys.exit(f"error: the program of {self._name} ended with {self._process.wait()}; its message is above")
+
+
+def command(name: str, *arguments: object) -> list[str]:
+    """Return what starts a peer's program.
+
+    Raises:
+        SystemExit: if its environment has not been made.
+    """
+    interpreter = python(name)
+    if not interpreter.exists():
+        sys.exit(f"error: no environment of {name} in {interpreter.parent.parent}: python -m benchmarks.peers {name}")
+    return [str(interpreter), str(HERE / f"{name}_peer.py"), *map(str, arguments)]
+
+
+class Peer(Program):
+    """A simulator at work.
 
     Args:
         name: of the peer.
@@ -62,43 +127,13 @@ class Peer:
     def __init__(
         self, name: str, spikes: npt.NDArray[np.bool_], hidden: int, *, batch: int = 1, chunk: int = 1
     ) -> None:
-        self._name, interpreter = name, python(name)
-        if not interpreter.exists():
-            sys.exit(
-                f"error: no environment of {name} in {interpreter.parent.parent}: python -m benchmarks.peers {name}"
-            )
         self._folder = tempfile.TemporaryDirectory()
         raster = Path(self._folder.name) / "spikes.npy"
         np.save(raster, spikes)
-        command = [str(interpreter), str(HERE / f"{name}_peer.py"), str(raster), str(hidden), str(batch), str(chunk)]
-        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}
-        )
-        self.version = str(self._answer()["version"])
-
-    def __enter__(self) -> Self:
-        return self
+        super().__init__(name, command(name, raster, hidden, batch, chunk))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        super().__exit__(kind, error, trace)
         self._folder.cleanup()
-
-    def seconds(self) -> float:
-        """Return the seconds of processor time of the next samples."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return float(self._answer()["seconds"])
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        sys.exit(f"error: the program of {self._name} ended with {self._process.wait()}; its message is above")
