@@ -109,9 +109,9 @@ CASES = {
     "surrogate-imitation": Case(
         "surrogate", {"calls": 6, "problem": "linear-imitation", "step_schedule": "inverse-sqrt"}
     ),
-    "control": Case("control", {**CONTROL, "normalize_obs": True, "temperature": "adam"}),
+    "control": Case("control", {**CONTROL, "temperature": "adam"}),
     "control-members": Case(
-        "control", {**CONTROL, "env": "RiskyPointMass-v0", "members": 2, "n_envs": 2, "critic_dropout": 0.1}
+        "control", {**CONTROL, "env": "RiskyPointMass-v0", "betas": (0.0, 1.0), "n_envs": 2, "critic_dropout": 0.1}
     ),
     "curve": Case("curve", {**CURVE, "tagger": "perceptron", "against": "hmm"}),
     "curve-folds": Case("curve", {**CURVE, "folds": 2}),

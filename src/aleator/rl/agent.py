@@ -284,7 +284,7 @@ class Agent(nn.Module):
     def to_env(self, action: Tensor) -> npt.NDArray[np.floating[Any]]:
         """Return actions in the environment's units, one row for each."""
         flat = self._scaled(action).reshape(-1, action.shape[-1])
-        return flat.cpu().numpy().astype(self.act_space.dtype)  # type: ignore[no-any-return]
+        return flat.cpu().numpy().astype(self.act_space.dtype)
 
     def update_from_replay(self) -> dict[str, Tensor]:
         """Take one update on distinct transitions, drawn uniformly."""

@@ -150,7 +150,7 @@ class Collector:
         return np.array(obs)
 
     def _reset(self, which: npt.NDArray[np.bool_]) -> tuple[Any, dict[str, Any]]:
-        seeds = [self.trainee.episode_key(env, self.count, int(self.episodes[env])) for env in range(self.count)]
+        seeds: Any = [self.trainee.episode_key(env, self.count, int(self.episodes[env])) for env in range(self.count)]
         found: tuple[Any, dict[str, Any]] = self.envs.reset(seed=seeds, options={"reset_mask": which.copy()})
         return found
 

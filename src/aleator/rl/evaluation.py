@@ -124,7 +124,7 @@ class Evaluator:
             alive = going
         alpha, gamma = float(agent.alpha), agent.settings.gamma
         errors = [
-            value_error(*zip(*episode, strict=True), alpha, gamma, bool(end))
+            value_error(*np.array(episode).T, alpha=alpha, gamma=gamma, terminated=bool(end))
             for episode, end in zip(steps, ended, strict=True)
         ]
         return Evaluation(

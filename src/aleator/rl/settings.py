@@ -70,11 +70,9 @@ class AgentSettings:
         for name in ("lr", "init_alpha"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        if self.alpha != "auto" and (isinstance(self.alpha, str) or not 0 <= self.alpha < math.inf):
+        if self.alpha != "auto" and not (_is_finite(self.alpha) and self.alpha >= 0):
             raise ValueError(f"alpha must be auto or finite and not negative, got {self.alpha}")
-        if self.target_entropy != "auto" and (
-            isinstance(self.target_entropy, str) or not math.isfinite(self.target_entropy)
-        ):
+        if self.target_entropy != "auto" and not _is_finite(self.target_entropy):
             raise ValueError(f"target_entropy must be auto or finite, got {self.target_entropy}")
         if self.temperature_rule not in RULES:
             raise ValueError(f"temperature_rule must be one of {', '.join(RULES)}, got {self.temperature_rule}")
@@ -87,6 +85,10 @@ class AgentSettings:
             raise ValueError(f"learning_starts must not be negative, got {self.learning_starts}")
         if self.batch_size > self.capacity:
             raise ValueError(f"batch_size must be at most capacity, {self.capacity}, got {self.batch_size}")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 # steps, target entropy, beta, dropout of actor and critic
