@@ -14,6 +14,7 @@ from typing import Any
 from aleator.commands.methods import METHODS, is_identical, verdicts
 from aleator.experiment.files import read_json, write_text
 from experiments.book import chapter_map
+from experiments.chooser import WISHES
 from experiments.evidence import EVIDENCE, ROOT
 
 BENCHMARKS = ROOT / "benchmarks" / "results"
@@ -40,6 +41,7 @@ def _filled(match: re.Match[str]) -> str:
     kind, _, name = match[2].partition(":")
     makers: dict[str, Callable[[str], str]] = {
         "methods": _methods_table,
+        "wishes": _wishes_table,
         "evidence": _evidence_table,
         "benchmarks": _benchmark_table,
         "survival": _survival_table,
@@ -56,6 +58,20 @@ def _methods_table(_: str) -> str:
     for method in METHODS:
         card = f"docs/methods/{method.name}.md"
         rows.append(f"| [{method.name}]({card}) | `{method.room}` | {method.summary} | {verdicts(method)} |")
+    return "\n".join(rows)
+
+
+def _wishes_table(cards: str) -> str:
+    """Return what somebody may want, with links to the cards in this folder."""
+    rows = ["| you want | method | one command | measured here |", "|---|---|---|---|"]
+    for wish in WISHES:
+        (claim,) = (
+            claim
+            for claim in _claims(wish.method)
+            if (claim["experiment"], claim["claim"]) == (wish.experiment, wish.claim)
+        )
+        found = f"{claim['claim']}: {_difference(claim)}, **{claim['verdict']}**"
+        rows.append(f"| {wish.want} | [{wish.method}]({cards}/{wish.method}.md) | `{wish.command}` | {found} |")
     return "\n".join(rows)
 
 

@@ -2,9 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -61,45 +59,27 @@ def warm() -> Iterator[Warm]:
 
 
 @pytest.fixture(scope="session")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+def processes(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
     """Carry out a program in several processes, as torchrun does, and return what each wrote to standard output.
 
-    ``processes(program, count, *args, timeout=240, environment={})``: `program` is the path of a Python file, whose
-    ``sys.argv[1:]`` are `args`. A process that fails fails the test, with what all of them wrote.
+    ``processes(program, count, *args, timeout=240)``: `program` is the path of a Python file, whose ``sys.argv[1:]``
+    are `args`. A process that fails fails the test, with what all of them wrote.
     """
 
-    def launch(
-        program: Path, count: int, *args: object, timeout: float = 240, environment: Mapping[str, str] | None = None
-    ) -> list[str]:
+    def launch(program: Path, count: int, *args: object, timeout: float = 240) -> list[str]:
         folder = tmp_path_factory.mktemp("processes")
-        command = [sys.executable, "-m", "tests.launched", str(folder), str(count), str(program), *map(str, args)]
-        path = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(REPOSITORY)]).strip(os.pathsep)
-        # A launcher that is killed takes its processes with it: they are a session of their own.
-        launcher = subprocess.Popen(
-            command,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **(environment or {})},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            _, said = launcher.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(launcher.pid, signal.SIGKILL)
-            _, said = launcher.communicate()
-            said += f"\nnot done after {timeout} seconds"
+        ending = warm.launch(folder, count, [str(program), *map(str, args)], timeout)
 
         def wrote(name: str, rank: int) -> str:
             file = folder / f"{name}-{rank}"
             return file.read_text(errors="replace") if file.exists() else ""
 
-        if launcher.returncode != 0:
+        if ending.code != 0:
             ends = [
                 f"rank {rank}, exit {wrote('exit', rank) or 'none'}:\n{wrote('err', rank)[-3000:]}"
                 for rank in range(count)
             ]
-            pytest.fail("\n".join([f"{program} failed in {count} processes", said[-2000:], *ends]), pytrace=False)
+            pytest.fail("\n".join([f"{program} failed in {count} processes", ending.err[-2000:], *ends]), pytrace=False)
         return [wrote("out", rank) for rank in range(count)]
 
     return launch

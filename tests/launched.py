@@ -1,9 +1,8 @@
-"""Several processes on one program, as torchrun starts them: ``python -m tests.launched FOLDER COUNT PROGRAM ARGS…``.
+"""Several processes on one program, as torchrun starts them, forked from one that has torch and one thread.
 
-The processes are forked from this one, which has imported torch and computed nothing, so that torch is imported once.
-They find each other through a file in FOLDER and not through a port, which somebody else may take meanwhile. What a
-process writes is in FOLDER, ``out-RANK`` and ``err-RANK``. When one fails, the others are ended. A process ends its
-groups before its interpreter goes down: their threads abort a process that leaves them running.
+They find each other through a file in a folder and not through a port, which somebody else may take meanwhile. What a
+process writes is in the folder, ``out-RANK`` and ``err-RANK``, and its exit code in ``exit-RANK``. When one fails, the
+others are ended. A process ends its groups before it goes down: their threads abort a process that leaves them running.
 """
 
 import contextlib
@@ -16,31 +15,34 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-GRACE = 10.0  # seconds that the others have to end by themselves when one has failed
+GRACE = 3.0  # seconds that the others have to end by themselves when one has failed
 
 
-def main() -> int:
-    folder, count, *words = sys.argv[1:]
+def launch(folder: Path, count: int, words: list[str], seconds: float) -> int:
+    """Carry out a program in ``count`` children; return 0 if all end well, else 1, and in each its own code."""
     import torch._dynamo  # noqa: F401  imported here for all: the first optimizer of a process needs it
 
     ranks = {}
-    for rank in range(int(count)):
+    for rank in range(count):
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            return _program(Path(folder), rank, int(count), words)
+            return _program(folder, rank, count, words)
         ranks[pid] = rank
-    failed, until = 0, float("inf")
+    failed, until = 0, time.monotonic() + seconds
     while ranks:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             time.sleep(0.02)
             if time.monotonic() > until:
+                failed = 1
+                sys.stderr.write(f"not done in time: {sorted(ranks.values())}\n")
                 for running in ranks:
                     os.kill(running, signal.SIGKILL)
+                until = float("inf")
             continue
         code = os.waitstatus_to_exitcode(status)
-        Path(folder, f"exit-{ranks.pop(pid)}").write_text(str(code))
+        (folder / f"exit-{ranks.pop(pid)}").write_text(str(code))
         if code:
             failed, until = 1, min(until, time.monotonic() + GRACE)
     return failed
@@ -79,6 +81,7 @@ def _program(folder: Path, rank: int, count: int, words: list[str]) -> int:
         traceback.print_exc()
         return 1
     finally:
+        sys.stdout.flush()
         with contextlib.suppress(Exception):
             if dist.is_initialized():
                 dist.destroy_process_group()
@@ -93,7 +96,3 @@ def as_program(words: list[str]) -> int:
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

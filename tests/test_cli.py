@@ -118,7 +118,7 @@ def test_an_unknown_data_set_is_named_with_the_closest(capsys):
 
 def test_a_recipe_file_that_cannot_be_read(tmp_path, capsys):
     (tmp_path / "mine.py").write_text("def broken(:\n")
-    assert "mine.py cannot be imported: SyntaxError" in refused(capsys, "run", f"{tmp_path}/mine.py:Mine")
+    assert "mine.py:1 cannot be imported: SyntaxError" in refused(capsys, "run", f"{tmp_path}/mine.py:Mine")
 
 
 def test_a_missing_extra_is_one_line(monkeypatch, capsys):

@@ -21,6 +21,7 @@ SHELLS = ("bash", "zsh", "tcsh", "fish")
 VERBS = {
     "list": ("list", "List the methods, recipes and data sets there are."),
     "run": ("run", "Run one recipe once."),
+    "check": ("check", "Say whether a recipe of your own resumes exactly, and which methods it can use."),
     "compare": ("compare", "Compare variants of a recipe over several seeds, with intervals and a report."),
     "report": ("report", "Write the report of a run or a comparison again."),
     "data": ("data_sets", "List, download and check data sets."),
@@ -54,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _say_of_the_system(error)
     except ValueError as error:
-        return _say(str(error), 2)
+        from aleator.experiment.own_lines import located
+
+        return _say(located(error), 2)
     except MemoryError as error:
         return _say(f"memory ran out: {error}" if str(error) else "memory ran out", 1)
     except ImportError as error:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 import tyro
@@ -136,6 +136,25 @@ def test_a_field_of_two_dataclasses_is_refused():
         flags.parse({"recipe": Clash, "run": Run}, [], prog="x")
 
 
+@dataclass(frozen=True)
+class Method:
+    """What it does."""
+
+    card: ClassVar[str] = "it"
+
+    gain: float | None = None
+    """How much, by default two;
+    written over two lines."""
+
+
+@dataclass(frozen=True)
+class WithMethod(Method):
+    """Fit with a method."""
+
+    width: int = 3
+    """Units."""
+
+
 def test_help_is_grouped_and_shows_defaults_and_choices(capsys):
     with pytest.raises(SystemExit) as leaving:
         parsed("--model", "cnn", "--help")
@@ -143,6 +162,16 @@ def test_help_is_grouped_and_shows_defaults_and_choices(capsys):
     text = capsys.readouterr().out
     for expected in ("Fit something.", "run options", "How to run it.", "{mlp,cnn}", "The network.", "(default: mlp)"):
         assert expected in text
+
+
+def test_a_method_has_a_panel_and_text_flows(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        flags.parse({"recipe": WithMethod, "run": Run}, ["--help"], prog="x")
+    said = " ".join(capsys.readouterr().out.translate(str.maketrans("│╭╮╰╯─|+-", "         ")).split())
+    assert "Method options What it does. Card: docs/methods/it.md." in said
+    assert "gain FLOAT How much, by default two; written over two lines." in said  # flows, and has one default
+    assert said.index("width INT Units. (default: 3)") < said.index("Method options") < said.index("run options")
 
 
 def test_override_changes_only_what_is_named():

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.launched import as_program
+from tests.launched import as_program, launch
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -188,7 +188,7 @@ class Warm:
         A job has ``argv`` (the words behind ``aleator``; with ``script`` those behind ``python``) and may have ``cwd``,
         ``root`` (count operations below it), ``at`` and ``how`` (do it there), ``prepare`` (the name and arguments of a
         function here, called first), ``user`` (become this one), ``memory`` (bytes of address space beyond what is
-        used).
+        used), ``processes`` (carry a script out in several, see `launch`).
         """
         return [Ending(**ending) for ending in self._asked({"jobs": jobs, "at_once": at_once or len(jobs)})]
 
@@ -199,6 +199,11 @@ class Warm:
     def script(self, path: Path, *args: str, cwd: Path | str = "/") -> Ending:
         """Carry out a Python file, as ``python PATH ARGS…`` does."""
         return self.commands({"argv": [str(path), *args], "script": True, "cwd": str(cwd)})[0]
+
+    def launch(self, folder: Path, count: int, words: Sequence[str], seconds: float) -> Ending:
+        """Carry out a Python file in several processes; see `tests.launched`."""
+        job = {"argv": list(words), "processes": [str(folder), count, seconds], "cwd": str(REPOSITORY)}
+        return self.commands(job)[0]
 
     def get_ready(self, *modules: str) -> None:
         """Import modules that many commands need."""
@@ -294,7 +299,7 @@ def _begun(job: dict[str, Any]) -> tuple[int, Path]:
         if "root" in job:
             counted = {key: job[key] for key in ("root", "at", "how", "anywhere") if key in job}
             injection = Injection(**counted)
-        code = _carried_out(job["argv"], job.get("script", False))
+        code = _carried_out(job["argv"], job.get("script", False), job.get("processes"))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -309,15 +314,18 @@ def _begun(job: dict[str, Any]) -> tuple[int, Path]:
         os._exit(code)
 
 
-def _carried_out(argv: list[str], script: bool) -> int:
-    if not script:
+def _carried_out(argv: list[str], script: bool, processes: tuple[str, int, float] | None) -> int:
+    if not script and processes is None:
         from aleator.cli import main
 
         return main(argv)
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(True)  # a process has one precision, and the command that warmed it up had its own
-    return as_program(argv)
+    if processes is None:
+        return as_program(argv)
+    folder, count, seconds = processes
+    return launch(Path(folder), count, argv, seconds)
 
 
 def _ended(status: int, place: Path) -> dict[str, Any]:

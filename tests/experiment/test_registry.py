@@ -52,5 +52,5 @@ def test_unknown_recipe_is_explained(spec, message):
 
 def test_file_that_cannot_be_imported_is_named(tmp_path):
     (tmp_path / "broken.py").write_text("1 +")
-    with pytest.raises(ValueError, match=r"broken\.py cannot be imported: SyntaxError"):
+    with pytest.raises(ValueError, match=r"broken\.py:1 cannot be imported: SyntaxError"):
         registry.resolve(f"{tmp_path}/broken.py:Any")

@@ -56,7 +56,9 @@ def parse(
     """
     kind = together(parts)
     if any(word in _HELP for word in args):
-        tyro.cli(kind, args=["--help"], prog=prog)
+        from aleator.commands.help_panels import panels
+
+        tyro.cli(panels(parts), args=["--help"], prog=prog)
     if apart is not None:
         kind = together(apart)
     try:

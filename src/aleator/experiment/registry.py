@@ -19,6 +19,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
+from aleator.experiment.own_lines import MODULE, own_line
+
 GROUP = "aleator.recipes"
 
 
@@ -101,7 +103,7 @@ def _split(spec: str) -> tuple[Path, str]:
 def _import_file(path: Path) -> Any:
     # The module is named after the file's own place: two files of one name in two folders are two modules.
     path = path.resolve()
-    name = f"aleator_recipe_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"{MODULE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     module_spec = importlib.util.spec_from_file_location(name, path)
@@ -114,8 +116,9 @@ def _import_file(path: Path) -> Any:
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:
+        place = own_line(error) or path
         del sys.modules[name]
-        raise ValueError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.parent))
     return module

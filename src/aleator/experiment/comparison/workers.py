@@ -30,7 +30,7 @@ from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
 from aleator.experiment import registry
 from aleator.experiment.comparison.plan import PlannedRun, run_folder
-from aleator.experiment.files import UnusableFolder, described
+from aleator.experiment.files import UnusableFolder
 from aleator.experiment.identity import options_of, recipe_from
 from aleator.experiment.locks import wait_until_free
 from aleator.experiment.options import RunOptions
@@ -362,7 +362,7 @@ def _enter(job: Job) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return described(error)[:2000]
+    return located(error)[:2000]
 
 
 def _without_a_word(exit_code: int | None) -> Outcome:

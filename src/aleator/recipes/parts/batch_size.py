@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.recipes.parts.checks import positive, refuse_unless
 from aleator.recipes.parts.part import Act, Part, Sizes
@@ -35,6 +35,8 @@ SHARE_OF_COORDINATES = 0.9  # the largest quotient belongs to a coordinate witho
 @dataclass(frozen=True)
 class AdaptiveBatch(Part):
     """How many examples a batch has, where tests of its gradient decide that."""
+
+    card: ClassVar[str] = "adadagrad"
 
     batch_test: Literal["none", "norm", "inner", "augmented", "coordinate"] = "none"
     """Let batches grow from batch_size when a test says that their gradient is too noisy: by the norm of the noise, by
@@ -88,6 +90,11 @@ class AdaptiveBatch(Part):
         if getattr(type(self), "says", lambda _: False)("objective"):
             found.append(("an objective, which has no loss for each example", "", None))
         return found
+
+    def arms(self) -> Sequence[Mapping[str, Any]]:
+        """Return the test of the norm and the one along the gradient, with batches up to eight times as large."""
+        largest = 8 * getattr(self, "batch_size", 2)
+        return [{"batch_test": test, "max_batch_size": largest} for test in ("norm", "augmented")]
 
     def act(self, run: Run) -> Act | None:
         """Return the controller's act."""

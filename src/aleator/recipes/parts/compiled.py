@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,10 @@ class Compile(Part):
         surrogate = getattr(self, "surrogate", None)
         if self.compile and surrogate is not None:
             raise ValueError("compile cannot be used with surrogate, which keeps the graph of a pass, got True")
+
+    def arms(self) -> Sequence[Mapping[str, Any]]:
+        """Return the switch."""
+        return [{"compile": True}]
 
     def act(self, run: Run) -> Act | None:
         """Return the compiler's act."""

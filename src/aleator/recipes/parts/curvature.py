@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.recipes.parts.checks import refuse_unless
 from aleator.recipes.parts.part import Act, Order, Part, Sizes
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Curvature(Part):
     """Read the learning rate off the curvature."""
+
+    card: ClassVar[str] = "rmt-lr"
 
     lr_rule: Literal["fixed", "curvature"] = "fixed"
     """Whether SGD has the given learning rate and momentum or, without Nesterov's direction, those that probes of the

@@ -7,9 +7,9 @@ schedule, and are refused for the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.recipes.parts.checks import positive, refuse_unless
 from aleator.recipes.parts.part import Act, Order, Part
@@ -42,6 +42,8 @@ _NEEDED = ("temperature_steps", "max_epochs", "low_resource")
 @dataclass(frozen=True)
 class MixtureOptions(Part):
     """What a recipe with several domains has."""
+
+    card: ClassVar[str] = "cooldown"
 
     # --- in what proportion domains are shown
     temperature: float | None = None
@@ -110,6 +112,10 @@ class MixtureOptions(Part):
 @dataclass(frozen=True)
 class Mixture(MixtureOptions):
     """A mixture of the groups of a supervised recipe's training examples."""
+
+    def arms(self) -> Sequence[Mapping[str, Any]]:
+        """Return Cooldown and what it is compared with."""
+        return [{"mixture_schedule": "cooldown"}, {"temperature": 5.0}]
 
     def act(self, run: Run) -> Act | None:
         """Return the mixture's act."""

@@ -100,7 +100,10 @@ class Descent(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """The options of a method. A part that has a subclass among a recipe's bases is left out: nothing runs twice."""
+    """The options of a method. A part that has a subclass among a recipe's bases is left out: nothing runs twice.
+
+    A class variable ``card`` names the method's card, and gives its options a panel of their own in the help.
+    """
 
     def __post_init__(self) -> None:
         """Check the options of all parts.

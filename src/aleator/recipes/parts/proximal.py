@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.recipes.parts.checks import positive, refuse_unless
 from aleator.recipes.parts.part import Act, Part
@@ -25,6 +25,8 @@ _KNOWN = ("sgd", "adamw", "proximal-sgd")
 @dataclass(frozen=True)
 class Proximal(Part):
     """A penalty with a proximal step."""
+
+    card: ClassVar[str] = "intro-ml"
 
     prox: Literal["l1", "group-lasso"] | None = None
     """Penalise matrices and kernels: the absolute values of their entries, which sets entries to zero; or the lengths

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.recipes.parts.checks import refuse_unless
 from aleator.recipes.parts.part import Act, Order, Part
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Subset(Part):
     """Repeated random sampling, and the static subset that it is compared with."""
+
+    card: ClassVar[str] = "rs2"
 
     subset: Literal["full", "static", "rs2", "rs2-with-replacement"] = "full"
     """All examples, one random subset, or a new one in every round, without or with replacement between rounds."""
@@ -43,6 +46,10 @@ class Subset(Part):
         if (subset or compressed) and self.ratio is None:
             chosen = f"subset {self.subset}" if subset else "schedule_length compressed"
             raise ValueError(f"ratio must be given with {chosen}, got None")
+
+    def arms(self) -> Sequence[Mapping[str, Any]]:
+        """Return the paper's shares of the data, its headline's first."""
+        return [{"subset": "rs2", "ratio": ratio} for ratio in (0.1, 0.3)]
 
     def act(self, run: Run) -> Act | None:
         """Return the sampler's act."""

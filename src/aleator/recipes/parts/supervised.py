@@ -12,7 +12,7 @@ task itself is `aleator.recipes.parts.task.SupervisedTask`. Nothing heavy is imp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,7 +25,7 @@ from aleator.recipes.parts.curvature import Curvature
 from aleator.recipes.parts.descent import TrainingOptions
 from aleator.recipes.parts.ema import WeightEMA
 from aleator.recipes.parts.mixture import Mixture
-from aleator.recipes.parts.part import Part, checks_of
+from aleator.recipes.parts.part import Part, checks_of, parts_of
 from aleator.recipes.parts.proximal import Proximal
 from aleator.recipes.parts.subset import Subset
 from aleator.recipes.parts.target_surrogates import TargetSurrogates
@@ -185,6 +185,14 @@ class SupervisedBase(TrainingOptions):
             for option in ("first_layer", "surrogate"):
                 if (value := getattr(self, option, None)) not in ("plain", None):
                     raise ValueError(f"{option} cannot be used with {raw}, got {value}")
+
+    def arms_by_part(self) -> dict[str, Sequence[Mapping[str, Any]]]:
+        """Return for each part, by its name, the settings of its options that are worth a trial."""
+        return {part.__name__: part.arms(self) for part in parts_of(type(self))}
+
+    def applies_by_part(self, task: Task) -> dict[str, tuple[bool, str]]:
+        """Return for each part, by its name, whether it can be used on a task of this recipe, and why not."""
+        return {part.__name__: part.applies(self, task) for part in parts_of(type(self))}
 
     def descents(self) -> dict[str, frozenset[str]]:
         """Return what replaces plain backward passes in this recipe, and what it honours."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class TargetSurrogates(Part):
     """Descend on a surrogate of every batch instead of once on its loss."""
 
+    card: ClassVar[str] = "target-surrogates"
+
     surrogate: int | None = None
     """Take this number of steps of the optimizer on a target surrogate of every batch, instead of one on its loss.
     Learning rate and weight decay apply to each of them; SGD has 0.01 by default then."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aleator.recipes.parts.checks import positive, refuse_unless
 from aleator.recipes.parts.part import Act, Part
@@ -23,6 +23,8 @@ LAM = 0.1
 @dataclass(frozen=True)
 class Tract(Part):
     """How the first layer learns."""
+
+    card: ClassVar[str] = "tract"
 
     first_layer: Literal["plain", "tract"] = "plain"
     """Whether the first layer's weight has its ordinary gradient or TrAct's."""
