@@ -21,10 +21,10 @@ from benchmarks.pairs import Pairs, interleave
 from benchmarks.peers import Program, command
 
 OBS, ACT, KEPT = 17, 6, 5_000
-NUMBER, PAIRS, MEMBERS = 20, 11, 8
+NUMBER, PAIRS, MEMBERS = 10, 7, 8
 PEER = "stable_baselines3"
-PLAIN = {"actor_dropout": 0.0, "critic_dropout": 0.0}
-DROPPED = {"actor_dropout": 0.01, "critic_dropout": 0.01}
+PLAIN: dict[str, Any] = {"actor_dropout": 0.0, "critic_dropout": 0.0}
+DROPPED: dict[str, Any] = {"actor_dropout": 0.01, "critic_dropout": 0.01}
 
 
 def benchmark() -> list[dict[str, Any]]:

@@ -123,10 +123,10 @@ class Evaluator:
                     going.append(place)
             alive = going
         alpha, gamma = float(agent.alpha), agent.settings.gamma
-        errors = [
-            value_error(*np.array(episode).T, alpha=alpha, gamma=gamma, terminated=bool(end))
-            for episode, end in zip(steps, ended, strict=True)
-        ]
+        errors = []
+        for episode, end in zip(steps, ended, strict=True):
+            estimates, rewards, logs = np.array(episode).T
+            errors.append(value_error(estimates, rewards, logs, alpha, gamma, bool(end)))
         return Evaluation(
             np.array([sum(step[1] for step in episode) for episode in steps]),
             np.array([len(episode) for episode in steps]),

@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 Noise = tuple[Tensor, Tensor]
 
 
+@runtime_checkable
 class CriticRule(Protocol):
     """What the outputs of the critics mean. ``raws`` are one tensor ``[..., batch, outputs]`` for each critic.
 

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from aleator.rl.replay import Replay
 from aleator.rl.settings import AgentSettings
 
 
+@runtime_checkable
 class Trainee(Protocol):
     """An agent, or members side by side.
 

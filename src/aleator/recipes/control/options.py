@@ -111,7 +111,8 @@ class Control:
         positive(self, "lr", "init_alpha")
         not_negative(self, "beta")
         refuse_unless(self.algorithm == "stac", f"algorithm {self.algorithm}", self, "beta", "betas")
-        refuse_unless(self.critic_dropout > 0, "critic_dropout 0", self, "target_dropout")
+        if self.target_dropout is not None and not self.critic_dropout:
+            raise ValueError(f"target_dropout cannot be used with critic_dropout 0, got {self.target_dropout}")
         if self.betas:
             refuse_unless(False, "betas", self, "beta")
             if not all(0 <= beta < math.inf for beta in self.betas):
