@@ -15,7 +15,7 @@ import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, TypeVar, cast
 
 import gymnasium
 import numpy as np
@@ -37,7 +37,9 @@ from aleator.rl.settings import AgentSettings
 from aleator.rl.spaces import Environments, check_spaces, vectorised
 from aleator.rl.temperature import Temperature
 
-Callback = Callable[["Agent", Collector, Mapping[str, Tensor]], bool | None]
+Callback = Callable[[Any, Collector, Mapping[str, Tensor]], bool | None]
+# typing.Self is more than the shape-checking hook of the tests understands.
+_Own = TypeVar("_Own", bound="Agent")
 
 
 class Agent(nn.Module):
@@ -128,7 +130,9 @@ class Agent(nn.Module):
         """The temperature of the entropy, 0-d."""
         return self.temperature.alpha
 
-    def learn(self, env: Environments, total_steps: int, callback: Callback | None = None, *, n_envs: int = 1) -> Self:
+    def learn(
+        self: _Own, env: Environments, total_steps: int, callback: Callback | None = None, *, n_envs: int = 1
+    ) -> _Own:
         """Learn from this many more environment steps, and return the agent.
 
         A second call with the same vector environment goes on in the episodes under way.
@@ -341,8 +345,12 @@ class Agent(nn.Module):
 
     @classmethod
     def load(
-        cls, path: str | Path, *, device: torch.device | str = "cpu", optimizer: OptimizerFactory | None = None
-    ) -> Self:
+        cls: type[_Own],
+        path: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        optimizer: OptimizerFactory | None = None,
+    ) -> _Own:
         """Return the agent that `save` wrote, with its replay if that was saved.
 
         Args:
@@ -353,7 +361,7 @@ class Agent(nn.Module):
         Raises:
             ValueError: if the folder holds no agent of this class, or a replay of another environment.
         """
-        return cast("Self", agent_file.load(cls, Path(path), device, optimizer))
+        return cast("_Own", agent_file.load(cls, Path(path), device, optimizer))
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
