@@ -45,7 +45,7 @@ def dsac_t_loss(
             raise ValueError(f"{name} must have the shape of mean, {tuple(mean.shape)}, got {tuple(tensor.shape)}")
     mu, sigma = mean.detach(), std.detach()
     error = target.detach() - mu
-    limit = torch.as_tensor(bound * scale).to(mu)
+    limit = torch.as_tensor(bound * scale, dtype=mu.dtype, device=mu.device)
     spread = (sampled_target.detach() - mu).clamp(-limit, limit).square() - sigma.square()
     toward_mean = error / (sigma.square() + eps)
     toward_std = spread / (sigma.pow(3) + eps)

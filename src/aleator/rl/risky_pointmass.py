@@ -42,8 +42,8 @@ def risky_pointmass_risk(state: Array) -> Array:
     return np.where(squared <= RADIUS**2, 0.1 * np.exp(-4 * squared / 0.09), 0.0)
 
 
-def risky_pointmass_step(state: Array, action: Array, slip: Array, u: Array) -> tuple[Array, Array, Array]:
-    """Return the next state, the reward and whether the episode terminated.
+def risky_pointmass_step(state: Array, action: Array, slip: Array, u: float | Array) -> tuple[Array, Any, Any]:
+    """Return the next state, the reward and whether the episode terminated: numbers for one state, else arrays.
 
     Args:
         state: ``[..., 2]`` in [0, 1]².
@@ -85,7 +85,7 @@ class RiskyPointMass(gymnasium.Env[Array, Array]):
         """Move."""
         slip, u = self.np_random.uniform(-0.02, 0.02, 2), self.np_random.random()
         bounded = np.clip(action, -1.0, 1.0)
-        self.state, reward, terminated = risky_pointmass_step(self.state, bounded, slip, np.asarray(u))
+        self.state, reward, terminated = risky_pointmass_step(self.state, bounded, slip, u)
         return self._obs(), float(reward), bool(terminated), False, {}
 
     def render(self) -> Any:

@@ -7,6 +7,7 @@ entropy, and the logs are what was run. β and dropout were picked on the seeds 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,7 +48,7 @@ class AgentSettings:
     init_alpha: float = 0.2
     target_entropy: float | Literal["auto"] = "auto"
     temperature_rule: Rule = "exp_sgd"
-    net_arch: tuple[int, ...] = (256, 256)
+    net_arch: Sequence[int] = (256, 256)
     batch_size: int = 256
     capacity: int = 1_000_000
     learning_starts: int = 10_000
