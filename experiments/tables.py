@@ -45,7 +45,8 @@ def _filled(match: re.Match[str]) -> str:
         "evidence": _evidence_table,
         "benchmarks": _benchmark_table,
         "survival": _survival_table,
-        "endurance": _endurance_table,
+        "endurance": lambda folder: _figures_table(folder, "survival.json", "endurance"),
+        "swarms": lambda folder: _figures_table(folder, "swarms.json", "rows"),
         "book": lambda _: chapter_map(),
     }
     if kind not in makers:
@@ -144,9 +145,9 @@ def _survival_table(folder: str) -> str:
     return "\n".join(rows)
 
 
-def _endurance_table(folder: str) -> str:
+def _figures_table(folder: str, file: str, part: str) -> str:
     rows = ["| what | what came of it |", "|---|---|"]
-    for row in read_json(ROOT / folder / "survival.json")["endurance"]:
+    for row in read_json(ROOT / folder / file)[part]:
         found = ", ".join(f"{name}: {value}" for name, value in row["figures"].items())
         rows.append(f"| {row['what']} | {found} |")
     return "\n".join(rows)

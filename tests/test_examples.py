@@ -45,11 +45,27 @@ def test_spectra_in_trainer_learns():
     assert float(found[2]) < 3.0  # 2.46 measured
 
 
+def test_one_byte_in_trainer_learns_by_bytes():
+    pytest.importorskip("transformers", reason="needs the extra text: pip install 'aleator[text]'")
+    said = output_of(str(EXAMPLES / "one_byte_in_trainer.py"))
+    found = re.search(r"loss ([\d.]+) before, ([\d.]+) after; (\d+) bytes sent by each of 1,", said)
+    assert found, said
+    assert float(found[2]) < float(found[1]) - 0.1  # 5.515 and 5.334 measured
+    assert 0 < int(found[3]) <= 60 * 4  # a byte for a micro-batch
+
+
 def test_samplers_in_trainer_resume_bit_for_bit():
     pytest.importorskip("transformers", reason="needs the extra text: pip install 'aleator[text]'")
     said = output_of(str(EXAMPLES / "samplers_in_trainer.py"))
     for name in ("RS2", "mixture"):
         assert re.search(rf"^{name}: \d+ steps, interrupted after \d+ and resumed: the same weights$", said, re.M), said
+
+
+def test_laplacian_in_your_loop_is_closer_than_the_best_constant():
+    said = output_of(str(EXAMPLES / "laplacian_in_your_loop.py"), "200")
+    found = re.fullmatch(r"best constant ([\d.]+), network after 200 steps ([\d.]+)\n", said)
+    assert found, said
+    assert float(found[2]) < float(found[1]) / 2  # 0.0754 and 0.0044 measured
 
 
 def test_coupled_toy_keeps_samples_on_the_diagonal_only_with_coupled_scores():

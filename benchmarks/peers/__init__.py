@@ -1,19 +1,20 @@
 """Programs of other people, each in a virtual environment of its own, driven from ours.
 
-    python -m benchmarks.peers bindsnet brian2 stable_baselines3
+    python -m benchmarks.peers bindsnet brian2 deepxde folx jet stable_baselines3
 
 makes the environments in the folder ``ALEATOR_PEERS`` (``/tmp/peers`` unless set), from the requirements beside this
 file; they share no package with ours. A peer's program, ``NAME_peer.py``, runs there, and answers on its standard
 output: one line of JSON with its version when it is ready, and after every line on its input one with the seconds of
 processor time of the next piece of work. So the sides can take turns on a machine whose speed drifts. Simulators are
 given a file with a raster of spikes, the number of hidden cells, the number of samples side by side and of samples at a
-time; learners numbers alone.
+time. What programs that take derivatives are given is in `pde_protocol`; learners are given numbers alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,14 @@ import numpy.typing as npt
 HERE = Path(__file__).parent
 
 # What is installed without its dependencies, beside the requirements.
-ALONE = {"bindsnet": ["bindsnet==0.3.4"], "brian2": [], "stable_baselines3": []}
+ALONE = {
+    "bindsnet": ["bindsnet==0.3.4"],
+    "brian2": [],
+    "deepxde": [],
+    "folx": [],
+    "jet": ["jet-for-pytorch==1.0.0", "--ignore-requires-python"],
+    "stable_baselines3": [],
+}
 
 
 def python(name: str) -> Path:
@@ -44,6 +52,18 @@ def install(name: str) -> None:
     subprocess.run([*pip, "--requirement", str(HERE / f"{name}.txt")], check=True)
     if ALONE[name]:
         subprocess.run([*pip, "--no-deps", *ALONE[name]], check=True)
+    if name == "jet":
+        _without_type_statement(interpreter)
+
+
+def _without_type_statement(interpreter: Path) -> None:
+    """Let jet-for-pytorch be imported by Python 3.11: one alias for annotations is written as only 3.12 can read it."""
+    (file,) = interpreter.parent.parent.glob("lib/python*/site-packages/jet/utils.py")
+    alias = "class PyTree:\n    def __class_getitem__(cls, leaf):\n        return Any\n"
+    if sys.version_info < (3, 12):
+        file.write_text(
+            re.sub(r"^type PyTree\[Leaf\] = \(.*?^\)\n", alias, file.read_text(), flags=re.DOTALL | re.MULTILINE)
+        )
 
 
 class Program:

@@ -31,6 +31,7 @@ VERBS = {
     "probe": ("probe", "Say what the curvature of a task means for its batch and its learning rate."),
     "pairs": ("pairs", "Say how far predictions of pairs of answers can be trusted."),
     "language": ("language", "Say how evenly a language model treats languages."),
+    "log": ("log", "Check, replay or describe the log of machines that trained together."),
     "new": ("new", "Write a recipe of your own that runs as it is."),
 }
 

@@ -115,6 +115,8 @@ CASES = {
     ),
     "curve": Case("curve", {**CURVE, "tagger": "perceptron", "against": "hmm"}),
     "curve-folds": Case("curve", {**CURVE, "folds": 2}),
+    "decentral": Case("decentral", {"rounds": 6, "machines": 2, "hash_every": 2}),
+    "decentral-backprop": Case("decentral", {"rounds": 6, "machines": 2, "method": "backprop"}),
     "pairs": Case("pairs", {"steps": 6}, two=EXACT, within=1e-6),
     "pairs-digits": Case("pairs", {"steps": 4, "data": "digits-of-pi", "head": "autoregressive"}),
     "a recipe of one's own": Case(
@@ -129,13 +131,8 @@ CASES = {
 MODULES = (
     *("aleator.recipes.parts.supervised", "aleator.recipes.language.task", "aleator.recipes.graphs.task"),
     *("aleator.recipes.spiking.task", "aleator.recipes.curve.task", "aleator.recipes.surrogate.tables"),
-    *(
-        "aleator.recipes.control.task",
-        "aleator.recipes.surrogate.imitation",
-        "aleator.recipes.pairs.task",
-        "sklearn.base",
-        "scipy.stats",
-    ),
+    *("aleator.recipes.surrogate.imitation", "aleator.recipes.pairs.task", "aleator.recipes.decentral.task"),
+    *("aleator.recipes.control.task", "sklearn.base", "scipy.stats"),
 )
 
 pytestmark = pytest.mark.usefixtures("mirror")

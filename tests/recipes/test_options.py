@@ -280,6 +280,34 @@ CURVE = {
     "lookahead": Differs(0, 2, {"nu": 1e-3}),
     "anchor": Differs("none", "canonical", CALM),
 }
+IN_ONE_PROCESS = "cannot be used with machines in one process, got"
+DECENTRAL = {
+    "learned": NotShown("the other task trains a language model first; test_sentiment takes steps of it"),
+    "batch_size": Differs(8, 16),
+    "shards": Differs(1, 3),
+    "checkpoint": Refused("folder", "checkpoint cannot be used with learned digits, got folder"),
+    "lora": Refused(4, "lora cannot be used with learned digits, got 4"),
+    "rounds": Differs(2, 3),
+    "method": Differs("spsa", "backprop"),
+    "samples": Differs(1, 2),
+    "lr": Differs(0.01, 0.02),
+    "eps": Differs(0.001, 0.1),
+    "weight_decay": Differs(0.0, 0.5),
+    "directions": Differs("rademacher", "gaussian"),
+    "codec": Differs("log8", "float32"),
+    "norm": Differs("sqrt", "mean"),
+    "machines": Differs(2, 3),
+    "peers": Refused(2, "machines cannot be used with peers, got 3"),
+    "join": Refused("redis://host", "machines cannot be used with join, got 3"),
+    "enter_by": Refused("snapshot", "enter_by must be replay without join, got snapshot"),
+    "min_machines": Refused(2, f"min_machines {IN_ONE_PROCESS} 2"),
+    "round_timeout": Refused(5.0, f"round_timeout {IN_ONE_PROCESS} 5.0"),
+    "robust": Differs("none", "median"),
+    "hash_every": Differs(1, 2),
+    "snapshot_every": Refused(64, f"snapshot_every {IN_ONE_PROCESS} 64"),
+    "log": NotShown("it is what a run writes beside its folder; test_decentral reads it"),
+}
+DECENTRAL_NOT_SHOWN = {("decentral", option) for option, row in DECENTRAL.items() if type(row) is NotShown}
 TABLE = {
     "classify": CLASSIFY,
     "control": CONTROL,
@@ -288,6 +316,7 @@ TABLE = {
     "graphs": GRAPHS,
     "language": LANGUAGE,
     "pairs": PAIRS,
+    "decentral": DECENTRAL,
     "spiking": SPIKING,
     "surrogate": SURROGATE,
 }
@@ -303,6 +332,7 @@ BASE: dict[str, dict[str, Any]] = {
     "graphs": {"train_size": 8, "steps": 3, "samples": 2, "validation_samples": 2, "sampling_steps": 4},
     "language": {"files": ("known", "random"), "width": 16, "layers": 1, "context": 16, "batch_size": 8, "steps": 4},
     "pairs": {"train_size": 200, "steps": 3, "batch_size": 16},
+    "decentral": {"machines": 3},
     "spiking": {"hidden": 10, "train_size": 64, "validation_size": 8, "test_size": 8},
     "surrogate": {"calls": 3},
 }
@@ -378,7 +408,7 @@ def test_every_option_of_every_recipe_has_its_row():
 
 def test_few_are_not_shown():
     reasons = {(name, option) for name, rows in TABLE.items() for option, row in rows.items() if type(row) is NotShown}
-    assert reasons == {("classify", "shard"), ("classify", "compile"), ("language", "shard")}
+    assert reasons == {("classify", "shard"), ("classify", "compile"), ("language", "shard"), *DECENTRAL_NOT_SHOWN}
 
 
 def rows_of(kind: type) -> list[Any]:

@@ -151,6 +151,13 @@ METHODS = (
         summary="STAC: an actor-critic with one critic, which knows the spread of its target and is pessimistic by it",
         paper="Özalp 2026, arXiv 2601.00737",
     ),
+    Method(
+        name="one-byte",
+        room="aleator.gradients",
+        import_path="aleator.gradients:spsa",
+        summary="one byte per gradient: machines that share random directions train together over a thin line",
+        paper="Zelikman et al. 2023, arXiv 2306.10015",
+    ),
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from aleator.experiment import record, registry
 from aleator.experiment.files import UnusableFolder, finite
-from aleator.experiment.identity import identity, options_of
+from aleator.experiment.identity import decisive_options, identity, options_of
 from aleator.experiment.options import RunOptions
 
 
@@ -75,8 +75,9 @@ class AskedRun:
             )
         decisive = {name: config["loop"].get(name) for name in ("seed", "evaluate_every", "non_finite")}
         given = finite(record.redacted(options_of(self.recipe) | options_of(self.options)))
+        free = options_of(self.recipe).keys() - decisive_options(self.recipe).keys()
         for name, value in (config["options"] | decisive).items():
-            if given.get(name) != value:
+            if name not in free and given.get(name) != value:
                 raise ValueError(f"{name} must be {value} as in the run to resume, got {given.get(name)}")
         if config["identity"] != self.identity:
             raise UnusableFolder(

@@ -1,6 +1,6 @@
 """The identity of a run: two runs that agree in it are the same run.
 
-The identity of a run is the SHA-256 of everything that decides its numbers: the recipe and all of its options, the
+The identity of a run is the SHA-256 of everything that decides its numbers: the recipe and its options, the
 seed, the training size, the number of threads, the library's version, and the source of a recipe that lives in a user's
 file. A finished run of the same identity is never run twice.
 """
@@ -34,6 +34,15 @@ def options_of(recipe: Any) -> dict[str, Any]:
     return {field.name: _plain(getattr(recipe, field.name), field.name) for field in dataclasses.fields(recipe)}
 
 
+def decisive_options(recipe: Any) -> dict[str, Any]:
+    """Return the options of a recipe that decide its numbers.
+
+    The others, such as where a run meets others, say so: ``field(metadata={"decisive": False})``.
+    """
+    decisive = {field.name for field in dataclasses.fields(recipe) if field.metadata.get("decisive", True)}
+    return {name: value for name, value in options_of(recipe).items() if name in decisive}
+
+
 def recipe_from(spec: str, options: dict[str, Any]) -> Any:
     """Rebuild a recipe from its name and the options that `options_of` returned.
 
@@ -61,7 +70,7 @@ def identity(spec: str, recipe: Any, options: RunOptions, size: int | None = Non
         "recipe": registry.short(spec),
         "source": source,
         "package": registry.distribution(spec),
-        "options": options_of(recipe),
+        "options": decisive_options(recipe),
         "seed": options.seed,
         "threads": options.threads,
         "evaluate_every": options.evaluate_every,

@@ -197,6 +197,8 @@ class _Run:
         if self.restored:
             if self.main:
                 self.store.drop_old()
+            if not self._is_done():
+                self._begin()
             return True
         if result is not None:
             _log.warning("%s is finished; what is missing in it cannot be made without a checkpoint", self.out)
@@ -210,12 +212,15 @@ class _Run:
         state = self.task.state_dict()  # before the first step, and not at the first save
         if self.main:
             self.store.checked({"task": state})
+        self._begin()
         return True
 
     def finish(self) -> dict[str, Any]:
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(contextlib.closing(self._open_log())) if self.main else None
             stop = stack.enter_context(StopRequests(_say_stopping, _leave_at_once))
+            if hasattr(self.task, "stop_requested"):
+                self.task.stop_requested = stop.received
             self._train(log, stack.enter_context(self._display()), stop)
             # A request to stop that comes now is met by finishing: the state is saved and little is left to do.
             return self._conclude(self._evaluate("test", log))
@@ -224,7 +229,7 @@ class _Run:
         total = self.task.budget.total
         saved_at = time.perf_counter()
         batches = iter(self.task.train_batches())
-        while self.stopped is None and (total is None or self.progress < total):
+        while not self._is_done():
             step, before = self.step, self.progress
             with self.clock.during("train"):
                 ended = self._step(self.next_batch.seen(next(batches, _NO_BATCH)))
@@ -247,6 +252,14 @@ class _Run:
                 with contextlib.suppress(Exception):  # the state is saved; a batch that breaks will say so in its turn
                     self.next_batch.seen(next(batches, _NO_BATCH))
                 raise Interrupted(f"interrupted at {self.progress} {self.task.budget.unit}; the state is saved")
+
+    def _begin(self) -> None:
+        """Let a task that works with others find them."""
+        getattr(self.task, "begin", lambda: None)()
+
+    def _is_done(self) -> bool:
+        total = self.task.budget.total
+        return self.stopped is not None or (total is not None and self.progress >= total)
 
     def _step(self, batch: Any) -> bool:
         """Take a step, and return whether this process has a reason to end the run."""

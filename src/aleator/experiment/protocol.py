@@ -79,8 +79,10 @@ class Task(Protocol):
     digits, '-' and '_'; not sharded, and the same on every process), ``evaluate_every`` (progress between evaluations),
     ``full_size`` (training examples there are without ``train_size``; a comparison of sizes forecasts the headline
     there), ``totals()`` (numbers by name that are logged with training metrics as they are, such as counts since the
-    beginning, and not as means over steps) and ``exhibits()``, which returns a sequence of
-    `Exhibit`; it is called on every process, once, after the result is written.
+    beginning, and not as means over steps), ``begin()`` (called once before the first batch, when a state was loaded if
+    there is one; a ``ValueError`` is bad input), ``stop_requested`` (replaced by a function that says whether the run
+    was asked to stop, for a step that waits: it may return with progress 0) and ``exhibits()``, which returns a
+    sequence of `Exhibit`; it is called on every process, once, after the result is written.
     """
 
     budget: Budget

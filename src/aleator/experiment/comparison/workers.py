@@ -34,6 +34,7 @@ from aleator.experiment.files import UnusableFolder
 from aleator.experiment.identity import options_of, recipe_from
 from aleator.experiment.locks import wait_until_free
 from aleator.experiment.options import RunOptions
+from aleator.experiment.own_lines import located
 from aleator.experiment.signals import Interrupted
 
 Job = dict[str, Any]
