@@ -138,12 +138,8 @@ def test_texts_that_a_linear_model_separates_are_separated(capsys):
     draw = random.Random(0)
     Path("texts").mkdir()
     for name, words in (("good", "lovely great fine superb"), ("bad", "awful dull poor weak")):
-        lines = [
-            " ".join(
-                [draw.choice(words.split()), *draw.choices(["the", "film", "was", "one", "with", "plot", "seen"], k=6)]
-            )
-            for _ in range(300)
-        ]
+        filler = ["the", "film", "was", "one", "with", "plot", "seen"]
+        lines = [" ".join([draw.choice(words.split()), *draw.choices(filler, k=6)]) for _ in range(300)]
         Path(f"texts/{name}.txt").write_text("\n".join(lines))
     assert main(["new", "mine.py", "--text", "texts"]) == 0
     assert main(["run", "mine.py:MyRecipe", "--rounds", "20", "--out", "o", "--trackers"]) == 0
@@ -153,7 +149,7 @@ def test_texts_that_a_linear_model_separates_are_separated(capsys):
 def test_images_of_ones_own_are_learned(capsys):
     for name, grey in (("dark", 40), ("light", 200)):
         Path("images", name).mkdir(parents=True)
-        for number in range(15):
+        for number in range(30):
             Image.new("L", (20 + number, 30), grey + number).save(Path("images", name, f"{number}.png"))
     assert main(["new", "mine.py", "--images", "images"]) == 0
     assert main(["run", "mine.py:MyRecipe", "--rounds", "5", "--out", "o", "--trackers"]) == 0
