@@ -258,7 +258,6 @@ def test_what_a_task_has_to_show_is_written_after_the_result(tmp_path, monkeypat
             "heading": "Weights",
             "description": "one heat map",
             "plot": {"data": [{"type": "heatmap", "z": [[None, 1.0]]}]},
-            "svg": None,
         }
     ]
 
@@ -271,12 +270,6 @@ def test_a_picture_that_fails_loses_nothing(tmp_path, monkeypatch):
     with pytest.raises(RunFailed, match="no picture"):
         run(toy(), tmp_path / "run", QUIET, name=TOY)
     assert read_json(tmp_path / "run" / "result.json")["status"] == "done"
-
-
-@pytest.mark.parametrize("given", [{}, {"plot": {"data": []}, "svg": "<svg/>"}], ids=["none", "both"])
-def test_an_exhibit_is_a_plot_or_a_drawing(given):
-    with pytest.raises(ValueError, match="either plot or svg"):
-        Exhibit("heading", "description", **given)
 
 
 def test_finished_run_is_not_run_again(tmp_path):

@@ -35,13 +35,13 @@ from aleator.experiment.averages import Averages
 from aleator.experiment.checkpoint import CheckpointStore
 from aleator.experiment.clock import Clock
 from aleator.experiment.exhibit import write_exhibits
-from aleator.experiment.files import UnusableFolder, clear_left_overs, write_bytes, write_json
+from aleator.experiment.files import UnusableFolder, clear_left_overs, described, write_bytes, write_json
 from aleator.experiment.identity import environment, options_of
 from aleator.experiment.locks import FolderLock, clear_left_over
 from aleator.experiment.model_state import are_numbers, models_of, weights_of
 from aleator.experiment.next_batch import NextBatch
 from aleator.experiment.options import RunOptions
-from aleator.experiment.own_lines import located
+from aleator.experiment.own_lines import own_line
 from aleator.experiment.progress import PlainProgress, ProgressDisplay, progress_display
 from aleator.experiment.protocol import Split, StepResult, Task
 from aleator.experiment.signals import Interrupted, StopRequests
@@ -439,7 +439,8 @@ def failures(except_for: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         if isinstance(error, (Interrupted, RunFailed, *except_for)):
             raise
         kind = "" if isinstance(error, OSError) and error.filename else f"{type(error).__name__}: "
-        raise RunFailed(f"{kind}{located(error)}") from error
+        place = own_line(error)
+        raise RunFailed(f"{kind}{described(error)}" + (f" ({place})" if place else "")) from error
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_failed_runs_lose_nothing_but_themselves(tmp_path):
     assert content["finished_runs"] == 4
     broken, killed = content["failures"]
     assert (broken["variant"], broken["seed"], killed["seed"]) == ("other", 0, 1)
-    assert broken["error"] == "ValueError: a number was not what it should be"
+    assert re.fullmatch(r"ValueError: a number was not what it should be \(.*grid_recipe\.py:\d+\)", broken["error"])
     assert killed["error"].startswith("the process was killed by SIGKILL")
     assert "Traceback" in (tmp_path / broken["log"]).read_text()
     assert [run["status"] for run in content["variants"][1]["runs"]] == ["failed", "failed", "done"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -90,7 +91,7 @@ def test_every_end_is_known_and_loses_only_its_own_run(tmp_path, crew):
     assert done.status == "done"
     assert (killed.status, killed.error.split(",")[0]) == ("failed", "the process was killed by SIGKILL")
     assert broken.status == "failed"
-    assert broken.error == "ValueError: a number was not what it should be"
+    assert re.fullmatch(r"ValueError: a number was not what it should be \(.*grid_recipe\.py:\d+\)", broken.error)
     assert refused.status == "refused"
     assert refused.error == "batch_size must be at most 3, got 8"
     logs = [(run_folder(tmp_path, run) / "run.log").read_text() for run in runs]

@@ -30,7 +30,7 @@ from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
 from aleator.experiment import registry
 from aleator.experiment.comparison.plan import PlannedRun, run_folder
-from aleator.experiment.files import UnusableFolder
+from aleator.experiment.files import UnusableFolder, described
 from aleator.experiment.identity import options_of, recipe_from
 from aleator.experiment.locks import wait_until_free
 from aleator.experiment.options import RunOptions
@@ -210,7 +210,7 @@ class LocalWorkers:
             with _script_not_run_again():
                 process.start()
         except (EOFError, OSError) as error:  # no memory or no more processes; the fork server may have died of it
-            self._stillborn[key] = Outcome("failed", f"its process could not be started: {_one_line(error)}")
+            self._stillborn[key] = Outcome("failed", f"its process could not be started: {described(error)}")
             receiver.close()
         else:
             self._running[key] = (process, receiver)
