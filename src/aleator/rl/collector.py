@@ -41,9 +41,7 @@ class Collector:
         episodes: how many ended, of each environment.
     """
 
-    def __init__(
-        self, trainee: Trainee, envs: VectorEnv[Any, Any, Any], *, steps: int = 0, begun: int = 0
-    ) -> None:
+    def __init__(self, trainee: Trainee, envs: VectorEnv[Any, Any, Any], *, steps: int = 0, begun: int = 0) -> None:
         self.trainee, self.envs = trainee, envs
         self.count = envs.num_envs
         if self.count % trainee.members:
