@@ -1,6 +1,7 @@
 """The recipe control: from environment to report, refusals, and a crash that is no end."""
 
 import gymnasium
+import numpy as np
 import pytest
 
 from aleator.cli import main
@@ -8,6 +9,7 @@ from aleator.experiment import RunOptions, run
 from aleator.experiment.exhibit import read_exhibits
 from aleator.experiment.tracking import read_metrics
 from aleator.recipes.control import Control
+from aleator.recipes.control.exhibits import _Film
 from tests.rl.worlds import Counting
 
 SMALL = {"steps": 30, "learning_starts": 5, "batch_size": 4, "width": 8, "episodes": 2, "test_episodes": 3}
@@ -54,6 +56,29 @@ def test_members_report_each_beta_and_all_together(tmp_path):
     assert test["examples"] == 6
 
 
+def test_members_of_one_beta_are_reported_together(tmp_path):
+    recipe = Control(env="Six-v0", betas=(0.5, 0.5), **SMALL)
+    test = run(recipe, tmp_path, QUIET, name="control")["test"]
+    for name in ("value_error", "mean_value_error", "late_value_error"):
+        assert test[name] == test[f"{name}_beta_0.5"]
+
+
+def test_a_film_is_evenly_spaced_and_draws_little():
+    class World:
+        drawn = step = 0
+
+        def render(self):
+            self.drawn += 1
+            return np.full((160, 160, 3), self.step // 8, np.uint8)
+
+    world, film = World(), _Film()
+    for world.step in range(1001):
+        film(world)
+    assert film.every == 16
+    assert [int(picture[0, 0, 0]) for picture in film.pictures] == list(range(0, 126, 2))
+    assert world.drawn < 300
+
+
 def test_averaged_actions_have_returns_and_no_value_error(tmp_path):
     test = run(Control(env="Six-v0", actions="average", **SMALL), tmp_path, QUIET, name="control")["test"]
     assert test["return"] == 21.0
@@ -85,6 +110,7 @@ def test_a_crashed_environment_ends_the_run_and_a_resume_goes_on(tmp_path, monke
         ({"betas": (0.0, 1.0), "beta": 0.5}, "beta cannot be used with betas, got 0.5"),
         ({"betas": (0.0, 1.0), "members": 3}, "members must be 2, one for each of betas, got 3"),
         ({"target_dropout": False}, "target_dropout cannot be used with critic_dropout 0, got False"),
+        ({"learning_starts": 30}, r"learning_starts must be in \[0, steps\), \[0, 30\), got 30"),
         ({"batch_size": 99}, "batch_size must be at most 30, got 99"),
     ],
 )

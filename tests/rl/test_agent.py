@@ -1,6 +1,8 @@
 """Agents as a user meets them: spaces, saving, normalisation, callbacks, bad input."""
 
+import copy
 import json
+import pickle
 
 import gymnasium
 import numpy as np
@@ -64,6 +66,33 @@ def test_a_saved_agent_goes_on_where_it_was(kind, rule, tmp_path):
         assert torch.equal(a, b)
     obs = env.reset(seed=2)[0]
     assert agent.act(obs) == other.act(obs)
+
+
+def test_a_loaded_agent_goes_on_learning_without_random_actions(tmp_path):
+    agent = STAC(Counting().observation_space, Counting().action_space, **SMALL).learn(Counting(ends=5), 40)
+    agent.save(tmp_path, replay=True)
+    learned = []
+    loaded = STAC.load(tmp_path).learn(
+        Counting(ends=5), 10, callback=lambda agent, collector, metrics: learned.append(bool(metrics))
+    )
+    assert learned == [True] * 10
+    starts = loaded.replay.batch(torch.arange(0, 50, 5)).obs[:, 0].tolist()
+    assert not set(starts[:8]) & set(starts[8:]), "the same episodes again"
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda agent: pickle.loads(pickle.dumps(agent))])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_copy_learns_as_its_original_does_and_apart_from_it(again, steps):
+    agent = STAC(box(3), box(2), **SMALL)
+    batch = a_batch(16, dtype=torch.float32)
+    for _ in range(steps):
+        agent.update(batch)
+    other = again(agent)
+    before = [p.clone() for p in agent.parameters()]
+    other.update(batch)
+    assert all(torch.equal(a, b) for a, b in zip(before, agent.parameters(), strict=True))
+    agent.update(batch)
+    assert all(torch.equal(a, b) for a, b in zip(agent.parameters(), other.parameters(), strict=True))
 
 
 def test_a_save_without_replay_takes_an_older_replay_away(tmp_path):
@@ -169,6 +198,8 @@ def test_published_settings_make_an_agent():
             {"temperature_rule": "sgd"},
             "temperature_rule must be one of exp_sgd, exp_plain, adam, got sgd",
         ),
+        ((box(3), box(2)), {"batch_size": 2.5}, "batch_size must be a whole number, got 2.5"),
+        ((box(3), box(2)), {"net_arch": 64}, "net_arch must be a sequence of whole widths, got 64"),
         ((box(3), box(2)), {"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ((box(3), box(2)), {"alpha": "fixed"}, "alpha must be auto or finite and not negative, got fixed"),
     ],

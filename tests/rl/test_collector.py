@@ -45,6 +45,25 @@ def test_each_episode_of_each_environment_has_a_seed_of_its_own():
     assert len(set(expected)) == 4
 
 
+def test_learning_again_begins_other_episodes():
+    agent = agent_for(Counting())
+    for _ in range(3):
+        agent.learn(lambda: Counting(ends=5), 5)
+    starts = agent.replay.batch(torch.tensor([0, 5, 10])).obs[:, 0].tolist()
+    assert len(set(starts)) == 3
+
+
+def test_a_vector_environment_may_write_into_one_array():
+    envs = SyncVectorEnv([lambda: Counting(ends=4)], autoreset_mode=AutoresetMode.DISABLED, copy=False)
+    agent = agent_for(Counting())
+    collector = agent.collector(envs)
+    for _ in range(8):
+        collector.step()
+    batch = agent.replay.batch(torch.arange(8))
+    assert batch.obs[:, 1].tolist() == [0, 1, 2, 3] * 2
+    assert batch.next_obs[:, 1].tolist() == [1, 2, 3, 4] * 2
+
+
 def test_what_is_sent_is_what_is_kept_in_the_boxs_units():
     batch = collected(Counting, 5)[2]
     moved = batch.next_obs[:, 2] - batch.obs[:, 2]
@@ -127,6 +146,10 @@ def test_vector_environments_that_reset_themselves_and_other_spaces_are_refused(
     agent = agent_for(Counting())
     with pytest.raises(ValueError, match=r"autoreset_mode AutoresetMode\.DISABLED, got AutoresetMode\.NEXT_STEP"):
         agent.learn(SyncVectorEnv([Counting]), 5)
+    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+        agent.learn(Counting, 5, n_envs=0)
+    with pytest.raises(ValueError, match="total_steps must be at least 1, got 0"):
+        agent.learn(Counting, 0)
     with pytest.raises(ValueError, match="observation space must be"):
         agent.learn("Pendulum-v1", 5)
     with pytest.raises(ValueError, match="env must be registered with gymnasium, got 'Nowhere-v0'"):

@@ -49,6 +49,18 @@ def test_an_evaluation_reports_episodes_and_draws_nothing_of_the_agents():
     assert all(torch.equal(a["state"], b["state"]) for a, b in zip(before["torch"], after["torch"], strict=True))
 
 
+def test_a_cut_episode_has_the_critics_estimate_behind_it_and_an_end_has_nothing():
+    env = Counting()
+    agent = STAC(env.observation_space, env.action_space, **SMALL)
+    with torch.no_grad():
+        last = agent.critic.layers[-1]
+        last.weight.zero_()
+        last.bias[0] = 7.0
+    end, cut = (Evaluator(lambda kind=kind: Counting(**kind), 1)(agent, 0) for kind in ({"ends": 4}, {"cut": 4}))
+    share = np.mean([agent.settings.gamma**step for step in range(4)])
+    assert end.value_errors[0] - cut.value_errors[0] == pytest.approx((7 - 4) * share, rel=1e-6)
+
+
 def test_the_averaged_action_is_the_mean_of_ten_draws_and_the_same_for_one_key():
     env = Counting()
     agent = STAC(env.observation_space, env.action_space, **SMALL)

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from aleator.rl import DSAC, SAC, STAC, Members, learn_when_due, vectorised
-from tests.rl.spaces import SMALL, box
+from aleator.rl import DSAC, SAC, STAC, Batch, Members, learn_when_due, vectorised
+from tests.rl.spaces import SMALL, a_batch, box
 from tests.rl.worlds import Counting
 
 BETAS = (0.0, 0.5, 1.0)
@@ -41,6 +42,28 @@ def test_a_member_is_the_agent_alone(kind, settings):
         assert own.steps == collector.steps
         for (name, a), b in zip(alone.state_dict().items(), beside.state_dict().values(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_members_whose_episodes_end_apart_are_normalised_by_their_own_observations():
+    members = Members(some(STAC, normalize_obs=True))
+    worlds = [lambda ends=ends: Counting(ends=ends) for ends in (3, 5, 8)]
+    collector = members.collector(SyncVectorEnv(worlds, autoreset_mode=AutoresetMode.DISABLED))
+    for _ in range(12):
+        collector.step()
+    for index, alone in enumerate(some(STAC, normalize_obs=True)):
+        own = alone.collector(vectorised(worlds[index]))
+        for _ in range(12):
+            own.step()
+        for name in ("mean", "scale"):
+            mine, its = (getattr(agent.normalizer, name) for agent in (members.agents[index], alone))
+            torch.testing.assert_close(mine, its, rtol=1e-6, atol=1e-6)
+
+
+def test_members_update_on_batches_of_any_size():
+    members = Members(some(STAC, critic_dropout=0.1))
+    given = a_batch(5, act=1, dtype=torch.float32)
+    batch = Batch(*(torch.stack([given[name]] * 3) for name in Batch._fields))
+    assert members.update(batch)["q_loss"].isfinite().all()
 
 
 def test_metrics_are_one_number_for_each():

@@ -117,6 +117,7 @@ class Agent(nn.Module):
         self._dropout = self.streams.generator("dropout", device=device)
         self._places = self.streams.numpy("replay")
         self._collector: Collector | None = None
+        self._taken = self._begun = 0  # steps and episodes of collectors before that one
 
     # --- for everybody ---------------------------------------------------------------------------------------------
 
@@ -135,7 +136,8 @@ class Agent(nn.Module):
     ) -> _Own:
         """Learn from this many more environment steps, and return the agent.
 
-        A second call with the same vector environment goes on in the episodes under way.
+        A second call with the same vector environment goes on in the episodes under way; with another one, or after
+        `load`, it begins episodes that were not begun before. Steps are counted on: random actions come once.
 
         Args:
             env: the name of an environment, a function that makes one, one environment, or a vector environment with
@@ -146,13 +148,16 @@ class Agent(nn.Module):
             n_envs: how many environments are made of a name or a function.
 
         Raises:
-            ValueError: if the environment has other spaces than the agent, or returns a number that is not finite.
+            ValueError: if ``total_steps`` or ``n_envs`` is not positive, or the environment has other spaces than the
+                agent, or returns a number that is not finite.
             FloatingPointError: if a loss was not finite; it is read at the end.
         """
+        if not total_steps >= 1:
+            raise ValueError(f"total_steps must be at least 1, got {total_steps}")
         envs = vectorised(env, n_envs)
-        if self._collector is None or self._collector.envs is not envs:
-            self._collector = self.collector(envs, steps=0 if self._collector is None else self._collector.steps)
         collector = self._collector
+        if collector is None or collector.envs is not envs:
+            collector = self.collector(envs)
         until = collector.steps + total_steps
         while collector.steps < until:
             _, metrics = learn_when_due(self, collector)
@@ -161,12 +166,13 @@ class Agent(nn.Module):
         self.check_finite()
         return self
 
-    def collector(self, envs: Any, *, steps: int = 0) -> Collector:
+    def collector(self, envs: Any) -> Collector:
         """Return a collector in these environments, for a loop of one's own.
+
+        It counts steps and episodes on from the agent's last one.
 
         Args:
             envs: see `vectorised`.
-            steps: taken so far elsewhere, which count towards ``learning_starts``.
 
         Raises:
             ValueError: if the environments have other spaces than the agent.
@@ -176,9 +182,9 @@ class Agent(nn.Module):
             space = getattr(envs, f"single_{name}_space")
             if space != own:
                 raise ValueError(f"the environment's {name} space must be {own}, got {space}")
-        made = Collector(self, envs)
-        made.steps = steps
-        return made
+        self._taken, self._begun = self._progress()
+        self._collector = Collector(self, envs, steps=self._taken, begun=self._begun)
+        return self._collector
 
     @torch.no_grad()
     def act(self, obs: Any, deterministic: bool = False) -> Any:
@@ -266,10 +272,10 @@ class Agent(nn.Module):
         critics = [self.critic] if self.rule.critics == 1 else self.critics
         return self.rule.value([critic(both) for critic in critics])
 
-    def observe(self, obs: npt.NDArray[np.floating[Any]]) -> None:
-        """Take note of observations, if they are normalised."""
+    def observe(self, obs: npt.NDArray[np.floating[Any]], which: npt.NDArray[np.bool_]) -> None:
+        """Take note of the observations of these environments, if they are normalised."""
         if self.normalizer is not None:
-            self.normalizer.observe(obs)
+            self.normalizer.observe(obs[which])
 
     def episode_key(self, env: int, envs: int, episode: int) -> int:
         """Return the seed of an episode."""
@@ -300,9 +306,12 @@ class Agent(nn.Module):
         shape = (rows, self.act_space.shape[0])
         return torch.randn(shape, generator=self._noise, dtype=like.dtype, device=like.device)
 
-    def draw_masks(self) -> Masks:
-        """Return the masks of one update."""
-        return self._masks(self.settings.batch_size)
+    def draw_masks(self, rows: int) -> Masks:
+        """Return the masks of one update on this many transitions."""
+        settings = self.settings
+        return self.learner.draw_masks(
+            rows, settings.actor_dropout, settings.critic_dropout, settings.target_dropout, self._dropout
+        )
 
     def draw_actor_masks(self, rows: int) -> list[Tensor]:
         """Return the actor's masks for exploration."""
@@ -317,7 +326,11 @@ class Agent(nn.Module):
 
     def training_state(self, *, replay: bool = True) -> dict[str, Any]:
         """Return everything that learning changes, but the environments and the random streams."""
-        state = {"model": self.state_dict(), "learner": self.learner.state_dict()}
+        state = {
+            "model": self.state_dict(),
+            "learner": self.learner.state_dict(),
+            "progress": list(self._progress()),
+        }
         return {**state, "replay": self.replay.state_dict()} if replay else state
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
@@ -328,6 +341,7 @@ class Agent(nn.Module):
         """
         self.load_state_dict(state["model"])
         self.learner.load_state_dict(state["learner"])
+        self._taken, self._begun = state["progress"]
         if "replay" in state:
             self.replay.load_state_dict(state["replay"])
 
@@ -365,6 +379,11 @@ class Agent(nn.Module):
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
+    def _progress(self) -> tuple[int, int]:
+        """Return the steps taken so far, and the number of an episode that no environment has begun."""
+        collector = self._collector
+        return (self._taken, self._begun) if collector is None else (collector.steps, collector.begun)
+
     def _update(self, batch: Batch, noise: Noise | None) -> dict[str, Tensor]:
         like, rows = self.learner.actor[0], len(batch.reward)
         batch = Batch(*(part.to(like) if part.dtype != torch.bool else part for part in batch))
@@ -372,13 +391,7 @@ class Agent(nn.Module):
             batch = batch._replace(obs=self.normalizer(batch.obs), next_obs=self.normalizer(batch.next_obs))
         if noise is None:
             noise = self.draw_noise(rows), self.draw_noise(rows)
-        return self.learner.update(batch, noise, self._masks(rows))
-
-    def _masks(self, rows: int) -> Masks:
-        settings = self.settings
-        return self.learner.draw_masks(
-            rows, settings.actor_dropout, settings.critic_dropout, settings.target_dropout, self._dropout
-        )
+        return self.learner.update(batch, (noise[0].to(like), noise[1].to(like)), self.draw_masks(rows))
 
     def _scaled(self, action: Tensor) -> Tensor:
         low, high = (torch.as_tensor(bound).to(action) for bound in (self.act_space.low, self.act_space.high))

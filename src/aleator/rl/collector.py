@@ -32,6 +32,8 @@ class Collector:
     Args:
         trainee: who acts; see `aleator.rl.trainee`.
         envs: with ``AutoresetMode.DISABLED``, the environments of the first member first.
+        steps: taken elsewhere before, of each member, which count.
+        begun: the number of each environment's first episode, which its seed is made of.
 
     Attributes:
         steps: environment steps of each member so far.
@@ -39,17 +41,22 @@ class Collector:
         episodes: how many ended, of each environment.
     """
 
-    def __init__(self, trainee: Trainee, envs: VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, trainee: Trainee, envs: VectorEnv[Any, Any, Any], *, steps: int = 0, begun: int = 0) -> None:
         self.trainee, self.envs = trainee, envs
         self.count = envs.num_envs
         if self.count % trainee.members:
             raise ValueError(f"envs must be as many for each of {trainee.members} members, got {self.count}")
-        self.steps = 0
+        self.steps, self._first = steps, begun
         self.returns: deque[float] = deque(maxlen=_KEPT)
         self.episodes = np.zeros(self.count, np.int64)
         self._sums = np.zeros(self.count)
         self._actions: list[list[Array]] = [[] for _ in range(self.count)]
         self._obs = self._begin(np.ones(self.count, np.bool_))
+
+    @property
+    def begun(self) -> int:
+        """A number for the next episode that no environment here has begun."""
+        return self._first + int(self.episodes.max()) + 1
 
     def step(self) -> int:
         """Take one step in every environment, and return how many that are of each member.
@@ -65,7 +72,7 @@ class Collector:
         next_obs, reward, terminated, truncated, _ = self.envs.step(sent)
         _check(next_obs, "observation")
         _check(reward, "reward")
-        trainee.observe(next_obs)
+        trainee.observe(next_obs, np.ones(self.count, np.bool_))
         rows = self.count // members
         trainee.replay.add(
             _rows(obs, members),
@@ -82,7 +89,7 @@ class Collector:
             self.returns.extend(self._sums[ended].tolist())
             self.episodes += ended
             next_obs = self._begin(ended)
-        self._obs = next_obs
+        self._obs = np.array(next_obs)  # a vector environment may write the next ones into the same array
         self.steps += rows
         return rows
 
@@ -90,6 +97,7 @@ class Collector:
         """Return the seeds of the episodes under way and the actions since, and what is counted."""
         return {
             "steps": self.steps,
+            "first": self._first,
             "episodes": torch.from_numpy(self.episodes.copy()),
             "sums": torch.from_numpy(self._sums.copy()),
             "returns": list(self.returns),
@@ -105,7 +113,8 @@ class Collector:
         """
         if len(state["actions"]) != self.count:
             raise ValueError(f"the saved environments must be {self.count}, got {len(state['actions'])}")
-        self.steps, self.episodes = state["steps"], state["episodes"].numpy().copy()
+        self.steps, self._first = state["steps"], state["first"]
+        self.episodes = state["episodes"].numpy().copy()
         self.returns = deque(state["returns"], maxlen=_KEPT)
         self._actions = [list(taken.numpy()) for taken in state["actions"]]
         self._sums = state["sums"].numpy().copy()
@@ -146,11 +155,12 @@ class Collector:
         self._sums[ended] = 0.0
         obs, _ = self._reset(ended)
         _check(obs, "observation")
-        self.trainee.observe(np.asarray(obs)[ended])
+        self.trainee.observe(np.asarray(obs), ended)
         return np.array(obs)
 
     def _reset(self, which: npt.NDArray[np.bool_]) -> tuple[Any, dict[str, Any]]:
-        seeds: Any = [self.trainee.episode_key(env, self.count, int(self.episodes[env])) for env in range(self.count)]
+        numbers = (self._first + self.episodes).tolist()
+        seeds: Any = [self.trainee.episode_key(env, self.count, number) for env, number in enumerate(numbers)]
         found: tuple[Any, dict[str, Any]] = self.envs.reset(seed=seeds, options={"reset_mask": which.copy()})
         return found
 

@@ -58,9 +58,9 @@ class LeanAdam(torch.optim.Adam):
             maximize=False,
         )
 
-    def load_state_dict(self, state_dict: Any) -> None:
-        """Continue where ``state_dict`` was called."""
-        super().load_state_dict(state_dict)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Continue from a copy, a pickle or ``load_state_dict``, whose tensors are other ones."""
+        super().__setstate__(state)
         self._lists = None
 
     def _state_lists(self, parameters: list[Tensor]) -> tuple[list[Any], ...]:

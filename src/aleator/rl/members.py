@@ -97,11 +97,12 @@ class Members:
         each = envs // self.members
         return self.agents[env // each].episode_key(env % each, each, episode)
 
-    def observe(self, obs: npt.NDArray[np.floating[Any]]) -> None:
-        """Let every member take note of its own observations."""
+    def observe(self, obs: npt.NDArray[np.floating[Any]], which: npt.NDArray[np.bool_]) -> None:
+        """Let every member take note of the observations of those of these environments that are its own."""
         rows = len(obs) // self.members
         for index, agent in enumerate(self.agents):
-            agent.observe(obs[index * rows : (index + 1) * rows])
+            own = slice(index * rows, (index + 1) * rows)
+            agent.observe(obs[own], which[own])
 
     @torch.no_grad()
     def explore(self, obs: npt.NDArray[np.floating[Any]], *, at_random: bool) -> Tensor:
@@ -130,7 +131,7 @@ class Members:
         noise = (torch.stack([pair[0] for pair in noises]), torch.stack([pair[1] for pair in noises]))
         if self.settings.normalize_obs:
             batch = batch._replace(obs=self._normalized(batch.obs), next_obs=self._normalized(batch.next_obs))
-        return self.learner.update(batch, noise, self._masks())
+        return self.learner.update(batch, noise, self._masks(rows))
 
     def check_finite(self) -> None:
         """Wait for the device and see whether all losses so far were finite.
@@ -164,10 +165,10 @@ class Members:
             return obs
         return torch.stack([agent.normalized(rows) for agent, rows in zip(self.agents, obs, strict=True)])
 
-    def _masks(self) -> Masks:
+    def _masks(self, rows: int) -> Masks:
         if not (self.settings.actor_dropout or self.settings.critic_dropout):
-            return self.agents[0].draw_masks()
-        drawn = [agent.draw_masks() for agent in self.agents]
+            return self.agents[0].draw_masks(rows)
+        drawn = [agent.draw_masks(rows) for agent in self.agents]
         several = {name: [getattr(each, name) for each in drawn] for name in ("targets", "critics", "judges")}
         return Masks(
             next_actor=_together([each.next_actor for each in drawn]),

@@ -36,6 +36,8 @@ class ObservationNormalizer(nn.Module):
         count, mean, squares = self._moments
         new = torch.from_numpy(np.asarray(obs, np.float64))
         rows = len(new)
+        if not rows:
+            return
         new_mean = new.mean(0)
         delta, total = new_mean - mean, count + rows
         squares += (new - new_mean).square().sum(0) + delta.square() * count * rows / total

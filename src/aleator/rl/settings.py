@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal
 
 from aleator.rl.temperature import RULES, Rule
@@ -62,7 +63,12 @@ class AgentSettings:
         Raises:
             ValueError: naming the setting, the value got and the values accepted.
         """
+        if not isinstance(self.net_arch, Sequence) or not all(_is_whole(width) for width in self.net_arch):
+            raise ValueError(f"net_arch must be a sequence of whole widths, got {self.net_arch}")
         object.__setattr__(self, "net_arch", tuple(self.net_arch))
+        for name in ("batch_size", "capacity", "learning_starts", "train_freq", "gradient_steps"):
+            if not _is_whole(getattr(self, name)):
+                raise ValueError(f"{name} must be a whole number, got {getattr(self, name)}")
         for name in ("actor_dropout", "critic_dropout", "gamma"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -86,6 +92,10 @@ class AgentSettings:
             raise ValueError(f"learning_starts must not be negative, got {self.learning_starts}")
         if self.batch_size > self.capacity:
             raise ValueError(f"batch_size must be at most capacity, {self.capacity}, got {self.batch_size}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _is_finite(value: object) -> bool:

@@ -41,6 +41,8 @@ def vectorised(env: Environments, count: int = 1) -> VectorEnv[Any, Any, Any]:
     Raises:
         ValueError: if that cannot be done, or a vector environment resets by itself.
     """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
     if isinstance(env, VectorEnv):
         mode = env.metadata.get("autoreset_mode")
         if mode != AutoresetMode.DISABLED:

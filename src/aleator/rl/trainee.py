@@ -47,8 +47,8 @@ class Trainee(Protocol):
         """Return actions in the environment's own units, one row for each."""
         ...
 
-    def observe(self, obs: npt.NDArray[np.floating[Any]]) -> None:
-        """Take note of observations, for their normalisation."""
+    def observe(self, obs: npt.NDArray[np.floating[Any]], which: npt.NDArray[np.bool_]) -> None:
+        """Take note of the observations of these environments, for their normalisation; ``obs`` has those of all."""
         ...
 
     def update_from_replay(self) -> dict[str, Tensor]:

@@ -869,3 +869,16 @@ def test_it_goes_around_the_optimizers_of_the_house():
     fit(model, optimizer, 30)
     assert bool((model[0].weight == 0).all(1).any())
     assert set(base.trust_ratios()) == {name for name, _ in model.named_parameters()}
+
+
+def test_a_gradient_in_another_order_of_memory_takes_the_same_steps():
+    # torch's fused SGD for CPUs with momentum walks through memory, whatever the strides say.
+    def stepped(order):
+        w = torch.nn.Parameter(torch.ones(3, 4))
+        optimizer = ProximalSGD([w], lr=0.1, momentum=0.9, prox=prox.L1(0.01))
+        for step in range(3):
+            w.grad = order((torch.arange(12.0) + step).view(4, 3).T)
+            optimizer.step()
+        return w.detach()
+
+    torch.testing.assert_close(stepped(lambda g: g), stepped(torch.Tensor.contiguous), rtol=1e-6, atol=1e-7)

@@ -138,7 +138,7 @@ class ProximalSGD(PenalisedOptimizer, SGD):
                 grads,
                 buffers,
                 foreach=foreach,
-                fused=(at_once and _in_one_pass(params, buffers)) or None,
+                fused=(at_once and _in_one_pass(params, grads, buffers)) or None,
                 weight_decay=group["weight_decay"],
                 momentum=group["momentum"],
                 lr=group["lr"],
@@ -158,11 +158,19 @@ def effective_factor(group: dict[str, Any]) -> float:
     return float((1 - group.get("dampening", 0.0)) / (1 - group["momentum"]))
 
 
-def _in_one_pass(params: list[Tensor], buffers: list[Tensor | None]) -> bool:
-    """Whether torch's fused kernel for CPUs can take the step: it wants all tensors at the same place in their life."""
+def _in_one_pass(params: list[Tensor], grads: list[Tensor], buffers: list[Tensor | None]) -> bool:
+    """Whether torch's fused kernel for CPUs can take the step.
+
+    It wants all tensors at the same place in their life, and what belongs to one parameter laid out alike: it walks
+    through memory, whatever the strides say.
+    """
     begun = [buffer is not None for buffer in buffers]
     return (
         not torch.compiler.is_compiling()
         and all(begun) == any(begun)
+        and all(
+            p.is_contiguous() and g.is_contiguous() and (b is None or b.is_contiguous())
+            for p, g, b in zip(params, grads, buffers, strict=True)
+        )
         and all(p.device.type == "cpu" and p.is_floating_point() and not isinstance(p, DTensor) for p in params)
     )

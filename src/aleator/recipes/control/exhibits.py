@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 import numpy.typing as npt
 
@@ -46,14 +47,16 @@ def rollout(env: str, agent: Agent, key: int) -> list[Exhibit]:
     try:
         from PIL import Image
 
-        evaluator = Evaluator(maker(env, render_mode="rgb_array"), 1)
-        pictures: list[npt.NDArray[np.uint8]] = []
-        found = evaluator(agent, key, watch=lambda world: pictures.append(_small(world.render())))
+        # Gymnasium 1.4 has MuJoCo's camera stand still while the animal runs out of the picture.
+        mujoco = str(gymnasium.spec(env).entry_point).startswith("gymnasium.envs.mujoco.")
+        camera = {"camera_name": "track"} if mujoco else {}
+        evaluator = Evaluator(maker(env, render_mode="rgb_array", **camera), 1)
+        film = _Film()
+        found = evaluator(agent, key, watch=film)
         evaluator.close()
-        every = -(-len(pictures) // FRAMES)
-        shown = [Image.fromarray(picture) for picture in pictures[::every]]
+        pictures = film.pictures
         rate = evaluator.envs[0].metadata.get("render_fps", 30)
-        clip = _gif(shown, max(20, 1000 * every // rate))
+        clip = _gif([Image.fromarray(picture) for picture in pictures], max(20, 1000 * film.every // rate))
         strip = _png(np.concatenate([pictures[place] for place in _spread(len(pictures))], 1))
     except Exception as error:
         _log.warning("%s could not be drawn: %s", env, error)
@@ -63,6 +66,25 @@ def rollout(env: str, agent: Agent, key: int) -> list[Exhibit]:
         Exhibit("An episode", f"A clip of {told}", picture=clip, file="rollout.gif"),
         Exhibit("Film strip", f"{STRIP} moments, from left to right, of {told}", picture=strip, file="film-strip.png"),
     ]
+
+
+class _Film:
+    """Evenly spaced pictures of an episode whose length is not known: where they are too many, every other one goes.
+
+    To draw is what takes time, so what is not kept is not drawn.
+    """
+
+    def __init__(self) -> None:
+        self.pictures: list[npt.NDArray[np.uint8]] = []
+        self.every, self._seen = 1, 0
+
+    def __call__(self, world: Any) -> None:
+        if self._seen % self.every == 0:
+            if len(self.pictures) == FRAMES:
+                del self.pictures[1::2]
+                self.every *= 2
+            self.pictures.append(_small(world.render()))
+        self._seen += 1
 
 
 def _curves(curves: Curves, names: Mapping[str, str], title: str, description: str) -> Exhibit | None:

@@ -36,7 +36,7 @@ class Control:
     beta: float | None = None
     """STAC's pessimism: deviations of the target that are subtracted. Default: 0.25."""
     betas: tuple[float, ...] = ()
-    """STAC's pessimism of each member, instead of one for all; figures are then given for each, too."""
+    """STAC's pessimism of each member, instead of one for all; figures are then given for each value, too."""
     members: int | None = None
     """Agents trained side by side in one run, each with a seed of its own; figures are means over them, and an interval
     still needs several runs. Default: one, or one for each of betas."""
@@ -106,8 +106,8 @@ class Control:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.learning_starts < 0:
-            raise ValueError(f"learning_starts must not be negative, got {self.learning_starts}")
+        if not 0 <= self.learning_starts < self.steps:
+            raise ValueError(f"learning_starts must be in [0, steps), [0, {self.steps}), got {self.learning_starts}")
         positive(self, "lr", "init_alpha")
         not_negative(self, "beta")
         refuse_unless(self.algorithm == "stac", f"algorithm {self.algorithm}", self, "beta", "betas")

@@ -105,11 +105,12 @@ class ControlTask:
             self._late = [*self._late, [each.value_errors.tolist() for each in found]][-LATE:]
         else:
             self._tested = True
-            metrics |= self._late_errors(slice(None))
-        for member, beta in enumerate(options.betas):
-            own = figures([found[member]])
+            metrics |= self._late_errors(range(len(found)))
+        for beta in dict.fromkeys(options.betas):
+            members = [member for member, its in enumerate(options.betas) if its == beta]
+            own = figures([found[member] for member in members])
             if split == "test":
-                own |= self._late_errors(slice(member, member + 1))
+                own |= self._late_errors(members)
             metrics |= {f"{name}_beta_{beta:g}": value for name, value in own.items()}
         return {**metrics, "examples": count * len(self.agents)}
 
@@ -138,8 +139,8 @@ class ControlTask:
         self.collector.load_state_dict(state["collector"])
         self.curves, self._late = state["curves"], state["late"]
 
-    def _late_errors(self, members: slice) -> dict[str, float]:
-        errors = np.array([each[members] for each in self._late]).ravel()
+    def _late_errors(self, members: Sequence[int]) -> dict[str, float]:
+        errors = np.array([[each[member] for member in members] for each in self._late]).ravel()
         return {} if not len(errors) or np.isnan(errors).any() else {"late_value_error": float(np.median(errors))}
 
     def _rollout(self) -> list[Exhibit]:
