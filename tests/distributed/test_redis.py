@@ -216,6 +216,25 @@ def test_a_request_to_stop_is_met_within_a_second_while_the_server_is_away(serve
     assert time.monotonic() - begun < 1.0
 
 
+def test_a_request_to_stop_and_the_leave_take_less_than_a_second_while_the_server_answers_nothing(server):
+    asked = threading.Event()
+    member = Member(board(server), options={"min_machines": 2, "stop_requested": asked.is_set})
+
+    def go():
+        member.step()
+        member.swarm.leave()
+
+    runner = threading.Thread(target=go, daemon=True)
+    runner.start()
+    time.sleep(0.3)
+    server.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.95)  # the next answer is waited for since 0.05 s or less
+    asked.set()
+    begun = time.monotonic()
+    runner.join(10)
+    assert time.monotonic() - begun < 1.0
+
+
 # --- bad input
 
 
