@@ -89,7 +89,8 @@ class Peer:
             most: rounds to apply at once, at least 1.
 
         Raises:
-            ValueError: if ``most`` is below 1, somebody else changed the weights between rounds, or the board refuses this machine.
+            ValueError: if ``most`` is below 1, somebody else changed the weights between rounds, or the board refuses
+                this machine.
             Diverged: if a comparison of weights failed twice at the same round.
         """
         if most < 1:
