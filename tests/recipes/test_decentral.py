@@ -306,6 +306,7 @@ def test_log_that_was_cut_off_goes_on_and_another_swarms_is_refused(finished, tm
         (("--eps", "0"), "eps must be positive and finite, got 0.0"),
         (("--lr", "-1"), "lr must be positive and finite, got -1.0"),
         (("--rounds", "0"), "rounds must be at least 1, got 0"),
+        (("--shards", "5000"), "shards must be at most the number of training examples, 1237, got 5000"),
         (("--peers", "1"), "peers must be in [2, 64], got 1"),
         (("--join", "redis://:hunter2@host"), "put it into ALEATOR_REDIS_PASSWORD, got redis://:***@host"),
         (("--join", "redis://me:hun/ter@2@host"), "got redis://me:***@host"),
