@@ -88,8 +88,8 @@ def verify(chosen: Verify) -> int:
     if chosen.claimed is not None and chosen.start is None:
         raise ValueError("start is missing: claimed weights are compared with those that the log makes of them")
     log = _read(chosen.log)
-    weights = [None if path is None else _weights(log, path) for path in (chosen.start, chosen.claimed)]
-    write_lines(*reading.verify(log, *weights, secret_from_environment()))
+    start, claimed = (None if path is None else _weights(log, path) for path in (chosen.start, chosen.claimed))
+    write_lines(*reading.verify(log, start, claimed, secret_from_environment()))
     return 0
 
 
