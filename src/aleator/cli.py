@@ -117,7 +117,9 @@ def _module(verb: str) -> Any:
 
 
 def _say(message: str, code: int) -> int:
-    text = message.encode(errors="backslashreplace").decode()
+    from aleator.distributed.addresses import redacted
+
+    text = redacted(message).encode(errors="backslashreplace").decode()
     with contextlib.suppress(OSError):  # where standard error cannot be written, the exit code has to do
         sys.stderr.write(f"aleator: {' '.join(text.split())}\n")
     return code

@@ -99,7 +99,8 @@ def test_peer_that_is_killed_in_a_round_rejoins_as_the_same(shared, caplog):
     # What was handed in before the kill counts; then it is missing.
     assert [commit.machines for commit in stays.swarm.log][3:] == [(0, 1), (0,), (0,)]
     assert "machine 1 did not answer in time; round 4 goes on without" in caplog.text
-    back = Member(board(shared, "killed"), again=(1,))
+    stays.swarm.min_machines = 2  # or it would be through before the other is back
+    back = Member(board(shared, "killed"), again=(1,), options={"min_machines": 2})
     together([stays, back], 9)
     assert stays.weights == back.weights
     assert list(whole(stays))[-1].machines == (0, 1)
@@ -210,6 +211,25 @@ def test_a_request_to_stop_is_met_within_a_second_while_the_server_is_away(serve
     time.sleep(0.3)
     server.kill()
     time.sleep(0.5)
+    asked.set()
+    begun = time.monotonic()
+    runner.join(10)
+    assert time.monotonic() - begun < 1.0
+
+
+def test_a_request_to_stop_and_the_leave_take_less_than_a_second_while_the_server_answers_nothing(server):
+    asked = threading.Event()
+    member = Member(board(server), options={"min_machines": 2, "stop_requested": asked.is_set})
+
+    def go():
+        member.step()
+        member.swarm.leave()
+
+    runner = threading.Thread(target=go, daemon=True)
+    runner.start()
+    time.sleep(0.3)
+    server.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.95)  # the next answer is waited for since 0.05 s or less
     asked.set()
     begun = time.monotonic()
     runner.join(10)

@@ -262,6 +262,12 @@ def test_the_first_set_of_a_round_wins():
     assert board.commits(0, 9) == [(0, b"first"), (0, b"third")]
 
 
+def test_a_step_applies_one_round_at_least():
+    member = Member(in_process())
+    with pytest.raises(ValueError, match="most must be at least 1, got 0"):
+        member.peer.step(slopes(member.replica), 0)
+
+
 def test_a_request_to_stop_is_met_while_waiting(caplog):
     asked_at = time.monotonic() + 0.3
     member = Member(in_process(), options={"min_machines": 2, "stop_requested": lambda: time.monotonic() > asked_at})

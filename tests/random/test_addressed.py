@@ -171,6 +171,12 @@ def test_values_that_are_not_contiguous_are_changed_too():
     assert torch.equal(values, stepped(torch.zeros(4, 6), [1.0], [KEY], "rademacher"))
 
 
+@pytest.mark.plain
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_bits_do_not_depend_on_the_type_of_the_indices(dtype):
+    assert torch.equal(random_bits(KEY, 0, torch.arange(9, dtype=dtype)), random_bits(KEY, 0, range(9)))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -188,6 +194,8 @@ def test_values_that_are_not_contiguous_are_changed_too():
         (lambda v: subtract_directions(v, [1.0], [KEY], region=Region(2**34, 1, 4, 0)), "region must lie within"),
         (lambda v: subtract_directions(v, [1.0], [KEY], tensor=-1), r"tensor must be in \[0, 2\*\*32\), got -1"),
         (lambda v: random_bits(KEY, 0, range(0, 8, 2)), "elements must be a range with step 1"),
+        (lambda v: random_bits(KEY, 0, torch.tensor([3, -1])), r"elements must be in \[0, 2\*\*34\), got -1 to 3"),
+        (lambda v: random_bits(KEY, 0, torch.tensor([2**34])), r"elements must be in \[0, 2\*\*34\)"),
         (lambda v: random_bits((1, 2, 3, -4), 0, range(3)), "sample of a key must be an integer"),
     ],
 )

@@ -14,10 +14,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from aleator.cli import main
-from aleator.distributed import Address, GradientLog, RedisTransport, fingerprint, tcp_store
+from aleator.distributed import (
+    Address,
+    Commit,
+    Contribution,
+    GradientLog,
+    RedisTransport,
+    fingerprint,
+    tcp_store,
+)
+from aleator.distributed.messages import link
+from aleator.distributed.reading import log_of_swarm
 from aleator.experiment import Interrupted, RunOptions, run
 from aleator.experiment.files import read_json
 from aleator.experiment.load import load_run
@@ -25,6 +36,7 @@ from aleator.experiment.tracking import read_metrics
 from aleator.random import Streams
 from aleator.recipes.decentral import Decentral
 from aleator.recipes.decentral.machine import Machine
+from aleator.recipes.decentral.task import SwarmedTask
 from tests.distributed.swarms import Server
 
 QUICK = RunOptions(trackers=(), log_every=1)
@@ -70,6 +82,82 @@ def test_log_of_a_run_leads_from_its_start_to_its_model(finished, capsys, tmp_pa
     assert fingerprint(load_file(tmp_path / "again.safetensors")) == fingerprint(load_file(model))
     assert main(["log", "verify", str(log), "--start", str(start), "--claimed", str(start)]) == 2
     assert "the log does not lead to the claimed weights" in capsys.readouterr().err
+
+
+def test_log_of_a_signed_swarm_is_checked_by_who_has_the_key(server, tmp_path, monkeypatch, capsys):
+    """An entry of somebody without the key comes first on the board: the machines pass over it, so must a reader."""
+    address = f"{server.address}?swarm=signed"
+    monkeypatch.setenv("ALEATOR_SWARM_KEY", "sixteen bytes or more")
+    machine = Machine(Decentral(join=address), 0)
+    board = RedisTransport(Address.parse(address))
+    machine.join(board, lambda: False)
+    first = link(machine.manifest.to_bytes())
+    theta0 = bytes.fromhex(machine.manifest.theta0)
+    forged = Commit(0, machine.manifest.lr, first, (Contribution(0, 0, b"\x7f", theta0, bytes(16)),), bytes(16))
+    board.append(0, 0, forged.to_bytes())
+    machine.step(1)
+    assert machine.replica.round == 1
+    machine.log.suffix(0, theta0, tmp_path / "right.log").close()
+    log = GradientLog(machine.manifest, tmp_path / "forged.log")
+    log.append(forged)
+    log.close()
+    assert main(["log", "verify", address]) == 0
+    assert main(["log", "verify", str(tmp_path / "right.log")]) == 0
+    assert capsys.readouterr().out.count("1 rounds from 0 on, every record and link whole, every signature right") == 2
+    assert log_of_swarm(Address.parse(address), machine.secret).to_bytes() == machine.log.to_bytes()
+    assert main(["log", "verify", str(tmp_path / "forged.log")]) == 2
+    assert "the signature of the agreed set of round 0 is wrong" in capsys.readouterr().err
+    monkeypatch.setenv("ALEATOR_SWARM_KEY", "another key of nobody")
+    assert main(["log", "verify", address]) == 2
+    assert "no round of the swarm at redis://127.0.0.1" in capsys.readouterr().err
+    monkeypatch.delenv("ALEATOR_SWARM_KEY")
+    assert main(["log", "verify", str(tmp_path / "forged.log")]) == 0
+    assert "signatures not checked (the key comes from ALEATOR_SWARM_KEY)" in capsys.readouterr().out
+
+
+def test_snapshot_of_a_later_round_than_the_run_has_is_not_taken(server, tmp_path):
+    address = f"{server.address}?swarm=later"
+    other = Other(address, hash_every=2, snapshot_every=2)
+    for _ in range(5):
+        other.machine.step(64)  # the snapshot is that of round 4
+    for rounds in (3, 4, 5):
+        recipe = Decentral(join=address, rounds=rounds, hash_every=2, enter_by="snapshot")
+        result = run(recipe, tmp_path / str(rounds), QUICK, name="decentral")
+        assert result["progress"] == result["test"]["rounds"] == rounds
+        weights = {name: value.clone() for name, value in other.machine.start.items()}
+        other.machine.log.replay(weights, upto=rounds)
+        assert fingerprint(weights) == fingerprint(load_file(tmp_path / str(rounds) / "model.safetensors"))
+
+
+def test_machine_of_a_swarm_is_not_resumed_as_machines_of_one_process():
+    joined, alone = (
+        SwarmedTask(recipe, Streams(0), Accelerator(cpu=True))
+        for recipe in (Decentral(join="redis://127.0.0.1:1"), Decentral())
+    )
+    joined._numbers = (2,)
+    alone.load_state_dict(joined.state_dict())
+    with pytest.raises(ValueError, match="join must be given: this run is one machine of a swarm"):
+        alone.begin()
+
+
+def test_process_that_is_through_with_all_rounds_breaks_nothing_and_a_killed_one_does():
+    class Ended:
+        def __init__(self, code):
+            self.code = code
+
+        def poll(self):
+            return self.code
+
+    task = SwarmedTask(Decentral(peers=2), Streams(0), Accelerator(cpu=True))
+    task._others = [Ended(0)]
+    assert task._broken() is None
+    task._others = [Ended(-9)]
+    assert task._broken() == "machine 1 ended with exit code -9, and a round needs 2"
+
+
+def test_whole_numbers_are_rates_as_well():
+    manifest = Machine(Decentral(lr=1, weight_decay=0), 0).manifest
+    assert (manifest.lr, manifest.weight_decay) == (1.0, 0.0)
 
 
 def test_loaded_run_evaluates_as_it_did(finished):
@@ -218,10 +306,20 @@ def test_log_that_was_cut_off_goes_on_and_another_swarms_is_refused(finished, tm
         (("--eps", "0"), "eps must be positive and finite, got 0.0"),
         (("--lr", "-1"), "lr must be positive and finite, got -1.0"),
         (("--rounds", "0"), "rounds must be at least 1, got 0"),
+        (("--shards", "5000"), "shards must be at most the number of training examples, 1237, got 5000"),
         (("--peers", "1"), "peers must be in [2, 64], got 1"),
         (("--join", "redis://:hunter2@host"), "put it into ALEATOR_REDIS_PASSWORD, got redis://:***@host"),
         (("--join", "redis://me:hun/ter@2@host"), "got redis://me:***@host"),
         (("--join", "redis://host?password=hunter2"), "got redis://host?password=***"),
+        (("--join", "redis:/:hunter2@host"), "must hold no password"),
+        (("--join", "redis:hunter2@host"), "must hold no password"),
+        (("--join", "me:hunter2@host:6379"), "must hold no password"),
+        (("--join", ":hunter2@host:6379"), "must hold no password"),
+        (("--join", "redis//:hunter2@host"), "must hold no password"),
+        (("--join", "redis://me:hunter2"), "the port of an address must be a number in [0, 65535]"),
+        (("--join", "redis://me:hun ter@2@host"), "must hold no spaces"),
+        (("--peers", "redis://:hunter2@host"), "--peers must be an integer or None, got 'redis://:***@host'"),
+        (("redis://:hunter2@host",), "unexpected 'redis://:***@host'"),
         (("--join", "http://host"), "must begin with one of redis://, rediss://, unix://, store://"),
         (("--join", "store://host"), "an address with store:// must have a port"),
         (("--join", "redis://127.0.0.1:1"), "redis://127.0.0.1:1 cannot be reached"),
@@ -269,6 +367,7 @@ def test_machine_with_another_codec_is_refused_at_the_handshake(server, tmp_path
         ),
         (("stat", "redis://127.0.0.1:1"), "cannot be reached"),
         (("stat", "redis://:hunter2@127.0.0.1"), "must hold no password"),
+        (("stat", "redis:/:hunter2@127.0.0.1"), "redis:***@127.0.0.1: No such file"),
     ],
     ids=lambda value: "-".join(value)[:20] if isinstance(value, tuple) else "",
 )
@@ -281,14 +380,13 @@ def test_bad_logs_are_one_line(words, message, finished, tmp_path, capsys):
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+    assert "hunter2" not in said
 
 
 def test_stat_names_who_lags(finished, tmp_path, capsys):
     place, _ = finished
     log = GradientLog.open(place / "swarm.log")
     short = GradientLog(log.manifest, tmp_path / "short.log")
-    from aleator.distributed import Commit
-
     for commit in log:
         there = commit.contributions[:2] if commit.round in (2, 3, 5) else commit.contributions
         short.append(Commit(commit.round, commit.lr, short.end, there))

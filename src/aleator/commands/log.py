@@ -83,12 +83,13 @@ def verify(chosen: Verify) -> int:
         ValueError: if something does not.
     """
     from aleator.distributed import reading
+    from aleator.distributed.addresses import secret_from_environment
 
     if chosen.claimed is not None and chosen.start is None:
         raise ValueError("start is missing: claimed weights are compared with those that the log makes of them")
     log = _read(chosen.log)
-    weights = [None if path is None else _weights(log, path) for path in (chosen.start, chosen.claimed)]
-    write_lines(*reading.verify(log, *weights))
+    start, claimed = (None if path is None else _weights(log, path) for path in (chosen.start, chosen.claimed))
+    write_lines(*reading.verify(log, start, claimed, secret_from_environment()))
     return 0
 
 
@@ -150,9 +151,12 @@ def stat(chosen: Stat) -> int:
 
 def _read(place: str) -> GradientLog:
     from aleator.distributed import Address, GradientLog
+    from aleator.distributed.addresses import secret_from_environment
     from aleator.distributed.reading import log_of_swarm
 
-    return log_of_swarm(Address.parse(place)) if "://" in place else GradientLog.open(place)
+    if "://" in place:
+        return log_of_swarm(Address.parse(place), secret_from_environment())
+    return GradientLog.open(place)
 
 
 def _weights(log: GradientLog, path: Path) -> dict[str, Tensor]:

@@ -16,14 +16,15 @@ SECRET = "ALEATOR_SWARM_KEY"
 """The environment variable with the key that contributions are signed with."""
 
 _SCHEMES = ("redis", "rediss", "unix", "store")
-# Anything between "//" or a query's "password=" and what ends it; greedy, since a password may hold "@" or "/".
-_USER_PART = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/:@]*):\S*@")
+# Anything between a colon, but that of "//", and the last "@" of a word, since a password may hold "@" or "/" and an
+# address may be mistyped, or a query's "password=" and what ends it.
+_USER_PART = re.compile(r"(?P<before>(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^\s:@]*):(?!//)\S*@")
 _QUERY_PART = re.compile(r"(?i)(?P<name>[?&](?:password|passwd|pass|token|auth)=)[^&\s]*")
 
 
 def redacted(address: str) -> str:
-    """Return an address without any password in it."""
-    return _QUERY_PART.sub(r"\g<name>***", _USER_PART.sub(r"\g<scheme>\g<user>:***@", address))
+    """Return an address, or a line with addresses, well-formed or not, without any password in it."""
+    return _QUERY_PART.sub(r"\g<name>***", _USER_PART.sub(r"\g<before>:***@", address))
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,21 @@ class Address:
         Raises:
             ValueError: saying what is wrong with it, without repeating a password.
         """
+        if any(mark.isspace() for mark in text):
+            raise ValueError("an address must hold no spaces, got one with some")
         shown = redacted(text)
         if shown != text:
             raise ValueError(f"an address must hold no password, put it into {PASSWORD}, got {shown}")
         try:
             parts = urlsplit(text)
-            port = parts.port
         except ValueError as error:
             raise ValueError(f"{shown!r} is no address: {error}") from None
+        try:
+            port = parts.port
+        except ValueError:  # what stands there may be a password without its host
+            raise ValueError(
+                f"the port of an address must be a number in [0, 65535], got something else for {parts.scheme}://"
+            ) from None
         if parts.scheme not in _SCHEMES:
             raise ValueError(
                 f"an address must begin with one of {', '.join(f'{name}://' for name in _SCHEMES)}, got {shown!r}"

@@ -86,12 +86,15 @@ class Peer:
 
         Args:
             gradients: returns the gradients of a round and a machine, at the weights as they are.
-            most: rounds to apply at once.
+            most: rounds to apply at once, at least 1.
 
         Raises:
-            ValueError: if somebody else changed the weights between rounds, or the board refuses this machine.
+            ValueError: if ``most`` is below 1, somebody else changed the weights between rounds, or the board refuses
+                this machine.
             Diverged: if a comparison of weights failed twice at the same round.
         """
+        if most < 1:
+            raise ValueError(f"most must be at least 1, got {most}")
         try:
             if self.replica.round == self.log.next_round:
                 self.swarm.catch_up()
@@ -104,10 +107,13 @@ class Peer:
             self._rebuild()
             return Step(0)
 
-    def load_snapshot(self) -> bool:
+    def load_snapshot(self, before: int | None = None) -> bool:
         """Begin from the weights that are on the board instead of θ₀, and return whether there were any.
 
         The log is fetched whole, and the hash that the swarm agreed on has to fit.
+
+        Args:
+            before: do not take weights before this round or a later one.
 
         Raises:
             ValueError: if the board's weights are not those of the swarm.
@@ -116,6 +122,8 @@ class Peer:
         if found is None:
             return False
         number, content = found
+        if before is not None and number >= before:
+            return False
         while self.log.next_round <= number and self.swarm.catch_up():
             pass
         if self.log.next_round <= number:

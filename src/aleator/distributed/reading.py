@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from aleator.distributed.addresses import Address
+from aleator.distributed.addresses import SECRET, Address
 from aleator.distributed.codes import decode
 from aleator.distributed.log import GradientLog
 from aleator.distributed.manifest import Manifest
-from aleator.distributed.messages import link
+from aleator.distributed.messages import Malformed, link
 from aleator.distributed.redis_streams import RedisTransport
 from aleator.distributed.replica import fingerprint
 from aleator.distributed.swarm import first_valid
+from aleator.distributed.validity import check_commit
 
 LAGS = 0.9
 """Who was in fewer than this share of the rounds since it came lags."""
@@ -51,11 +52,16 @@ class Attendance:
         return self.share < LAGS
 
 
-def log_of_swarm(address: Address) -> GradientLog:
+def log_of_swarm(address: Address, secret: bytes | None = None) -> GradientLog:
     """Return the log of a swarm on a Redis server, without taking part.
 
+    Args:
+        address: of the server.
+        secret: the swarm's key; with it what is not signed by it does not count, as for the machines. Without it what
+            is well-formed counts.
+
     Raises:
-        ValueError: if there is no such swarm, or the server cannot be reached.
+        ValueError: if there is no such swarm, nothing of it counts, or the server cannot be reached.
     """
     if address.scheme == "store":
         raise ValueError(f"a log is read from a file or from Redis, got {address}")
@@ -65,13 +71,18 @@ def log_of_swarm(address: Address) -> GradientLog:
         if manifest is None:
             raise ValueError(f"there is no swarm {address.swarm!r} at {address}")
         log = GradientLog(Manifest.from_bytes(manifest))
+        reasons: list[Malformed] = []
         while True:
             entries = board.commits(log.next_round, 1000)
             previous = log.end or link(manifest)
-            valid = first_valid(entries, log.next_round, previous, log.manifest)
+            valid = first_valid(
+                entries, log.next_round, previous, log.manifest, secret, lambda *why: reasons.append(why[-1])
+            )
             for _, content in valid:
                 log.append(content)
             if not valid:
+                if reasons and not len(log):
+                    raise ValueError(f"no round of the swarm at {address} counts: {reasons[0]}")
                 return log
     finally:
         board.close()
@@ -88,19 +99,29 @@ def selected(log: GradientLog, weights: Mapping[str, Tensor], name: str) -> dict
     return {tensor: weights[tensor] for tensor in log.manifest.names}
 
 
-def verify(log: GradientLog, start: Mapping[str, Tensor] | None, claimed: Mapping[str, Tensor] | None) -> list[str]:
+def verify(
+    log: GradientLog,
+    start: Mapping[str, Tensor] | None,
+    claimed: Mapping[str, Tensor] | None,
+    secret: bytes | None = None,
+) -> list[str]:
     """Check a log and return in words what was found.
 
     Args:
         log: whose records and links were checked when it was read.
         start: the weights that it begins with; without them nothing is said about weights.
         claimed: the weights that it shall lead to.
+        secret: the swarm's key, to check signatures by.
 
     Raises:
+        Malformed: if a signature is wrong.
         ValueError: if a comparison of weights in the log, or the claim, does not hold.
     """
+    if secret is not None:
+        for commit in log:
+            check_commit(commit, log.manifest, secret)
     compared = sum(bool(commit.weights) for commit in log)
-    found = [f"{len(log)} rounds from {log.first} on, every record and link whole, {_signed(log)}"]
+    found = [f"{len(log)} rounds from {log.first} on, every record and link whole, {_signed(log, secret)}"]
     if start is None:
         found.append(f"weights not checked: {compared} comparisons of the swarm wait for the weights to begin with")
         return found
@@ -140,5 +161,7 @@ def attendances(log: GradientLog) -> list[Attendance]:
     return found
 
 
-def _signed(log: GradientLog) -> str:
-    return "signed (signatures are for those who have the key)" if log.manifest.signed else "not signed"
+def _signed(log: GradientLog, secret: bytes | None) -> str:
+    if not log.manifest.signed:
+        return "not signed"
+    return "every signature right" if secret is not None else f"signatures not checked (the key comes from {SECRET})"

@@ -147,6 +147,8 @@ class Swarm:
 
     def leave(self) -> None:
         """Tell the others not to wait for the machines here. Where the board is away, they find out by waiting."""
+        if self._away:  # to try would take as long as an answer may
+            return
         with contextlib.suppress(Unreachable, ValueError):
             for machine in self.machines:
                 self.transport.announce(machine, -1)

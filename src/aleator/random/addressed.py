@@ -97,7 +97,8 @@ def random_bits(
     Args:
         key: run, round, machine and sample.
         tensor: the tensor's number, in [0, 2³²).
-        elements: indices within the whole tensor, in [0, 2³⁴): a range with step 1, or a tensor of them.
+        elements: indices within the whole tensor, in [0, 2³⁴): a range with step 1, or a tensor of whole numbers,
+            whose bounds are checked on a CPU only, where that costs no wait for a device.
         device: where the bits of a range are made; those of a tensor are made where it is.
 
     Raises:
@@ -111,7 +112,7 @@ def random_bits(
     keys = checked_keys([key])
     check_tensor_number(tensor)
     if isinstance(elements, Tensor):
-        return _selected(stream(key), tensor, elements)
+        return _selected(stream(key), tensor, _checked(elements))
     if elements.step != 1 or not 0 <= elements.start <= max(elements.start, elements.stop) <= ELEMENTS:
         raise ValueError(f"elements must be a range with step 1 within [0, 2**34), got {elements}")
     loops = compiled_loops() if torch.device(device).type == "cpu" else None
@@ -132,6 +133,16 @@ def check_tensor_number(tensor: int) -> None:
     """
     if not 0 <= tensor < 2**32:
         raise ValueError(f"tensor must be in [0, 2**32), got {tensor}")
+
+
+def _checked(elements: Tensor) -> Tensor:
+    """Return indices as int64, in which Philox multiplies."""
+    if elements.is_floating_point() or elements.is_complex() or elements.dtype == torch.bool:
+        raise ValueError(f"elements must be whole numbers, got {elements.dtype}")
+    seen = elements.device.type == "cpu" and elements.numel() and not torch.compiler.is_compiling()
+    if seen and not 0 <= int(elements.min()) <= int(elements.max()) < ELEMENTS:
+        raise ValueError(f"elements must be in [0, 2**34), got {int(elements.min())} to {int(elements.max())}")
+    return elements.long()
 
 
 def _selected(words: tuple[int, int, int, int], tensor: int, elements: Tensor) -> Tensor:

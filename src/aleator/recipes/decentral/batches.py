@@ -15,6 +15,16 @@ from aleator.random import random_bits
 _BATCHES = 2**32 - 1  # the number of the tensor whose bits choose batches: no set of parameters has as many
 
 
+def check_shards(shards: int | None, examples: int) -> None:
+    """Refuse more private parts than there are examples.
+
+    Raises:
+        ValueError: if there are.
+    """
+    if shards is not None and shards > examples:
+        raise ValueError(f"shards must be at most the number of training examples, {examples}, got {shards}")
+
+
 def batch_indices(
     run: int, number: int, machine: int, sample: int, *, size: int, examples: int, shards: int | None = None
 ) -> Int64[Tensor, " size"]:
@@ -32,9 +42,8 @@ def batch_indices(
     Raises:
         ValueError: if there are fewer examples than shards.
     """
+    check_shards(shards, examples)
     parts = shards or 1
-    if examples < parts:
-        raise ValueError(f"shards must be at most the number of training examples, {examples}, got {parts}")
     part = machine % parts
     count = (examples - part + parts - 1) // parts
     bits = random_bits((run, number, machine, sample), _BATCHES, range(size))

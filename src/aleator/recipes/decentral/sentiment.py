@@ -29,7 +29,7 @@ from aleator.experiment import Split
 from aleator.experiment.files import read_json, write_json
 from aleator.gradients import functional_loss, trainable
 from aleator.random import Streams
-from aleator.recipes.decentral.batches import batch_indices
+from aleator.recipes.decentral.batches import batch_indices, check_shards
 from aleator.recipes.decentral.learned import TaskOptions
 
 Words = Sequence[str]
@@ -66,6 +66,7 @@ class Sentiment:
             model, encode = _loaded(options.checkpoint)
         if options.checkpoint is None or (Path(options.checkpoint) / _WORDS).is_file():
             train = train[1::2]  # the other half is what the small model was trained on
+        check_shards(options.shards, len(train))
         model.eval().requires_grad_(options.lora is None)
         self.network: nn.Module = model
         if options.lora is not None:

@@ -76,11 +76,15 @@ class SwarmedTask:
         if self.options.log is not None:
             self._keep_log()
         first = not self._numbers
+        if not first and len(self._numbers) != self.options.machines_here:
+            here = self.options.machines_here
+            raise ValueError(f"join must be given: this run is one machine of a swarm, which {here} machines cannot be")
         transport = self._transport()
         peer = self.machine.join(transport, self._stopped, self._numbers)
         self._numbers = peer.swarm.machines
-        if first and self.options.enter_by == "snapshot" and not peer.load_snapshot():
-            _log.warning("%s holds no snapshot; joining by replay", transport.describe())
+        if first and self.options.enter_by == "snapshot" and not peer.load_snapshot(self.options.rounds):
+            _log.warning("%s holds no snapshot before round %d; joining by replay",
+                         transport.describe(), self.options.rounds)  # fmt: skip
 
     def train_batches(self) -> Iterator[int]:
         """Yield the next round. Batches are drawn by address, by the machine itself."""
@@ -203,7 +207,8 @@ class SwarmedTask:
 
     def _broken(self) -> str | None:
         """Return what keeps the processes that were started here from going on, if something does."""
-        ended = [(n, code) for n, other in enumerate(self._others, 1) if (code := other.poll()) is not None]
+        # Who ended with 0 has seen the last round, so that it is on the board.
+        ended = [(n, code) for n, other in enumerate(self._others, 1) if (code := other.poll()) not in (None, 0)]
         if ended and 1 + len(self._others) - len(ended) < self.options.needed:
             return f"machine {ended[0][0]} ended with exit code {ended[0][1]}, and a round needs {self.options.needed}"
         return None

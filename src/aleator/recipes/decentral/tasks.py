@@ -19,7 +19,7 @@ from aleator.data import load
 from aleator.experiment import Split
 from aleator.gradients import functional_loss, trainable
 from aleator.random import Streams
-from aleator.recipes.decentral.batches import batch_indices
+from aleator.recipes.decentral.batches import batch_indices, check_shards
 from aleator.recipes.decentral.learned import TaskOptions
 
 _GRID = 2.0**-12
@@ -76,6 +76,7 @@ class Digits:
         digits = load("digits")
         order = torch.randperm(len(digits.train.inputs), generator=Streams(0).generator("validation"))
         held, kept = order[:200], order[200:]
+        check_shards(options.shards, len(kept))
         parts = {
             "train": (digits.train.inputs[kept], digits.train.targets[kept]),
             "validation": (digits.train.inputs[held], digits.train.targets[held]),
