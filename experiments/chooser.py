@@ -137,10 +137,31 @@ WISHES = (
         "Graphs of GDSS are nearer to real ones than random graphs with the same nodes and edges, by 0.1",
     ),
     Wish(
+        "to solve an equation in many dimensions",
+        "sdgd",
+        "aleator run pde --dimensions 100 --sampled-dimensions 10",
+        "d100",
+        "With one set of 10 dimensions (Algorithm 3) the error is at least 4 times below the best constant's",
+    ),
+    Wish(
         "to see a scene from views that nobody took",
         "s3im",
         "aleator run field",
         "room",
         "S3IM raises the PSNR of held-out views",
+    ),
+    Wish(
+        "to learn to act, and to shun what may go wrong",
+        "stac",
+        "aleator run control --env Pendulum-v1 --beta 0.5",
+        "pendulum",
+        "The late value error falls from beta 0 to ½",
+    ),
+    Wish(
+        "to train on machines that a thin line joins",
+        "one-byte",
+        "aleator run decentral --machines 4",
+        "codec",
+        "One byte is as accurate as a float, within a point",
     ),
 )

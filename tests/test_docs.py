@@ -133,6 +133,7 @@ ROOMS = (
     "sde",
     "language",
     "graphs",
+    "pde",
     "fields",
     "spiking",
     "stats",

@@ -77,6 +77,13 @@ def test_coupled_toy_keeps_samples_on_the_diagonal_only_with_coupled_scores():
         assert 45 < float(independent) < 55  # four modes instead of two
 
 
+def test_heat_in_a_square_is_learned():
+    said = output_of(str(EXAMPLES / "heat_in_a_square.py"), "150")
+    found = re.search(r"^before: relative error ([\d.]+)\nafter 150 steps: relative error ([\d.]+)$", said, re.M)
+    assert found, said
+    assert float(found[2]) < 0.5 * float(found[1])  # 0.39 of 1.16 measured
+
+
 def test_s3im_in_nerfstudio_loop_learns_the_room():
     said = output_of(str(EXAMPLES / "s3im_in_nerfstudio_loop.py"))
     found = re.search(r"^a view held out: ([\d.]+) dB, the mean colour ([\d.]+) dB$", said, re.MULTILINE)
@@ -87,3 +94,10 @@ def test_s3im_in_nerfstudio_loop_learns_the_room():
 def test_no_example_is_left_out():
     tested = set(re.findall(r"EXAMPLES / \"(\w+\.py)\"", Path(__file__).read_text()))
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_stac_pendulum_says_what_it_learned():
+    pytest.importorskip("gymnasium", reason="needs the extra rl: pip install 'aleator[rl]'")
+    said = output_of(str(EXAMPLES / "stac_pendulum.py"), "700")
+    assert re.search(r"^median return -\d+ before, -\d+ after 700 steps$", said, re.MULTILINE), said
+    assert re.search(r"torque [+-]\d\.\d\d, value -\d", said), said

@@ -271,6 +271,7 @@ def test_another_manifest_is_refused_by_its_first_difference(changes, message):
         manifest(**changes).check_against(manifest())
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(
     ("content", "message"),
     [

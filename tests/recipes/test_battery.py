@@ -29,7 +29,11 @@ GATES = {**FEW_IMAGES, "experts": 32, "gater_hidden": 8}
 TEXT = {"files": ("one=one.txt", "two=two.txt"), "width": 16, "context": 16, "eval_bytes": 200, "batch_size": 4}
 GRAPHS = {"samples": 4, "validation_samples": 2, "sampling_steps": 3, "steps": 4, "batch_size": 32}
 CURVE = {"data": "ud-galician-treegal", "step": 700, "train_size": 6000, "lookahead": 0}
+PDE = {"dimensions": 10, "steps": 6, "points": 8, "width": 8}
 FIELD = {"steps": 6, "batch_size": 256}
+CONTROL = {
+    "steps": 14, "learning_starts": 4, "batch_size": 4, "width": 8, "train_freq": 2, "episodes": 1, "test_episodes": 1,
+}  # fmt: skip
 SPIKING = {"hidden": 12, "validation_size": 4, "test_size": 20}
 
 
@@ -115,12 +119,20 @@ CASES = {
     "surrogate-imitation": Case(
         "surrogate", {"calls": 6, "problem": "linear-imitation", "step_schedule": "inverse-sqrt"}
     ),
+    "control": Case("control", {**CONTROL, "temperature": "adam"}),
+    "control-members": Case(
+        "control", {**CONTROL, "env": "RiskyPointMass-v0", "betas": (0.0, 1.0), "n_envs": 2, "critic_dropout": 0.1}
+    ),
     "curve": Case("curve", {**CURVE, "tagger": "perceptron", "against": "hmm"}),
     "curve-folds": Case("curve", {**CURVE, "folds": 2}),
     "decentral": Case("decentral", {"rounds": 6, "machines": 2, "hash_every": 2}),
     "decentral-backprop": Case("decentral", {"rounds": 6, "machines": 2, "method": "backprop"}),
     "pairs": Case("pairs", {"steps": 6}, two=EXACT, within=1e-6),
     "pairs-digits": Case("pairs", {"steps": 4, "data": "digits-of-pi", "head": "autoregressive"}),
+    "pde": Case(
+        "pde", {**PDE, "problem": "semilinear", "operator": "heat", "dimension_sets": 2, "ema": 0.9}, two=EXACT
+    ),
+    "pde-blocks": Case("pde", {**PDE, "problem": "hjb-log", "estimator": "exact", "blocks": 3}, two=EXACT),
     "a recipe of one's own": Case(
         DIABETES, {"subset": "rs2", "ratio": 0.3, "optimizer": "adamw", "rounds": 4}, two=EXACT
     ),
@@ -134,7 +146,8 @@ MODULES = (
     *("aleator.recipes.parts.supervised", "aleator.recipes.language.task", "aleator.recipes.graphs.task"),
     *("aleator.recipes.spiking.task", "aleator.recipes.curve.task", "aleator.recipes.surrogate.tables"),
     *("aleator.recipes.surrogate.imitation", "aleator.recipes.pairs.task", "aleator.recipes.decentral.task"),
-    *("aleator.recipes.field.task", "imageio.v3", "sklearn.base", "scipy.stats"),
+    *("aleator.recipes.pde.task", "aleator.recipes.field.task", "aleator.recipes.control.task"),
+    *("imageio.v3", "sklearn.base", "scipy.stats"),
 )
 
 pytestmark = pytest.mark.usefixtures("mirror")

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import gymnasium
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -18,6 +19,9 @@ from aleator.experiment import registry
 from aleator.experiment.accelerators import make_accelerator
 from aleator.random import Streams
 from aleator.recipes.graphs.task import GenerationTask
+
+# Episodes of five steps, where an evaluation takes no time.
+gymnasium.register("Short-v0", entry_point="tests.rl.worlds:Counting", kwargs={"cut": 5})
 
 pytestmark = pytest.mark.usefixtures("mirror")
 
@@ -212,6 +216,27 @@ PAIRS = {
     "weight_decay": Differs(0.0, 0.5),
     "precision": Differs("float32", "float64"),
 }
+PDE = {
+    **TRAINING,
+    "shard": Refused(True, "shard must be False in the recipe pde, since derivatives read whole layers, got True"),
+    "lr_min": Differs(0.0, 0.0005, {"schedule": "cosine"}),
+    "ema": Differs(0.1, 0.5),
+    "problem": Differs("two-body", "oscillator"),
+    "operator": Differs("poisson", "sine-gordon"),
+    "dimensions": Differs(4, 5),
+    "coefficients": Differs(0, 1),
+    "test_points": Differs(10, 20),
+    "model": Differs("pinn", "trivial"),
+    "width": Differs(4, 5),
+    "layers": Differs(2, 3),
+    "estimator": Differs("sdgd", "hutchinson"),
+    "sampled_dimensions": Differs(1, 2),
+    "algorithm": Differs(2, 3, {"sampled_dimensions": 2}),
+    "dimension_sets": Differs(1, 2),
+    "blocks": Differs(1, 2, {"estimator": "exact"}),
+    "points": Differs(8, 16),
+    "steps": Differs(2, 3),
+}
 SPIKING = {
     "data": Differs("digits", "mnist"),
     "train_size": Differs(40, 64),
@@ -228,6 +253,34 @@ SPIKING = {
     "without": Differs("nothing", "symmetry"),
     "batch_size": Differs(4, 8, {"engine": "frozen", "train_size": 16}),
     "lr": Differs(0.001, 0.002, {"model": "mlp"}),
+}
+DROPPED = {"critic_dropout": 0.3}
+CONTROL = {
+    "env": Differs("Short-v0", "RiskyPointMass-v0"),
+    "steps": Differs(9, 12),
+    "algorithm": Differs("stac", "sac"),
+    "beta": Differs(0.0, 2.0),
+    "betas": Differs((0.0, 0.5), (0.0, 2.0)),
+    "members": Differs(1, 2),
+    "actor_dropout": Differs(0.0, 0.3),
+    "critic_dropout": Differs(0.0, 0.3),
+    "target_dropout": Differs(False, True, DROPPED),
+    "temperature": Differs("exp_sgd", "adam"),
+    "init_alpha": Differs(0.2, 0.4),
+    "target_entropy": Differs(-1.0, 3.0),
+    "width": Differs(4, 5),
+    "gamma": Differs(0.9, 0.99),
+    "lr": Differs(0.01, 0.02),
+    "batch_size": Differs(2, 3),
+    "learning_starts": Differs(2, 3),
+    "replay": Differs(4, 50),
+    "n_envs": Differs(1, 2),
+    "train_freq": Differs(1, 2),
+    "gradient_steps": Differs(1, 2),
+    "normalize_obs": Differs(False, True),
+    "episodes": Differs(1, 2),
+    "test_episodes": Differs(1, 2),
+    "actions": Differs("mean", "average"),
 }
 CALM = {"tagger": "hmm", "nu": 1.0}
 CURVE = {
@@ -302,6 +355,7 @@ FIELD = {
 }
 TABLE = {
     "classify": CLASSIFY,
+    "control": CONTROL,
     "curve": CURVE,
     "field": FIELD,
     "gates": GATES,
@@ -309,12 +363,17 @@ TABLE = {
     "language": LANGUAGE,
     "pairs": PAIRS,
     "decentral": DECENTRAL,
+    "pde": PDE,
     "spiking": SPIKING,
     "surrogate": SURROGATE,
 }
 SMALL_IMAGES = {"train_size": 64, "validation_size": 64, "test_size": 64, "batch_size": 16, "rounds": 2}
 BASE: dict[str, dict[str, Any]] = {
     "classify": {**SMALL_IMAGES, "model": "mlp"},
+    "control": {
+        **{"env": "Short-v0", "steps": 12, "learning_starts": 3, "batch_size": 3, "width": 4},
+        **{"episodes": 1, "test_episodes": 1},
+    },
     "curve": {"data": "ud-galician-treegal", "step": 500, "train_size": 6000, "lookahead": 0},
     "field": {"batch_size": 64, "steps": 3, "size": 16},
     "gates": {**SMALL_IMAGES, "experts": 8, "gater_hidden": 4},
@@ -322,11 +381,12 @@ BASE: dict[str, dict[str, Any]] = {
     "language": {"files": ("known", "random"), "width": 16, "layers": 1, "context": 16, "batch_size": 8, "steps": 4},
     "pairs": {"train_size": 200, "steps": 3, "batch_size": 16},
     "decentral": {"machines": 3},
+    "pde": {"dimensions": 4, "steps": 3, "points": 8, "width": 4, "test_points": 10},
     "spiking": {"hidden": 10, "train_size": 64, "validation_size": 8, "test_size": 8},
     "surrogate": {"calls": 3},
 }
 # A curve says nothing before it has several levels; others show what an option does within three steps.
-STEPS = {"curve": 100}
+STEPS = {"control": 6, "curve": 100}
 
 
 @pytest.fixture(scope="module")

@@ -131,6 +131,13 @@ METHODS = (
         paper="Johnson et al. 2024, arXiv 2402.08733",
     ),
     Method(
+        name="sdgd",
+        room="aleator.gradients",
+        import_path="aleator.gradients:SDGD",
+        summary="SDGD: equations in many dimensions, from a few of their second derivatives in each step",
+        paper="Hu et al. 2023, arXiv 2307.12306",
+    ),
+    Method(
         name="intro-ml",
         room="aleator.optim",
         import_path="aleator.optim:ProximalSGD",
@@ -143,6 +150,13 @@ METHODS = (
         import_path="aleator.data:BatchSizeController",
         summary="AdAdaGrad: batches that grow when a test says that their gradients are too noisy",
         paper="Lau et al. 2024, arXiv 2402.11215",
+    ),
+    Method(
+        name="stac",
+        room="aleator.rl",
+        import_path="aleator.rl:STAC",
+        summary="STAC: an actor-critic with one critic, which knows the spread of its target and is pessimistic by it",
+        paper="Özalp 2026, arXiv 2601.00737",
     ),
     Method(
         name="one-byte",

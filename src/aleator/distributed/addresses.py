@@ -80,7 +80,16 @@ class Address:
             )
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", options.get("swarm", "default")):
             raise ValueError(f"swarm must be 1 to 64 letters, digits, '_', '.', '-', got {options['swarm']!r}")
-        return cls(parts.scheme, *_place(parts, port, shown), parts.username or "", _database(parts, shown), **options)
+        return cls(
+            parts.scheme,
+            *_place(parts, port, shown),
+            user=parts.username or "",
+            database=_database(parts, shown),
+            swarm=options.get("swarm", "default"),
+            ca=options.get("ca", ""),
+            cert=options.get("cert", ""),
+            key=options.get("key", ""),
+        )
 
     def __str__(self) -> str:
         user = f"{self.user}@" if self.user else ""

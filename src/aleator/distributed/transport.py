@@ -10,16 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import HashStore, TCPStore
+from torch._C._distributed_c10d import HashStore, Store, TCPStore
 
 
 class Unreachable(ConnectionError):
     """The board cannot be reached now, or cannot be written now; later it may."""
 
 
+@runtime_checkable
 class Transport(Protocol):
     """A board for one swarm. Every method may raise `Unreachable`, and may be called again after that."""
 
@@ -100,7 +101,7 @@ class StoreTransport:
     # A store has no way to wait for one of several keys; a look costs microseconds here, a round trip elsewhere.
     _LOOK_EVERY = 0.01
 
-    def __init__(self, store: dist.Store, name: str = "the store") -> None:
+    def __init__(self, store: Store, name: str = "the store") -> None:
         self._store, self._name = store, name
         self._beats = self._last = -1
         self._cleared = 0

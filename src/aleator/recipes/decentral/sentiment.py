@@ -115,7 +115,8 @@ class Sentiment:
         tokens, known, _ = batch
         logits = network(input_ids=tokens, attention_mask=known.long(), use_cache=False).logits
         last = known.sum(1) - 1
-        return logits[torch.arange(len(tokens)), last][:, self._labels].float()
+        found: Tensor = logits[torch.arange(len(tokens)), last][:, self._labels].float()
+        return found
 
 
 class _Scores(nn.Module):
@@ -194,7 +195,7 @@ def small_model(rows: Sequence[tuple[str, int]]) -> tuple[Any, dict[str, int]]:
         followed = there[:_AS_TEXT, 1:]  # words that are predicted from those before, of some sentences
         text = F.cross_entropy(model.lm_head(hidden[:_AS_TEXT, :-1][followed]), ids[:_AS_TEXT, 1:][followed])
         optimizer.zero_grad()
-        (F.cross_entropy(asked, labels[chosen]) + 0.05 * text).backward()
+        (F.cross_entropy(asked, labels[chosen]) + 0.05 * text).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return model.eval(), vocabulary
 

@@ -84,7 +84,7 @@ class Digits:
         upright = {name: (_pixels(x), y) for name, (x, y) in parts.items()}
         self.examples = {name: (_pixels(x.transpose(-1, -2)).float(), y) for name, (x, y) in parts.items()}
         with Streams(run).scope("init"):
-            self.network = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10)).double()
+            self.network: nn.Module = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10)).double()
         _learn(self.network, *upright["train"])
         self.network.float().requires_grad_(True)
         self.theta = trainable(self.network)
@@ -124,7 +124,7 @@ def _learn(network: nn.Module, x: Tensor, y: Tensor) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(150):
         optimizer.zero_grad()
-        F.cross_entropy(network(x), y).backward()
+        F.cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():
         for parameter in network.parameters():
