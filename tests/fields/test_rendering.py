@@ -159,11 +159,17 @@ def test_a_ray_beside_the_box_sees_the_background_at_the_far_end():
 
 
 def test_a_ray_begins_and_ends_where_it_crosses_the_box():
-    origins = torch.tensor([[-3.0, 0, 0], [0, 0, 0], [-3, 1, 0], [-3, 0.5, 0]], dtype=torch.float64)
-    directions = torch.tensor([[1.0, 0, 0], [0, -1, 0], [1, 0, 0], [0.6, 0.8, 0]], dtype=torch.float64)
+    origins = torch.tensor([[-3.0, 0, 0], [0, 0, 0], [-3, 1, 0], [-3, 0.5, 0], [-3, 0, 1]], dtype=torch.float64)
+    directions = torch.tensor([[1.0, 0, 0], [0, -1, 0], [1, 0, 0], [0.6, 0.8, 0], [1, -0.0, -0.0]], dtype=torch.float64)
     begin, end = box_range(Rays(origins, directions), Fog.low, Fog.high, 0.1, 9.0)
-    assert begin.tolist() == [2.0, 0.1, 2.0, 9.0]  # from outside, from inside, along a face, beside
-    assert end.tolist() == [4.0, 1.0, 4.0, 9.0]
+    assert begin.tolist() == [
+        2.0,
+        0.1,
+        2.0,
+        9.0,
+        2.0,
+    ]  # from outside, from inside, along a face, beside, along a face with −0
+    assert end.tolist() == [4.0, 1.0, 4.0, 9.0, 4.0]
 
 
 def test_weights_are_the_product_of_what_is_let_through_and_their_derivative_is_exact():
