@@ -229,7 +229,8 @@ def _check_settings(
     include_identity: bool,
 ) -> None:
     del include_identity
-    for name, count in (("kernel_size", kernel_size), ("stride", stride), ("repeats", repeats)):
+    counts: tuple[tuple[str, object], ...] = (("kernel_size", kernel_size), ("stride", stride), ("repeats", repeats))
+    for name, count in counts:
         if not isinstance(count, int) or count < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {count}")
     for name, side in (("patch_height", patch_height), ("patch_width", patch_width)):
