@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -92,6 +93,8 @@ def test_an_endless_field_has_its_box_in_the_middle_half_and_the_rest_of_space_a
     _, colour = made.at(place)
     # in grid units: the middle 4, the faces of the box 6 and 2, four half sides away (2 - 1/4) * 2 beyond the middle
     assert torch.logit(colour[:, 0]).tolist() == pytest.approx([4, 6, 2, 7.5, 8, 4], abs=1e-6)
+    density, _ = made.at(place[:1])  # 4 nodes over the 4 units of the box
+    assert 1 - math.exp(-density.item() * 1.0) == pytest.approx(0.05, abs=1e-6)
 
 
 # --- rays through it
@@ -132,6 +135,22 @@ def test_pieces_of_equal_inverse_distance_end_where_they_should():
         render(Everywhere(0.1, 0.2), straight, 0, 20.0, spacing="inverse")
 
 
+def test_pieces_of_equal_inverse_distance_have_their_samples_where_they_should():
+    class Where(Fog):
+        low, high = (torch.full((3,), sign * torch.inf, dtype=torch.float64) for sign in (-1, 1))
+
+        def __call__(self, origins: Tensor, directions: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
+            self.distances = distances
+            return super().__call__(origins, directions, distances)
+
+    fog, straight = Where(0.1, 0.2), Rays(*torch.tensor([[[0.0, 0.2, 0.1]], [[1.0, 0.0, 0.0]]], dtype=torch.float64))
+    render(fog, straight, 1.0, 4.0, 3, spacing="inverse")
+    edges = [1, 4 / 3, 2, 4]  # 1 / t = 1, 3/4, 1/2, 1/4
+    assert fog.distances[0].tolist() == pytest.approx([(a + b) / 2 for a, b in itertools.pairwise(edges)], abs=1e-12)
+    render(fog, straight, 1.0, 4.0, 3, spacing="inverse", places=torch.tensor([[0.0, 0.25, 1.0]], dtype=torch.float64))
+    assert fog.distances[0].tolist() == pytest.approx([1, 4 / 3 + 1 / 6, 4], abs=1e-12)
+
+
 def test_a_ray_beside_the_box_sees_the_background_at_the_far_end():
     beside = Rays(*torch.tensor([[[-3.0, 2.0, 0.0]], [[1.0, 0.0, 0.0]]], dtype=torch.float64))
     seen = render(Fog(5.0, 0.2), beside, 0.5, 4.0, background=0.9)
@@ -140,11 +159,17 @@ def test_a_ray_beside_the_box_sees_the_background_at_the_far_end():
 
 
 def test_a_ray_begins_and_ends_where_it_crosses_the_box():
-    origins = torch.tensor([[-3.0, 0, 0], [0, 0, 0], [-3, 1, 0], [-3, 0.5, 0]], dtype=torch.float64)
-    directions = torch.tensor([[1.0, 0, 0], [0, -1, 0], [1, 0, 0], [0.6, 0.8, 0]], dtype=torch.float64)
+    origins = torch.tensor([[-3.0, 0, 0], [0, 0, 0], [-3, 1, 0], [-3, 0.5, 0], [-3, 0, 1]], dtype=torch.float64)
+    directions = torch.tensor([[1.0, 0, 0], [0, -1, 0], [1, 0, 0], [0.6, 0.8, 0], [1, -0.0, -0.0]], dtype=torch.float64)
     begin, end = box_range(Rays(origins, directions), Fog.low, Fog.high, 0.1, 9.0)
-    assert begin.tolist() == [2.0, 0.1, 2.0, 9.0]  # from outside, from inside, along a face, beside
-    assert end.tolist() == [4.0, 1.0, 4.0, 9.0]
+    assert begin.tolist() == [
+        2.0,
+        0.1,
+        2.0,
+        9.0,
+        2.0,
+    ]  # from outside, from inside, along a face, beside, along a face with −0
+    assert end.tolist() == [4.0, 1.0, 4.0, 9.0, 4.0]
 
 
 def test_weights_are_the_product_of_what_is_let_through_and_their_derivative_is_exact():
@@ -245,6 +270,10 @@ def test_cameras_that_are_none_are_refused():
         Cameras(2 * eye, lens, 4, 4)
     with pytest.raises(ValueError, match="focal lengths must be positive, got -1"):
         Cameras(eye, -lens, 4, 4)
+    mirror = eye.clone()
+    mirror[2, 1, 1] = -1
+    with pytest.raises(ValueError, match="poses must not mirror, got that of camera 2, which does"):
+        Cameras(mirror, lens, 4, 4)
 
 
 # --- measures and the plane
@@ -281,3 +310,15 @@ def test_a_fourier_field_is_its_formula_and_its_frequencies_come_from_the_genera
     phase = 2 * math.pi * (place @ drawn.T)
     expected = made.layers(torch.cat([torch.cos(phase), torch.sin(phase)], 1))
     torch.testing.assert_close(made(place), expected)
+
+
+def test_a_fourier_field_keeps_its_phases_under_autocast():
+    with Streams(0).scope("init"):
+        made = FourierField(2, 3, generator=generator(9))
+    many = torch.rand(200, 2, generator=generator(1))
+    given = []
+    made.layers.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].float()))
+    made(many)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made(many)
+    torch.testing.assert_close(given[1], given[0], atol=1e-2, rtol=0)  # phases in bfloat16 are off by two radians

@@ -55,6 +55,19 @@ BAD = {
     "no frames": ({"frames": []}, "must have a list of frames, got none"),
     "no lens": ({"camera_angle_x": None}, "camera_angle_x must be a finite number, got None"),
     "angle": ({"camera_angle_x": 3.5}, r"camera_angle_x must be in \(0, pi\), got 3.5"),
+    "other angle": ({"camera_angle_y": 0}, r"camera_angle_y must be in \(0, pi\), got 0"),
+    "sixth coefficient": ({"k6": 0.1}, "k6 must be 0, undistort the images first, got 0.1"),
+    "is fisheye": ({"is_fisheye": True}, "is_fisheye must be false, undistort the images first, got True"),
+    "too large": ({"fl_x": 10**400}, "fl_x must be a finite number, got 1000"),
+    "root": ({"frames": [{"file_path": "/"}]}, "frame 0 must have a file_path, got '/'"),
+    "pose too large": (
+        {"frames": [{"file_path": "r_0", "transform_matrix": [[10**400] * 4] * 4}]},
+        "frame 0 must have a transform_matrix of 4 x 4 numbers",
+    ),
+    "mirror": (
+        {"frames": [{"file_path": "r_0", "transform_matrix": np.diag([1.0, -1, 1, 1]).tolist()}]},
+        "poses must not mirror, got that of camera 0",
+    ),
     "no path": ({"frames": [{}]}, "frame 0 must have a file_path, got None"),
     "no pose": ({"frames": [{"file_path": "r_0"}]}, "frame 0 must have a transform_matrix of 4 x 4 numbers"),
     "no rotation": (

@@ -271,8 +271,13 @@ BAD = {
     ),
     "few": (lambda a, b: s3im(a, b, repeats=2), "at least 128 rays to fill 64 rows of 4 pixels with 2 orders, got 64"),
     "kernel": (lambda a, b: s3im(a, b, kernel_size=9, patch_height=8), "patch_height must be at least kernel_size, 9"),
-    "repeats": (lambda a, b: s3im(a, b, repeats=0), "repeats must be at least 1, got 0"),
-    "stride": (lambda a, b: s3im(a, b, stride=0), "stride must be at least 1, got 0"),
+    "repeats": (lambda a, b: s3im(a, b, repeats=0), "repeats must be a whole number of at least 1, got 0"),
+    "half a window": (
+        lambda a, b: s3im(a, b, kernel_size=2.5),
+        "kernel_size must be a whole number of at least 1, got 2.5",
+    ),
+    "half a row": (lambda a, b: s3im(a, b, patch_height=8.0), "patch_height must be a whole number, got 8.0"),
+    "stride": (lambda a, b: s3im(a, b, stride=0), "stride must be a whole number of at least 1, got 0"),
     "integers": (lambda a, b: s3im(a.long(), b), "pred must be floating point, got torch.int64"),
     "generator": (lambda a, b: s3im(a, b, patch_height=8), "generator must be given where orders have to be drawn"),
     "orders": (
@@ -308,3 +313,10 @@ def test_weight_rises_stays_and_falls():
     assert [s3im_weight(step, 10, 2.0) for step in (0, 10)] == [2.0, 2.0]
     with pytest.raises(ValueError, match=r"fall must be in \[0, 0.5\], one minus rise, got 0.6"):
         s3im_weight(0, 10, rise=0.5, fall=0.6)
+    with pytest.raises(ValueError, match="total_steps must be at least 1, got 0"):
+        s3im_weight(0, 0, rise=0.5)
+
+
+def test_shares_of_one_in_all_are_taken_whatever_their_rounding():
+    for percent in range(1, 100):
+        assert s3im_weight(50, 100, rise=percent / 100, fall=(100 - percent) / 100) <= 1

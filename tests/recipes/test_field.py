@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from aleator.cli import main
+from aleator.data import load
 from aleator.experiment import RunOptions, run
 from aleator.experiment.accelerators import make_accelerator
 from aleator.fields import psnr
@@ -11,6 +12,7 @@ from aleator.losses import s3im
 from aleator.random import Streams
 from aleator.recipes.field import Field
 from aleator.recipes.field.crops import Crops
+from aleator.recipes.field.scenes import scene
 from aleator.recipes.field.task import _spoilt
 
 QUIET = RunOptions(trackers=(), log_every=1)
@@ -104,7 +106,36 @@ def test_few_views_are_spread_over_all_and_none_is_in_two_parts():
     assert rendered["psnr"] != pytest.approx(psnr(gray, scene.colours[scene.test]).mean().item())
 
 
+@pytest.mark.usefixtures("mirror")
+def test_the_clip_of_photographs_is_upright_however_the_cameras_were_held():
+    for data in ("nerf-buddha", "nerf-lego-100"):
+        found, built = load(data), scene(Field(data=data))
+        up = torch.tensor(found.up, dtype=torch.float64)
+        assert up.norm().item() == pytest.approx(1, abs=1e-4)
+        poses = built.orbit.poses
+        assert (poses[:, :3, 0] @ up).abs().max() < 1e-6  # level
+        assert (poses[:, :3, 1] @ up).min() > 0
+
+
+def test_a_square_of_a_view_is_the_image_that_s3im_sees():
+    built = task(**SMALL, sampling="crops", s3im_repeats=1, steps=10)
+    assert built.s3im.settings["patch_height"] == 20
+
+
 BAD = {
+    "small": ({"size": 10}, "size must be at least 11, the window of SSIM, got 10"),
+    "shrunk": (
+        {"data": "nerf-buddha", "shrink": 18},
+        "shrink must be at most 17, for images of 11 pixels a side, got 18",
+    ),
+    "nothing held out": (
+        {"data": "images", "train_share": 0.9999},
+        "train_share must leave 5 of 16384 pixels at least, some for validation and some for the test, got 0.9999",
+    ),
+    "more than there are": (
+        {"size": 11, "views": 2},
+        "batch_size must be at most the 242 pixels that train, got 1024",
+    ),
     "noise": ({"noise": -0.1}, "noise must be finite and not negative, got -0.1"),
     "corrupted": ({"corrupted": 1.5}, r"corrupted must be in \[0, 1\], got 1.5"),
     "share": ({"data": "images", "train_share": 1.0}, r"train_share must be in \(0, 1\), got 1.0"),
@@ -122,6 +153,7 @@ BAD = {
 
 
 @pytest.mark.plain
+@pytest.mark.usefixtures("mirror")
 @pytest.mark.parametrize("name", BAD)
 def test_bad_options_are_one_line(name):
     options, message = BAD[name]

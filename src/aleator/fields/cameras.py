@@ -68,6 +68,9 @@ class Cameras:
             worst = int(error.argmax())
             off = f"camera {worst} that is off by {float(error[worst]):g}"
             raise ValueError(f"poses must have orthonormal rotations, got one of {off}")
+        mirrored = torch.linalg.det(rotations) < 0
+        if mirrored.any():
+            raise ValueError(f"poses must not mirror, got that of camera {int(mirrored.nonzero()[0])}, which does")
 
     def __len__(self) -> int:
         return len(self.poses)

@@ -64,5 +64,6 @@ class FourierField(nn.Module):
 
     def forward(self, places: Float[Tensor, "places dimension"]) -> Float[Tensor, "places channel"]:
         """Return the colours at places."""
-        phase = 2 * math.pi * (places @ self.frequencies.T)
+        with torch.autocast(places.device.type, enabled=False):  # in bfloat16 a phase would be off by a radian or two
+            phase = 2 * math.pi * (places @ self.frequencies.T)
         return self.layers(torch.cat([phase.cos(), phase.sin()], 1))  # type: ignore[no-any-return]

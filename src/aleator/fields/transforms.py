@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from aleator.data import read_picture
 from aleator.fields.cameras import Cameras, focal_length
 
-_DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
+_DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV")
 
 
@@ -81,7 +82,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 def _image_file(path: Path, number: int, frame: Any) -> Path:
     name = frame.get("file_path") if isinstance(frame, dict) else None
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not Path(name).name:
         raise ValueError(f"{path}, frame {number} must have a file_path, got {name!r}")
     file = path.parent / name
     return file if file.suffix.lower() in (".png", ".jpg", ".jpeg") else file.with_name(file.name + ".png")
@@ -90,7 +91,7 @@ def _image_file(path: Path, number: int, frame: Any) -> Path:
 def _pose(where: str, frame: dict[str, Any]) -> Tensor:
     try:
         pose = torch.tensor(frame["transform_matrix"], dtype=torch.float64)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{where} must have a transform_matrix of 4 x 4 numbers: {error}") from None
     if pose.shape != (4, 4):
         raise ValueError(f"{where} must have a transform_matrix of 4 x 4 numbers, got shape {list(pose.shape)}")
@@ -102,6 +103,8 @@ def _intrinsics(where: str, facts: dict[str, Any], image: Tensor, file: Path) ->
     model = facts.get("camera_model", "PINHOLE")
     if model not in _PINHOLES:
         raise ValueError(f"{where}: camera_model must be one of {', '.join(_PINHOLES)}, got {model}")
+    if facts.get("is_fisheye", False):
+        raise ValueError(f"{where}: is_fisheye must be false, undistort the images first, got {facts['is_fisheye']}")
     for name in _DISTORTIONS:
         if _number(where, facts, name, 0.0) != 0:
             raise ValueError(f"{where}: {name} must be 0, undistort the images first, got {facts[name]}")
@@ -115,20 +118,25 @@ def _intrinsics(where: str, facts: dict[str, Any], image: Tensor, file: Path) ->
         fx = _number(where, facts, "fl_x")
         fy = _number(where, facts, "fl_y", fx)
     elif "camera_angle_x" in facts:
-        angle = _number(where, facts, "camera_angle_x")
-        if not 0 < angle < math.pi:
-            raise ValueError(f"{where}: camera_angle_x must be in (0, pi), got {angle:g}")
-        fx = fy = focal_length(width, angle)
+        fx = fy = focal_length(width, _angle(where, facts, "camera_angle_x"))
         if "camera_angle_y" in facts:
-            fy = focal_length(height, _number(where, facts, "camera_angle_y"))
+            fy = focal_length(height, _angle(where, facts, "camera_angle_y"))
     else:
         raise ValueError(f"{where} must have fl_x or camera_angle_x, got neither")
     return [fx, fy, _number(where, facts, "cx", width / 2), _number(where, facts, "cy", height / 2)]
 
 
+def _angle(where: str, facts: dict[str, Any], name: str) -> float:
+    angle = _number(where, facts, name)
+    if not 0 < angle < math.pi:
+        raise ValueError(f"{where}: {name} must be in (0, pi), got {angle:g}")
+    return angle
+
+
 def _number(where: str, facts: dict[str, Any], name: str, default: float | None = None) -> float:
     value = facts.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # An integer may be larger than any float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise ValueError(f"{where}: {name} must be a finite number, got {value!r}")
     return float(value)
 

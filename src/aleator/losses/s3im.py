@@ -200,13 +200,15 @@ def s3im_weight(step: int, total_steps: int, weight: float = 1.0, *, rise: float
     Raises:
         ValueError: if a share or the weight is out of range, or there is no such step.
     """
+    if total_steps < 1:
+        raise ValueError(f"total_steps must be at least 1, got {total_steps}")
     if not 0 <= step <= total_steps:
         raise ValueError(f"step must be in [0, {total_steps}], got {step}")
     if not 0 <= weight < float("inf"):
         raise ValueError(f"weight must be finite and not negative, got {weight}")
     if not 0 <= rise <= 1:
         raise ValueError(f"rise must be in [0, 1], got {rise}")
-    if not 0 <= fall <= 1 - rise:
+    if not (fall >= 0 and rise + fall <= 1):  # 1 − 0.93 is less than 0.07
         raise ValueError(f"fall must be in [0, {1 - rise:g}], one minus rise, got {fall}")
     up = min(1.0, step / (rise * total_steps)) if rise else 1.0
     down = min(1.0, (total_steps - step) / (fall * total_steps)) if fall else 1.0
@@ -227,10 +229,13 @@ def _check_settings(
     include_identity: bool,
 ) -> None:
     del include_identity
-    for name, count in (("kernel_size", kernel_size), ("stride", stride), ("repeats", repeats)):
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
+    counts: tuple[tuple[str, object], ...] = (("kernel_size", kernel_size), ("stride", stride), ("repeats", repeats))
+    for name, count in counts:
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {count}")
     for name, side in (("patch_height", patch_height), ("patch_width", patch_width)):
+        if side is not None and not isinstance(side, int):
+            raise ValueError(f"{name} must be a whole number, got {side}")
         if side is not None and side < kernel_size:
             raise ValueError(f"{name} must be at least kernel_size, {kernel_size}, got {side}")
     for name, value in (("sigma", sigma), ("data_range", data_range)):

@@ -22,6 +22,9 @@ from aleator.data.sets.readers import refusing
 _EVERY = 8  # of the views of nerf-buddha one is for testing
 # The file says where head and table end, 4.0, and nobody how far the room behind them is.
 _BEHIND = 20.0
+# Across the right-hand axes of the 28 cameras that were held level, and along those of the 24 that were held on their
+# side, which agree to about a degree. The mean of the cameras' own up is 30 degrees off.
+_UP_OF_BUDDHA = (0.027, -0.9837, 0.1778)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,7 @@ class Views:
         far: distance at which it ends.
         center: where the scene is, in world coordinates.
         half_side: half the side of a cube around ``center`` that holds the scene, or what is of interest in it.
+        up: the direction that is up in the scene, of length 1. The cameras may have been held in any way.
         endless: whether there is something to be seen behind the cube.
         notes: what a user should know, the terms of the licence among it.
     """
@@ -53,6 +57,7 @@ class Views:
     far: float
     center: tuple[float, float, float]
     half_side: float
+    up: tuple[float, float, float]
     endless: bool
     notes: tuple[str, ...]
 
@@ -153,6 +158,7 @@ def _buddha(name: str, arrays: dict[str, Any], notes: tuple[str, ...]) -> Views:
             far=_BEHIND,
             center=(x, y, z),
             half_side=1.0,
+            up=_UP_OF_BUDDHA,
             endless=True,
             notes=notes,
         )
@@ -176,6 +182,7 @@ def _lego(name: str, arrays: dict[str, Any], notes: tuple[str, ...]) -> Views:
             far=6.0,
             center=(0.0, 0.0, 0.0),
             half_side=1.3,
+            up=(0.0, 0.0, 1.0),
             endless=False,
             notes=notes,
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Data = Literal["room", "nerf-buddha", "nerf-lego-100", "images"]
 Picture = Literal["astronaut", "camera", "chelsea", "coffee"]
+SMALLEST_IMAGE = 11  # pixels of a side, for the window of SSIM
 _OF_S3IM = ("s3im_repeats", "s3im_layout", "s3im_height", "s3im_rise", "s3im_fall")
 
 
@@ -83,7 +84,7 @@ class Field:
     s3im_layout: Literal["super", "separate"] | None = None
     """All orders in one image, or an image for each. Default: super."""
     s3im_height: int | None = None
-    """Rows of the image. Default: 32."""
+    """Rows of the image. Default: 32; with sampling crops those of the square."""
     s3im_rise: float | None = None
     """Share of the steps over which the weight rises from 0. Default: 0."""
     s3im_fall: float | None = None
@@ -109,6 +110,8 @@ class Field:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.size is not None and self.size < SMALLEST_IMAGE:
+            raise ValueError(f"size must be at least {SMALLEST_IMAGE}, the window of SSIM, got {self.size}")
         if self.resolution is not None and self.resolution < 2:
             raise ValueError(f"resolution must be at least 2, got {self.resolution}")
         positive(self, "lr")
@@ -134,7 +137,7 @@ class Field:
         rise, fall = self.s3im_rise or 0.0, self.s3im_fall or 0.0
         if not 0 <= rise <= 1:
             raise ValueError(f"s3im_rise must be in [0, 1], got {rise}")
-        if not 0 <= fall <= 1 - rise:
+        if not (fall >= 0 and rise + fall <= 1):
             raise ValueError(f"s3im_fall must be in [0, {1 - rise:g}], one minus s3im_rise, got {fall}")
 
     @property

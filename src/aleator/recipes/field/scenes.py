@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aleator.data import Views, load
 from aleator.fields import Cameras, look_at, room_cameras, see_room
+from aleator.recipes.field.options import SMALLEST_IMAGE
 
 if TYPE_CHECKING:
     from aleator.recipes.field.options import Field
@@ -103,8 +104,9 @@ def _photographed(options: Field) -> Scene:
     assert isinstance(found, Views)  # the data that are no room and no pictures
     factor = options.chosen.shrink or 1
     colours, cameras = found.colours(), Cameras(found.poses, found.intrinsics, *found.images.shape[1:3])
-    if factor > min(cameras.height, cameras.width):
-        raise ValueError(f"shrink must be at most {min(cameras.height, cameras.width)}, got {factor}")
+    most = min(cameras.height, cameras.width) // SMALLEST_IMAGE
+    if factor > most:
+        raise ValueError(f"shrink must be at most {most}, for images of {SMALLEST_IMAGE} pixels a side, got {factor}")
     if factor > 1:
         pooled = torch.nn.functional.avg_pool2d(colours.permute(0, 3, 1, 2), factor)
         colours, cameras = pooled.permute(0, 2, 3, 1).contiguous(), cameras.shrunk(factor)
@@ -129,13 +131,12 @@ def _photographed(options: Field) -> Scene:
         high=(x + half, y + half, z + half),
         background=1.0,
         opacity=0.001 if found.endless else 0.05,
-        orbit=_around(cameras, torch.tensor(found.center, dtype=torch.float64)),
+        orbit=_around(cameras, *(torch.tensor(each, dtype=torch.float64) for each in (found.center, found.up))),
     )
 
 
-def _around(cameras: Cameras, center: Tensor) -> Cameras:
+def _around(cameras: Cameras, center: Tensor, up: Tensor) -> Cameras:
     """Cameras on a circle around the middle, as far away and as high as the given ones on the average."""
-    up = torch.nn.functional.normalize(cameras.poses[:, :3, 1].mean(0), dim=0)
     offsets = cameras.poses[:, :3, 3] - center
     height = (offsets @ up).mean()
     level = offsets - (offsets @ up).unsqueeze(1) * up

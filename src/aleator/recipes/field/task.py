@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 RAYS_AT_A_TIME = 4096  # in evaluation
 _LR_AT_THE_END = 0.1
+_ROWS = 32  # of the image that pixels are laid out in
 
 
 class RenderedField(nn.Module):
@@ -94,7 +95,7 @@ class FieldTask(GradientTask):
         self.evaluate_every = max(1, steps // 3)
         self.s3im = S3IM(
             repeats=options.s3im_repeats or 10,
-            patch_height=options.s3im_height or 32,
+            patch_height=options.s3im_height or (sampler.side if isinstance(sampler, Crops) else _ROWS),
             layout=options.s3im_layout or "super",
             generator=streams.generator("orders", rank=accelerator.process_index, device=accelerator.device),
         )
@@ -186,7 +187,10 @@ class SceneTask(FieldTask):
             shape = cast("tuple[int, int, int]", views_rows_columns)
             sampler = Crops(shape, math.isqrt(options.batch_size), streams.generator("crops"))
         else:
-            sampler = whole_rounds(colours[..., 0].numel(), options.batch_size, streams, accelerator)
+            pixels = colours[..., 0].numel()
+            if options.batch_size > pixels:
+                raise ValueError(f"batch_size must be at most the {pixels} pixels that train, got {options.batch_size}")
+            sampler = whole_rounds(pixels, options.batch_size, streams, accelerator)
         check_shares(options.batch_size, accelerator)
         network = RenderedField(field, self.scene, settings.samples)
         super().__init__(options, streams, accelerator, network, colours.flatten(0, 2), sampler)
@@ -255,6 +259,11 @@ class PictureTask(FieldTask):
         count = height * width
         order = torch.randperm(count, generator=Streams(streams.key("pixels")).generator("pixels"))
         trains = round((options.train_share or 0.5) * count)
+        if (count - trains) // 5 == 0:
+            raise ValueError(
+                f"train_share must leave 5 of {count} pixels at least, some for validation and some for the test, "
+                f"got {options.train_share}"
+            )
         if trains < options.batch_size:
             raise ValueError(f"batch_size must be at most the {trains} pixels that train, got {options.batch_size}")
         validation = (count - trains) // 5
