@@ -118,7 +118,7 @@ def test_stale_table_is_found_and_mended(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text("<!-- begin nonsense -->\n<!-- end nonsense -->\n")
     with pytest.raises(
         ValueError,
-        match="a table must be one of methods, wishes, evidence, .*, book, got 'nonsense'",
+        match=r"a table must be one of methods, wishes, evidence, .*, book, got 'nonsense'",
     ):
         tables.update(check=True)
 
