@@ -43,7 +43,8 @@ def _step() -> dict[str, Any]:
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
     )  # fmt: skip
     with Streams(0).scope("init"):
-        model: nn.Module = GPT2LMHeadModel(config).eval()
+        model: nn.Module = GPT2LMHeadModel(config)
+    model.eval()
     ids = torch.randint(1024, (8, 64), generator=torch.Generator().manual_seed(0))
     inputs = {"input_ids": ids, "labels": ids, "use_cache": False}
     theta = {name: parameter.detach() for name, parameter in model.named_parameters()}

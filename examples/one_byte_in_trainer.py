@@ -111,9 +111,8 @@ def main() -> None:
             learning_rate=3e-3, lr_scheduler_type="cosine", max_grad_norm=0.0, use_cpu=True, report_to=[],
             save_strategy="no", disable_tqdm=True, logging_strategy="no", seed=0,
         )  # fmt: skip
-        optimizer = torch.optim.SGD(model.parameters(), lr=3e-3)  # carries the rate and its schedule
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-        trainer = OneByteTrainer(model, arguments, train_dataset=data, optimizers=(optimizer, schedule))
+        optimizer = torch.optim.SGD(model.parameters(), lr=3e-3)  # carries the rate, which the Trainer schedules
+        trainer = OneByteTrainer(model, arguments, train_dataset=data, optimizers=(optimizer, None))
         exchange = Exchange(trainer)
         trainer.add_callback(exchange)
         before = trainer.evaluate(data)["eval_loss"]

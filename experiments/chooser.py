@@ -150,4 +150,18 @@ WISHES = (
         "room",
         "S3IM raises the PSNR of held-out views",
     ),
+    Wish(
+        "to learn to act, and to shun what may go wrong",
+        "stac",
+        "aleator run control --env Pendulum-v1 --beta 0.5",
+        "pendulum",
+        "The late value error falls from beta 0 to ½",
+    ),
+    Wish(
+        "to train on machines that a thin line joins",
+        "one-byte",
+        "aleator run decentral --machines 4",
+        "codec",
+        "One byte is as accurate as a float, within a point",
+    ),
 )

@@ -94,3 +94,10 @@ def test_s3im_in_nerfstudio_loop_learns_the_room():
 def test_no_example_is_left_out():
     tested = set(re.findall(r"EXAMPLES / \"(\w+\.py)\"", Path(__file__).read_text()))
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_stac_pendulum_says_what_it_learned():
+    pytest.importorskip("gymnasium", reason="needs the extra rl: pip install 'aleator[rl]'")
+    said = output_of(str(EXAMPLES / "stac_pendulum.py"), "700")
+    assert re.search(r"^median return -\d+ before, -\d+ after 700 steps$", said, re.MULTILINE), said
+    assert re.search(r"torque [+-]\d\.\d\d, value -\d", said), said

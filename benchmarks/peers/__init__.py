@@ -1,13 +1,13 @@
 """Programs of other people, each in a virtual environment of its own, driven from ours.
 
-    python -m benchmarks.peers bindsnet brian2 deepxde folx jet
+    python -m benchmarks.peers bindsnet brian2 deepxde folx jet stable_baselines3
 
 makes the environments in the folder ``ALEATOR_PEERS`` (``/tmp/peers`` unless set), from the requirements beside this
 file; they share no package with ours. A peer's program, ``NAME_peer.py``, runs there, and answers on its standard
 output: one line of JSON with its version when it is ready, and after every line on its input one with the seconds of
 processor time of the next piece of work. So the sides can take turns on a machine whose speed drifts. Simulators are
 given a file with a raster of spikes, the number of hidden cells, the number of samples side by side and of samples at a
-time. What programs that take derivatives are given is in `pde_protocol`.
+time. What programs that take derivatives are given is in `pde_protocol`; learners are given numbers alone.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ ALONE = {
     "deepxde": [],
     "folx": [],
     "jet": ["jet-for-pytorch==1.0.0", "--ignore-requires-python"],
+    "stable_baselines3": [],
 }
 
 

@@ -55,7 +55,10 @@ def test_a_failed_run_is_exit_code_1_with_its_log_and_the_others_are_reported(ca
     captured = capsys.readouterr()
     lines = captured.err.strip().split("\n")
     assert lines[-1] == "aleator: 1 of 2 runs failed (logs: o/runs/*/run.log)"
-    assert any("RuntimeError: the toy broke (log: o/runs/bad-seed0-" in line for line in lines)
+    assert any(
+        f"RuntimeError: the toy broke ({TOY.removesuffix(':Toy')}:" in line and ") (log: o/runs/bad-seed0-" in line
+        for line in lines
+    )
     assert "Traceback" not in captured.err
     assert "report: o/report.html" in captured.out
 

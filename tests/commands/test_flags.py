@@ -127,6 +127,14 @@ def test_positionals_and_what_is_missing():
         assert str(caught.value) == line
 
 
+def test_integers_beyond_those_of_tensors_are_refused_by_field():
+    with pytest.raises(ValueError, match=r"^batch_size must be below 2\*\*63, got 99999999999999999999$"):
+        parsed("--batch-size", "99999999999999999999")
+    with pytest.raises(ValueError, match="batch_size must be below"):
+        flags.override(Recipe(), ["--batch-size", "-99999999999999999999"])
+    assert parsed("--seed", "99999999999999999999")[1].seed == 99999999999999999999
+
+
 def test_a_field_of_two_dataclasses_is_refused():
     @dataclass(frozen=True)
     class Clash:

@@ -1,11 +1,13 @@
 """Claims about the recipe that ``aleator new`` writes: it runs as it is, and everything works with it."""
 
 import json
+import random
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from aleator.cli import main
 
@@ -112,3 +114,59 @@ def test_a_column_that_is_constant_in_the_training_part_does_not_spoil_the_other
     Path("constant.py").write_text(text.replace(loaded, loaded + constant).replace(ordered, elsewhere + ordered))
     assert main(["run", "constant.py:MyRecipe", "--rounds", "5", "--out", "run"]) == 0
     assert json.loads(Path("run/result.json").read_text())["test"]["accuracy"] > 0.9
+
+
+def test_a_table_of_ones_own_is_learned_as_it_is(capsys):
+    draw = random.Random(0)
+    rows = []
+    for number in range(200):
+        size, colour = draw.gauss(0, 1), draw.choice(["red", "blue", ""])
+        price = 3 * size + {"red": 2, "blue": -1, "": 0}[colour]
+        rows.append(f"{number % 2};{size:.3f};{colour};7;{price + 100:.3f}".replace(".", ","))
+    Path("houses.csv").write_text("\n".join(["odd;size;colour;seven;price", *rows]) + "\n")
+    assert main(["new", "mine.py", "--csv", "houses.csv", "--target", "price"]) == 0
+    assert "price is a number" in capsys.readouterr().err
+    assert len(Path("mine.py").read_text().splitlines()) <= 40
+    assert main(["run", "mine.py:MyRecipe", "--rounds", "20", "--out", "o", "--trackers"]) == 0
+    assert json.loads(Path("o/result.json").read_text())["test"]["loss"] < 0.05
+    assert main(["new", "other.py", "--csv", "houses.csv", "--target", "colour"]) == 0
+    assert main(["run", "other.py:MyRecipe", "--rounds", "20", "--out", "p", "--trackers"]) == 0
+    assert json.loads(Path("p/result.json").read_text())["test"]["accuracy"] > 0.8
+
+
+def test_texts_that_a_linear_model_separates_are_separated(capsys):
+    draw = random.Random(0)
+    Path("texts").mkdir()
+    for name, words in (("good", "lovely great fine superb"), ("bad", "awful dull poor weak")):
+        filler = ["the", "film", "was", "one", "with", "plot", "seen"]
+        lines = [" ".join([draw.choice(words.split()), *draw.choices(filler, k=6)]) for _ in range(300)]
+        Path(f"texts/{name}.txt").write_text("\n".join(lines))
+    assert main(["new", "mine.py", "--text", "texts"]) == 0
+    assert main(["run", "mine.py:MyRecipe", "--rounds", "20", "--out", "o", "--trackers"]) == 0
+    assert json.loads(Path("o/result.json").read_text())["test"]["accuracy"] == 1
+
+
+def test_images_of_ones_own_are_learned(capsys):
+    for name, grey in (("dark", 40), ("light", 200)):
+        Path("images", name).mkdir(parents=True)
+        for number in range(30):
+            Image.new("L", (20 + number, 30), grey + number).save(Path("images", name, f"{number}.png"))
+    assert main(["new", "mine.py", "--images", "images"]) == 0
+    assert main(["run", "mine.py:MyRecipe", "--rounds", "5", "--out", "o", "--trackers"]) == 0
+    assert json.loads(Path("o/result.json").read_text())["test"]["accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--csv a.csv --text b", "give one of csv, text and images, got csv and text"),
+        ("--csv a.csv", "csv and target must be given together, got csv alone"),
+        ("--target y", "csv and target must be given together, got target alone"),
+        ("--csv a.csv --target y", "FILE must be a table, got a.csv, which is not there"),
+        ("--images nowhere", "there is no folder nowhere"),
+    ],
+)
+def test_data_that_cannot_be_read_leave_no_file(words, line, capsys):
+    assert main(["new", "mine.py", *words.split()]) == 2
+    assert capsys.readouterr().err == f"aleator: {line}\n"
+    assert not Path("mine.py").exists()

@@ -69,3 +69,13 @@ def test_an_error_elsewhere_has_no_such_line():
         float("x")
     assert own_line(caught.value) is None
     assert located(caught.value) == "could not convert string to float: 'x'"
+
+
+def test_a_recipes_own_refusal_is_left_as_it_is(folder):
+    (folder / "neighbour.py").write_text(
+        "def loss(outputs, targets):\n    raise ValueError('width must be even, got 3')\n"
+    )
+    kind = resolve("mine.py:Mine")
+    with pytest.raises(ValueError, match="width") as caught:
+        kind().losses(None, None)
+    assert located(caught.value) == "width must be even, got 3"

@@ -31,6 +31,9 @@ GRAPHS = {"samples": 4, "validation_samples": 2, "sampling_steps": 3, "steps": 4
 CURVE = {"data": "ud-galician-treegal", "step": 700, "train_size": 6000, "lookahead": 0}
 PDE = {"dimensions": 10, "steps": 6, "points": 8, "width": 8}
 FIELD = {"steps": 6, "batch_size": 256}
+CONTROL = {
+    "steps": 14, "learning_starts": 4, "batch_size": 4, "width": 8, "train_freq": 2, "episodes": 1, "test_episodes": 1,
+}  # fmt: skip
 SPIKING = {"hidden": 12, "validation_size": 4, "test_size": 20}
 
 
@@ -116,6 +119,10 @@ CASES = {
     "surrogate-imitation": Case(
         "surrogate", {"calls": 6, "problem": "linear-imitation", "step_schedule": "inverse-sqrt"}
     ),
+    "control": Case("control", {**CONTROL, "temperature": "adam"}),
+    "control-members": Case(
+        "control", {**CONTROL, "env": "RiskyPointMass-v0", "betas": (0.0, 1.0), "n_envs": 2, "critic_dropout": 0.1}
+    ),
     "curve": Case("curve", {**CURVE, "tagger": "perceptron", "against": "hmm"}),
     "curve-folds": Case("curve", {**CURVE, "folds": 2}),
     "decentral": Case("decentral", {"rounds": 6, "machines": 2, "hash_every": 2}),
@@ -139,8 +146,8 @@ MODULES = (
     *("aleator.recipes.parts.supervised", "aleator.recipes.language.task", "aleator.recipes.graphs.task"),
     *("aleator.recipes.spiking.task", "aleator.recipes.curve.task", "aleator.recipes.surrogate.tables"),
     *("aleator.recipes.surrogate.imitation", "aleator.recipes.pairs.task", "aleator.recipes.decentral.task"),
-    "aleator.recipes.pde.task",
-    *("aleator.recipes.field.task", "imageio.v3", "sklearn.base", "scipy.stats"),
+    *("aleator.recipes.pde.task", "aleator.recipes.field.task", "aleator.recipes.control.task"),
+    *("imageio.v3", "sklearn.base", "scipy.stats"),
 )
 
 pytestmark = pytest.mark.usefixtures("mirror")

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import gymnasium
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -18,6 +19,9 @@ from aleator.experiment import registry
 from aleator.experiment.accelerators import make_accelerator
 from aleator.random import Streams
 from aleator.recipes.graphs.task import GenerationTask
+
+# Episodes of five steps, where an evaluation takes no time.
+gymnasium.register("Short-v0", entry_point="tests.rl.worlds:Counting", kwargs={"cut": 5})
 
 pytestmark = pytest.mark.usefixtures("mirror")
 
@@ -250,6 +254,34 @@ SPIKING = {
     "batch_size": Differs(4, 8, {"engine": "frozen", "train_size": 16}),
     "lr": Differs(0.001, 0.002, {"model": "mlp"}),
 }
+DROPPED = {"critic_dropout": 0.3}
+CONTROL = {
+    "env": Differs("Short-v0", "RiskyPointMass-v0"),
+    "steps": Differs(9, 12),
+    "algorithm": Differs("stac", "sac"),
+    "beta": Differs(0.0, 2.0),
+    "betas": Differs((0.0, 0.5), (0.0, 2.0)),
+    "members": Differs(1, 2),
+    "actor_dropout": Differs(0.0, 0.3),
+    "critic_dropout": Differs(0.0, 0.3),
+    "target_dropout": Differs(False, True, DROPPED),
+    "temperature": Differs("exp_sgd", "adam"),
+    "init_alpha": Differs(0.2, 0.4),
+    "target_entropy": Differs(-1.0, 3.0),
+    "width": Differs(4, 5),
+    "gamma": Differs(0.9, 0.99),
+    "lr": Differs(0.01, 0.02),
+    "batch_size": Differs(2, 3),
+    "learning_starts": Differs(2, 3),
+    "replay": Differs(4, 50),
+    "n_envs": Differs(1, 2),
+    "train_freq": Differs(1, 2),
+    "gradient_steps": Differs(1, 2),
+    "normalize_obs": Differs(False, True),
+    "episodes": Differs(1, 2),
+    "test_episodes": Differs(1, 2),
+    "actions": Differs("mean", "average"),
+}
 CALM = {"tagger": "hmm", "nu": 1.0}
 CURVE = {
     "data": Differs("ud-galician-treegal", "ud-english-ewt"),
@@ -323,6 +355,7 @@ FIELD = {
 }
 TABLE = {
     "classify": CLASSIFY,
+    "control": CONTROL,
     "curve": CURVE,
     "field": FIELD,
     "gates": GATES,
@@ -337,6 +370,10 @@ TABLE = {
 SMALL_IMAGES = {"train_size": 64, "validation_size": 64, "test_size": 64, "batch_size": 16, "rounds": 2}
 BASE: dict[str, dict[str, Any]] = {
     "classify": {**SMALL_IMAGES, "model": "mlp"},
+    "control": {
+        **{"env": "Short-v0", "steps": 12, "learning_starts": 3, "batch_size": 3, "width": 4},
+        **{"episodes": 1, "test_episodes": 1},
+    },
     "curve": {"data": "ud-galician-treegal", "step": 500, "train_size": 6000, "lookahead": 0},
     "field": {"batch_size": 64, "steps": 3, "size": 16},
     "gates": {**SMALL_IMAGES, "experts": 8, "gater_hidden": 4},
@@ -349,7 +386,7 @@ BASE: dict[str, dict[str, Any]] = {
     "surrogate": {"calls": 3},
 }
 # A curve says nothing before it has several levels; others show what an option does within three steps.
-STEPS = {"curve": 100}
+STEPS = {"control": 6, "curve": 100}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import tyro
 
 from aleator.commands import flags
 from aleator.commands.table import write_lines, write_table
-from aleator.commands.table_reader import is_missing, read_table
+from aleator.data.own.table_reader import is_missing, read_table
 from aleator.stats import Certificate, accuracy_bound, difference_bound, holm, loss_bound, mcnemar
 
 

@@ -66,7 +66,10 @@ def parse(
     except _Refused as refusal:
         flags = [flag for part in parts.values() for flag in _flags(part)]
         raise ValueError(_diagnosis(flags, args, refusal)) from None
-    return [getattr(parsed, f"part{i}") for i in range(len(parts))]
+    found = [getattr(parsed, f"part{i}") for i in range(len(parts))]
+    for part in found:
+        _check_integers(part)
+    return found
 
 
 def override(base: T, args: Sequence[str]) -> T:
@@ -78,9 +81,23 @@ def override(base: T, args: Sequence[str]) -> T:
         ValueError: as `parse`.
     """
     try:
-        return _quietly(type(base), args, default=base, config=_SWITCHES_TAKE_VALUES)  # type: ignore[no-any-return]
+        changed: T = _quietly(type(base), args, default=base, config=_SWITCHES_TAKE_VALUES)
+        _check_integers(changed)
+        return changed
     except _Refused as refusal:
         raise ValueError(_diagnosis(list(_flags(type(base))), args, refusal, _SWITCHES_TAKE_VALUES)) from None
+
+
+def _check_integers(options: Any) -> None:
+    """Refuse integers that no tensor can count with; a seed may be any.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if type(value) is int and field.name != "seed" and not -(2**63) <= value < 2**63:
+            raise ValueError(f"{field.name} must be below 2**63, got {value}")
 
 
 def unchecked(kind: type[Any]) -> type[Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import functools
 import inspect
 import textwrap
 import types
@@ -114,7 +113,6 @@ def _first_line(kind: type[Any]) -> str:
     return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
 
 
-@functools.cache
 def _docstrings(kind: type[Any]) -> dict[str, str]:
     """Return the strings below the fields of a class, by field."""
     try:

@@ -152,6 +152,13 @@ METHODS = (
         paper="Lau et al. 2024, arXiv 2402.11215",
     ),
     Method(
+        name="stac",
+        room="aleator.rl",
+        import_path="aleator.rl:STAC",
+        summary="STAC: an actor-critic with one critic, which knows the spread of its target and is pessimistic by it",
+        paper="Özalp 2026, arXiv 2601.00737",
+    ),
+    Method(
         name="one-byte",
         room="aleator.gradients",
         import_path="aleator.gradients:spsa",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +10,24 @@ from typing import Annotated, Any
 
 import tyro
 
-from aleator.commands import flags
+from aleator.commands import flags, logs
 from aleator.commands.table import write_lines
-
-STARTER = Path(__file__).with_name("starter.py")
 
 
 @dataclass(frozen=True)
 class New:
-    """Write a commented recipe around a model and a data set. It runs as it is; change it into yours."""
+    """Write a recipe around a model and data, an example's or your own. It runs as it is; change it into yours."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.py")]
     """The file to write. One that exists is left alone."""
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="TABLE")] = None
+    """A table of your own, CSV or the like, to predict a column of."""
+    target: Annotated[str | None, tyro.conf.arg(metavar="COLUMN")] = None
+    """The column to predict: classes or numbers."""
+    text: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Texts of your own: a folder with CLASS.txt, a text in each line, or CLASS/*.txt."""
+    images: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Images of your own: a folder with CLASS/*.png, .jpg or the like."""
 
 
 def options() -> Any:
@@ -30,13 +37,18 @@ def options() -> Any:
 
 def main(args: Sequence[str]) -> int:
     """Write the file and return the exit code."""
+    chosen: New
     (chosen,) = flags.parse({"new": New}, args, prog="aleator new")
-    file: Path = chosen.file
+    file = chosen.file
     if file.suffix != ".py":
         raise ValueError(f"FILE must end in .py, got {str(file)!r}")
     if not file.parent.is_dir():
         raise ValueError(f"FILE must be in a folder that exists, got {str(file)!r}")
-    text = STARTER.read_text(encoding="utf-8").replace("FILE:MyRecipe", f"{file}:MyRecipe")
+    starter, filled = _starter(chosen)
+    text = Path(__file__).with_name(starter).read_text(encoding="utf-8").replace("FILE:MyRecipe", f"{file}:MyRecipe")
+    for name, value in filled.items():
+        text = text.replace(f'"{name}"', json.dumps(value, ensure_ascii=False))
+        text = text.replace(f"column {name} ", f"column {value} ")
     try:
         with file.open("x", encoding="utf-8") as target:  # never over a file that is there
             target.write(text)
@@ -45,3 +57,32 @@ def main(args: Sequence[str]) -> int:
     commands = [line.strip() for line in text.splitlines() if line.startswith("    aleator ")]
     write_lines(f"wrote {file}; try", *(f"    {command}" for command in commands))
     return 0
+
+
+def _starter(chosen: New) -> tuple[str, dict[str, str]]:
+    """Return the file to begin with and what its blanks are filled with. Data are read once, so that faults show now.
+
+    Raises:
+        ValueError: if options do not fit together or data cannot be read.
+    """
+    given = [name for name in ("csv", "text", "images") if getattr(chosen, name) is not None]
+    if len(given) > 1:
+        raise ValueError(f"give one of csv, text and images, got {' and '.join(given)}")
+    if (chosen.csv is None) != (chosen.target is None):
+        raise ValueError(f"csv and target must be given together, got {'csv' if chosen.csv else 'target'} alone")
+    if not given:
+        return "starter.py", {}
+    from aleator.data import image_splits, table_splits, text_splits
+    from aleator.random import Streams
+
+    generator = Streams(0).generator("split")
+    with logs.shown():
+        if chosen.csv is not None and chosen.target is not None:
+            table_splits(chosen.csv, chosen.target, generator)
+            return "starter_table.py", {"CSV": str(chosen.csv), "TARGET": chosen.target}
+        if chosen.text is not None:
+            text_splits(chosen.text, generator)
+            return "starter_text.py", {"FOLDER": str(chosen.text)}
+        assert chosen.images is not None
+        image_splits(chosen.images, generator)
+        return "starter_images.py", {"FOLDER": str(chosen.images)}

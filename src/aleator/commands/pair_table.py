@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aleator.commands.table_reader import read_text
+from aleator.data.own.table_reader import read_text
 
 if TYPE_CHECKING:
     from torch import Tensor

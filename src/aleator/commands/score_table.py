@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aleator.commands.table_reader import Row, Table, is_missing, is_slip, read_table
+from aleator.data.own.table_reader import Row, Table, is_missing, is_slip, read_table
 
 # Words of headings: sizes, scores, systems, repetitions, and what stands beside scores and is none.
 SIZE = frozenset(["size", "sizes", "x", "n", "word", "words", "token", "tokens", "example", "examples", "sample"]) | {
@@ -59,7 +59,7 @@ def read_scores(path: Path, higher_is_better: bool) -> ScoreTable:
     """Return the curve of every system of a file, in order of appearance.
 
     Args:
-        path: the file, see `aleator.commands.table_reader`.
+        path: the file, see `aleator.data.own.table_reader`.
         higher_is_better: whether the scores are accuracies: between 0 and 1, or in percent, between 0 and 100;
             otherwise they only must not be negative.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aleator.commands.table_reader import Row, Table, is_missing, is_slip, read_table, read_text
+from aleator.data.own.table_reader import Row, Table, is_missing, is_slip, read_table, read_text
 
 NAME = ("name", "domain", "language", "lang", "dataset", "source", "corpus")
 SIZE = ("size", "sizes", "n", "count", "examples", "tokens", "words", "bytes", "sentences", "documents")

@@ -3,8 +3,8 @@
 `RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; `DomainMixture` says in
 what proportion domains are shown and `MixtureSampler` draws from them; `PairSampler` draws two answers to one question.
 `BatchSizeController` lets batches grow when their gradients are too noisy, and `VariableBatchSampler` cuts them.
-``load`` knows images, texts, treebanks, graphs, molecules and views of scenes by name, `read_texts` takes a user's own
-files, and `InMemoryLoader` hands out batches.
+``load`` knows images, texts, treebanks, graphs, molecules and views of scenes by name; `table_splits`, `text_splits`,
+`image_splits` and `read_texts` take a user's own files, and `InMemoryLoader` hands out batches.
 """
 
 from typing import TYPE_CHECKING
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         Unimax,
     )
     from aleator.data.mixtures.temperature import scalarization_weights, temperature_probabilities, variance_factor
+    from aleator.data.own.folder_splits import image_splits, text_splits
+    from aleator.data.own.table_splits import table_splits
     from aleator.data.pair_sampler import PairSampler
     from aleator.data.repeated_random import RepeatedRandomSampler
     from aleator.data.sets.graphs import Graph, GraphSet
@@ -80,6 +82,7 @@ __all__ = [
     "VariableBatchSampler",
     "Views",
     "fetch",
+    "image_splits",
     "largest_micro",
     "load",
     "lookup",
@@ -88,7 +91,9 @@ __all__ = [
     "required_batch_size",
     "scalarization_weights",
     "split_batch",
+    "table_splits",
     "temperature_probabilities",
+    "text_splits",
     "variance_factor",
     "verify",
 ]
@@ -127,6 +132,7 @@ __getattr__ = later(
         "Unimax": "mixtures.schedules",
         "VariableBatchSampler": "variable_batches",
         "Views": "sets.views",
+        "image_splits": "own.folder_splits",
         "largest_micro": "batch_size",
         "load": "sets.load",
         "read_picture": "sets.views",
@@ -134,7 +140,9 @@ __getattr__ = later(
         "required_batch_size": "batch_tests",
         "scalarization_weights": "mixtures.temperature",
         "split_batch": "batch_size",
+        "table_splits": "own.table_splits",
         "temperature_probabilities": "mixtures.temperature",
+        "text_splits": "own.folder_splits",
         "variance_factor": "mixtures.temperature",
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import sys
 import traceback
 from pathlib import Path
@@ -17,24 +18,44 @@ def own_line(error: BaseException) -> str | None:
 
     None where it came through no such line. A file below the working directory is named from there.
     """
-    modules = [module for name, module in sys.modules.items() if name.startswith(MODULE)]
-    folders = [Path(file).parent for module in modules if (file := getattr(module, "__file__", None))]
     for each in _with_causes(error):
         lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(each.__traceback__)]
         if isinstance(each, SyntaxError) and each.filename:
             lines.append((each.filename, each.lineno))
         for file, line in reversed(lines):
-            path = Path(file)
-            if "site-packages" not in path.parts and any(path.is_relative_to(folder) for folder in folders):
+            if _is_own(file):
+                path = Path(file)
                 here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
                 return f"{here}:{line}"
     return None
 
 
 def located(error: BaseException) -> str:
-    """Return an error as one line, with the line of the user's recipe that it came from."""
+    """Return an error as one line, with the line of the user's recipe that it came from.
+
+    A `ValueError` that a recipe raises itself is about its options, and says all that there is to say.
+    """
     text, place = described(error), own_line(error)
-    return text if place is None or place in text else f"{text} ({place})"
+    if place is None or place in text or (isinstance(error, ValueError) and _is_raised_there(error)):
+        return text
+    return f"{text} ({place})"
+
+
+def _is_own(file: str) -> bool:
+    modules = [module for name, module in sys.modules.items() if name.startswith(MODULE)]
+    folders = [Path(own).parent for module in modules if (own := getattr(module, "__file__", None))]
+    path = Path(file)
+    return "site-packages" not in path.parts and any(path.is_relative_to(folder) for folder in folders)
+
+
+def _is_raised_there(error: BaseException) -> bool:
+    """Whether an error comes from a ``raise`` in a recipe, and not from what it called."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None or not _is_own(step.tb_frame.f_code.co_filename):
+        return False
+    return step.tb_frame.f_code.co_code[step.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _with_causes(error: BaseException) -> list[BaseException]:
@@ -42,5 +63,5 @@ def _with_causes(error: BaseException) -> list[BaseException]:
     each: BaseException | None = error
     while each is not None and each not in found:
         found.append(each)
-        each = each.__cause__ or each.__context__
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
     return found

@@ -40,7 +40,7 @@ from aleator.gradients.shards import local_part
 from aleator.random import Key, Kind, checked_keys, subtract_directions
 
 Norm = Literal["sqrt", "mean"]
-Parameters = TypeVar("Parameters", Tensor, dict[str, Tensor])
+Parameters = TypeVar("Parameters", bound=Tensor | dict[str, Tensor])
 Loss = Callable[[Any], Tensor]
 
 
@@ -297,7 +297,7 @@ def _scalar(number: float, like: Tensor) -> float:
 def _mean_loss(pieces: Sequence[tuple[float, Loss]], theta: Any) -> Tensor:
     total: Tensor | float = 0.0
     for count, loss in pieces:
-        value = loss(theta)
+        value: Any = loss(theta)
         if not isinstance(value, Tensor) or value.numel() != 1 or value.is_complex():
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"loss must be a scalar tensor, got {shape}")

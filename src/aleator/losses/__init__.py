@@ -1,8 +1,26 @@
 """Random objectives: losses whose terms were drawn, and must be weighed for it."""
 
+from aleator.losses.dsac_t import dsac_t_loss
+from aleator.losses.gaussian_nll import gaussian_head, gaussian_nll
 from aleator.losses.pair_nll import pair_nll
+from aleator.losses.quantile_huber import quantile_huber, quantile_huber_per_item
 from aleator.losses.s3im import S3IM, s3im, s3im_weight
 from aleator.losses.scalarized import scalarized_loss
 from aleator.losses.score_matching import denoising_score_matching
+from aleator.losses.td_target import pessimistic_td_target, td_target
 
-__all__ = ["S3IM", "denoising_score_matching", "pair_nll", "s3im", "s3im_weight", "scalarized_loss"]
+__all__ = [
+    "S3IM",
+    "denoising_score_matching",
+    "dsac_t_loss",
+    "gaussian_head",
+    "gaussian_nll",
+    "pair_nll",
+    "pessimistic_td_target",
+    "quantile_huber",
+    "quantile_huber_per_item",
+    "s3im",
+    "s3im_weight",
+    "scalarized_loss",
+    "td_target",
+]

@@ -47,7 +47,8 @@ def checked_keys(keys: Sequence[Key] | npt.NDArray[np.uint64]) -> npt.NDArray[np
         if keys.size and int(keys[:, [1, 3]].max()) >= 2**32:
             raise ValueError(f"round and sample of a key must be below 2**32, got {int(keys[:, [1, 3]].max())}")
         return np.ascontiguousarray(keys)
-    for key in keys:
+    given: Sequence[Any] = keys
+    for key in given:
         if not isinstance(key, tuple) or len(key) != 4:
             raise ValueError(f"key must be four integers (run, round, machine, sample), got {key!r}")
         for (name, bits), number in zip(_BOUNDS, key, strict=True):

@@ -94,7 +94,7 @@ def subtract_directions(
     region = Region(0, 1, values.numel(), 0) if region is None else region
     _check_region(region, values)
     c = _rounded(np.asarray(coefficients, np.float64), kind, values.dtype)
-    d = np.zeros_like(c) if decays is None else np.asarray(decays, np.float64).astype(c.dtype)
+    d = _rounded(np.zeros(len(c)) if decays is None else np.asarray(decays, np.float64), "gaussian", values.dtype)
     addresses = checked_keys(keys)
     if not len(c) == len(addresses) == len(d):
         raise ValueError(
@@ -158,7 +158,7 @@ def _rounded(
         mantissa, exponent = np.frexp(coefficients / math.sqrt(8))
         bits = _BITS[dtype] - 5  # |popcount − 16| ≤ 16
         coefficients = np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
-    return coefficients.astype(np.float32 if dtype == torch.float32 else np.float64)
+    return coefficients.astype(np.float32) if dtype == torch.float32 else coefficients.astype(np.float64)
 
 
 def _subtract(
