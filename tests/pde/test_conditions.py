@@ -141,3 +141,13 @@ def test_bad_conditions_are_one_line_each():
     for call, line in refused.items():
         with pytest.raises(ValueError, match=line):
             call()
+
+
+def test_the_gradient_of_initial_values_is_that_of_each_output():
+    class Two(nn.Module):
+        def forward(self, x):
+            return torch.cat([x[:, :1], 2 * x[:, 1:2]], 1)
+
+    condition = Initial(Two(), gradient_weight=1.0)
+    x = condition.draw(Box(2, (0.0, 1.0)), 5, generator(), torch.float64)
+    assert float(condition.loss(WithDerivatives(Two(), time=True), x)) == 0

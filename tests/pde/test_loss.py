@@ -222,3 +222,15 @@ def test_bad_losses_are_one_line_each():
     for call, line in refused.items():
         with pytest.raises(ValueError, match=line):
             call()
+
+
+def test_without_a_graph_the_loss_has_the_same_value():
+    net, x = network(), points()
+
+    def value():
+        residual = lambda *, u, lap: lap + u - u**3  # noqa: E731
+        return pinn_loss(residual, net, x, indices=(torch.tensor([0, 1]), torch.tensor([1, 2])))[0].detach()
+
+    expected = value()
+    with torch.no_grad():
+        torch.testing.assert_close(value(), expected)

@@ -210,3 +210,14 @@ def test_bad_arguments_are_one_line_each(tmp_path):
     for call, line in refused.items():
         with pytest.raises(ValueError, match=line):
             call()
+
+
+def test_a_pinn_that_was_read_back_goes_on_as_the_one_that_was_saved(tmp_path):
+    problem = problems.TwoBody("poisson", 5)
+    pinn = PINN(problem, network=small(5), estimator=SDGD(2, weight_batch=3), points=8, seed=3).fit(2)
+    pinn.save(tmp_path / "pinn.safetensors")
+    read = PINN.load(tmp_path / "pinn.safetensors")
+    assert read.estimator == pinn.estimator
+    pinn.fit(2)
+    read.fit(2)
+    assert all(torch.equal(a, b) for a, b in zip(pinn.parameters(), read.parameters(), strict=True))

@@ -158,7 +158,9 @@ def test_bad_problems_are_one_line_each():
         lambda: problems.ThreeBody("poisson", 4, coefficients=torch.ones(3)): (
             r"coefficients must be of shape \(2,\), got \(3,\)"
         ),
-        lambda: problems.HJBLog(3, mu=0.0): "mu must be positive and finite, got 0.0",
+        lambda: problems.HJBLog(3, mu=0.01): "mu must be from 0.1 to 1000, got 0.01",
+        lambda: problems.HJBRosenbrock(3, samples=1): "samples must be a positive even number, got 1",
+        lambda: problems.BlackScholesBarenblatt(3, sigma=0.0): "sigma must be positive and finite, got 0.0",
         lambda: problems.HJBRosenbrock(1): "d must be at least 2, got 1",
         lambda: problems.HJBLinear(3, power=0.5): "power must be at least 1 and finite, got 0.5",
         lambda: problems.Semilinear("wave", 10): "kind must be one of allen-cahn, heat, sine-gordon, got 'wave'",

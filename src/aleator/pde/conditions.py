@@ -117,8 +117,11 @@ class Initial(Condition):
         with torch.enable_grad():
             seen = x.detach().requires_grad_()
             value = valued(self.value, seen)
-            (wanted,) = torch.autograd.grad(value.sum(), seen) if value.requires_grad else (torch.zeros_like(x),)
-        missed = gradient - wanted[:, : x.shape[1] - 1].unsqueeze(1)
+            wanted = torch.zeros_like(x).unsqueeze(1)
+            if value.requires_grad:
+                outputs = [torch.autograd.grad(v.sum(), seen, retain_graph=True)[0] for v in value.unbind(1)]
+                wanted = torch.stack(outputs, 1)
+        missed = gradient - wanted[..., : x.shape[1] - 1]
         return self.weight * (u - value.detach()).square().mean() + self.gradient_weight * missed.square().mean()
 
 

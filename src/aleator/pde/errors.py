@@ -77,6 +77,9 @@ def figures(
         n: how many points; a problem may have fewer.
         generator: of the points.
         device: of the points.
+
+    Raises:
+        ValueError: if n is below 1.
     """
     found, exact, trivial = values_at(problem, predict, n, generator, device)
     own, other = relative_l2(found, exact), relative_l2(trivial, exact)
@@ -88,6 +91,8 @@ def values_at(
     problem: Problem, predict: Callable[[Tensor], Tensor], n: int, generator: torch.Generator, device: Any = "cpu"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return an approximation's values at held-out points, the solution's, and the trivial predictor's, in float64."""
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
     found: list[Tensor] = []
     exact: list[Tensor] = []
     shapes: list[tuple[Tensor, Tensor]] = []

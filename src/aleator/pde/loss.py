@@ -165,6 +165,9 @@ def with_other(equation: Equation, values: dict[str, Any], other: Tensor | None)
     It is evaluated once, since sources may cost more than the network; its derivative in lap says the rest, since it is
     affine, and of each point alone.
     """
+    if other is not None and not values["lap"].requires_grad:  # no step of training: lap is a number
+        r, moved_r = equation(**values), equation(**(values | {"lap": other}))
+        return r.detach(), moved_r.detach()
     r = equation(**values)
     check_residual(r, len(values["x"]))
     if other is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,8 @@ class PINN(nn.Module):
             "points": self.points,
             "condition_points": self.condition_points,
             "steps": self.steps,
+            "seed": self.streams.seed,
+            "estimator": {"kind": type(self.estimator).__name__, **asdict(self.estimator)},
         }
         pinn_file.save(path, self.network, self.problem, self.domain, settings)
 
@@ -244,7 +247,7 @@ class PINN(nn.Module):
         *,
         network: nn.Module | None = None,
     ) -> PINN:
-        """Read what `save` wrote.
+        """Read what `save` wrote; `fit` goes on with the points and dimensions that would have come next.
 
         Args:
             path: of the file.
@@ -256,7 +259,8 @@ class PINN(nn.Module):
             ValueError: if the file is none of a PINN, or what it does not describe is not given.
         """
         made, about = pinn_file.read(path, equation, tuple(conditions), network)
-        pinn = cls(**made, points=about["points"], condition_points=about["condition_points"])
+        settings = {name: about[name] for name in ("points", "condition_points", "seed")}
+        pinn = cls(**made, **settings)
         pinn.steps = about["steps"]
         return pinn
 
@@ -266,7 +270,7 @@ class PINN(nn.Module):
         drawn = self._draw_dimensions(x, "dimensions")
         of_conditions = []
         for index, condition in enumerate(self.conditions):
-            generator = self.streams.generator("condition", index)
+            generator = self._generator("condition", index)
             own = {} if condition.hard else condition.draw(self.domain, self.condition_points, generator, x.dtype)
             of_conditions.append({name: value.to(x.device) for name, value in own.items()})
         return x, drawn, of_conditions
@@ -274,10 +278,14 @@ class PINN(nn.Module):
     def _drawn_points(self, stream: str, n: int) -> Tensor:
         parameter = next(self.network.parameters())
         draw_from = self.problem or self.domain
-        return draw_from.sample(n, self.streams.generator(stream), parameter.dtype).to(parameter.device)
+        return draw_from.sample(n, self._generator(stream), parameter.dtype).to(parameter.device)
 
     def _draw_dimensions(self, x: Tensor, stream: str) -> Drawn:
-        return draw(self.equation, x, None, self.estimator, self.streams.generator(stream))
+        return draw(self.equation, x, None, self.estimator, self._generator(stream))
+
+    def _generator(self, name: str, *path: int) -> torch.Generator:
+        """Return that of the next step: what a step draws is a function of the seed and of its number."""
+        return Streams(self.streams.key(name)).generator(name, self.steps, *path)
 
     def _loss(self, x: Tensor, drawn: Drawn, of_conditions: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
         loss, metrics = drawn_loss(self.equation, self.derived, x, *drawn)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from aleator.gradients import SDGD, Exact, Hutchinson
 from aleator.pde import problems
 from aleator.pde.conditions import Condition
 from aleator.pde.domains import Ball, Box, Domain, Gaussian
@@ -22,6 +23,7 @@ from aleator.pde.networks import ACTIVATIONS, mlp
 from aleator.pde.problems.problem import Problem
 
 SCHEMA_VERSION = 1
+_ESTIMATORS: dict[str, Any] = {kind.__name__: kind for kind in (SDGD, Hutchinson, Exact)}
 _DOMAINS = {kind.__name__: kind for kind in (Ball, Box, Gaussian)}
 
 
@@ -79,8 +81,15 @@ def read(
         with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
             network = mlp(**about["network"])
     network = network.to(next(iter(tensors.values())).dtype)
+    own_shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name, shape in {name: tuple(tensor.shape) for name, tensor in tensors.items()}.items():
+        if own_shapes.get(name) != shape:
+            raise ValueError(f"network must have {name} of shape {shape} as {path}, got {own_shapes.get(name)}")
+    if missing := sorted(own_shapes.keys() - tensors.keys()):
+        raise ValueError(f"network must have no {missing[0]}, of which {path} knows nothing")
     network.load_state_dict(tensors)
     made: dict[str, Any] = {"equation": equation if own else _problem(about["problem"], path), "network": network}
+    made["estimator"] = _estimator(about["estimator"], path)
     return (made | {"domain": _domain(about["domain"], path), "conditions": conditions} if own else made), about
 
 
@@ -105,6 +114,14 @@ def _problem(about: dict[str, Any], path: str | Path) -> Problem:
         arguments["coefficients"] = torch.tensor(arguments["coefficients"], dtype=torch.float64)
     made: Problem = found(**arguments)
     return made
+
+
+def _estimator(about: dict[str, Any], path: str | Path) -> Any:
+    arguments = dict(about)
+    kind = arguments.pop("kind")
+    if kind not in _ESTIMATORS:
+        raise ValueError(f"estimator must be one of {', '.join(_ESTIMATORS)}, got {kind!r} in {path}")
+    return _ESTIMATORS[kind](**arguments)
 
 
 def _domain(about: dict[str, Any], path: str | Path) -> Domain:

@@ -180,3 +180,14 @@ def test_whatever_a_network_does_beyond_the_rules_is_done_the_slow_way(net):
     with pytest.warns(UserWarning, match="no Taylor rule"):
         found = laplacian(net, x).value
     torch.testing.assert_close(found, hessians(net, x).diagonal(dim1=1, dim2=2).sum(1), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:net uses view")
+def test_a_kinked_function_is_refused_behind_one_without_a_rule():
+    with pytest.raises(ValueError, match=r"activations must be smooth .* got relu"):
+        laplacian(lambda y: torch.relu(torch.tanh(y).view(len(y), DIM)).sum(1), x, indices=torch.arange(2))
+
+
+def test_a_biharmonic_weight_of_all_dimensions_is_refused():
+    with pytest.raises(ValueError, match="directions must be vectors"):
+        biharmonic(tanh, x, Hutchinson(2, "gaussian"), directions=(None, x[:2]))

@@ -16,6 +16,7 @@ from aleator.gradients import (
     hutchinson_variance,
     laplacian,
     squared_gradient,
+    taylor2,
 )
 from aleator.gradients.dimensions.taylor import jets_along
 from tests.gradients.dimensions.small_nets import DIM, NETS, build, hessians, points
@@ -208,3 +209,48 @@ def test_random_vectors_of_a_wrapper_leave_time_alone():
     v = Hutchinson(3).draw(x, generator(), dim=DIM - 1)
     found = WithDerivatives(net, time=True)(x, v)
     torch.testing.assert_close(found.lap, torch.einsum("bi,nij,bj->nb", v, hessian, v).mean(1), rtol=0, atol=1e-10)
+
+
+SCALED = {
+    "a multiple": lambda x: torch.exp((0.1 * x).sum(1)),
+    "the negative": lambda x: torch.exp((-x).sum(1)),
+    "a factor of each point": lambda x: torch.tanh((x * torch.full((len(x), 1), 0.3, dtype=x.dtype)).sum(1)),
+    "spread over columns": lambda x: (x[:, :1] + torch.arange(4, dtype=x.dtype)) @ torch.eye(4, dtype=x.dtype)[0],
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("own", [False, True])
+def test_a_sum_of_scaled_coordinates_has_a_derivative_along_each(name, own):
+    x, j = points(4), torch.tensor([0, 3])
+    j = j.repeat(4, 1) if own else j
+    at = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(SCALED[name](at).sum(), at)
+    found = squared_gradient(SCALED[name], x, indices=j).value
+    torch.testing.assert_close(found, DIM / 2 * gradient[:, [0, 3]].square().sum(1))
+    if name != "spread over columns":
+        second = hessians(SCALED[name], x).diagonal(dim1=1, dim2=2)[:, [0, 3]].sum(1)
+        torch.testing.assert_close(laplacian(SCALED[name], x, indices=j).value, DIM / 2 * second)
+
+
+@pytest.mark.parametrize(
+    "f", [lambda x: torch.add(x.sin(), 1.0, alpha=2).sum(1), lambda x: x.tanh().sum(axis=1)], ids=["alpha", "axis"]
+)
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_arguments_without_a_rule_go_by_the_slow_way(f, dtype):
+    x = points(4)
+    with pytest.warns(UserWarning, match="no Taylor rule"):
+        found = laplacian(f, x, indices=torch.tensor([0, 3], dtype=dtype)).value
+    expected = hessians(f, x).diagonal(dim1=1, dim2=2)[:, [0, 3]].sum(1)
+    torch.testing.assert_close(found, DIM / 2 * expected)
+
+
+def test_the_log_of_a_sigmoid_has_its_tail():
+    x = torch.full((1, 1), -20.5, dtype=torch.float64)
+    _, _, second = taylor2(lambda y: torch.nn.functional.logsigmoid(y)[:, 0], x, torch.tensor([0]))
+    torch.testing.assert_close(second, -torch.sigmoid(x) * torch.sigmoid(-x), rtol=1e-12, atol=0)
+
+
+def test_a_draw_keeps_no_more_than_it_holds():
+    drawn = SDGD(10).draw(torch.zeros(2, 1000), generator())
+    assert drawn.untyped_storage().nbytes() == 10 * 8

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aleator.gradients.dimensions.jets import RULES, Along, Jet, NoTaylorRule
+from aleator.gradients.dimensions.jets import RULES, Along, Jet, NoTaylorRule, applied
 from aleator.gradients.dimensions.rules import SMOOTH, power
 
 HERE: dict[Any, Callable[..., Any]] = {}
@@ -80,20 +80,19 @@ class Coordinates(Jet):
 
 def _carry_out(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     found = HERE.get(func)
-    out = NotImplemented if found is None else found(*args, **kwargs)
+    out = NotImplemented if found is None else applied(found, func, args, kwargs)
     if out is not NotImplemented:
         return out
     found = RULES.get(func)
     if found is None:
         raise NoTaylorRule(getattr(func, "__name__", str(func)))
-    return found(*_written_out(args), **kwargs)
+    return applied(found, func, _written_out(args), {name: _written_out(a) for name, a in kwargs.items()})
 
 
-def _written_out(args: Any) -> Any:
-    return [
-        a.written_out() if isinstance(a, Coordinates) else _written_out(a) if isinstance(a, list | tuple) else a
-        for a in args
-    ]
+def _written_out(a: Any) -> Any:
+    if isinstance(a, list | tuple):
+        return type(a)([_written_out(part) for part in a])
+    return a.written_out() if isinstance(a, Coordinates) else a
 
 
 def here(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -152,7 +151,7 @@ def _(a: Any, b: Any) -> Any:
     if value.shape != x.value.shape:
         return NotImplemented
     factor = x.chosen(other if isinstance(other, Tensor) else value.new_tensor(other))
-    slope = factor if x.slope is None else factor * x.slope
+    slope = factor * _slope(x)  # of as many directions as there are, also where the factor is one number
     return Coordinates(value, x.index, slope, None if x.bend is None else factor * x.bend, x.along)
 
 

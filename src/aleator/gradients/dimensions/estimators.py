@@ -99,7 +99,7 @@ class SDGD:
             noise = torch.rand(points, dim, generator=generator, device=generator.device, dtype=torch.float64)
             drawn = noise.topk(batch, dim=1).indices
         else:
-            drawn = torch.randperm(dim, generator=generator, device=generator.device)[:batch]
+            drawn = torch.randperm(dim, generator=generator, device=generator.device)[:batch].clone()  # not all dim
         return drawn.to(x.device, non_blocking=True)
 
 

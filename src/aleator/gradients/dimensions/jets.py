@@ -19,6 +19,7 @@ framework for neural network-based variational Monte Carlo with Forward Laplacia
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,22 @@ def rule(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         return carried_out
 
     return register
+
+
+def applied(carried_out: Callable[..., Any], func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Apply what was registered for a torch function.
+
+    Raises:
+        NoTaylorRule: if it knows nothing of one of the arguments, such as ``alpha`` of ``torch.add``.
+    """
+    try:
+        return carried_out(*args, **kwargs)
+    except TypeError:
+        try:
+            inspect.signature(carried_out).bind(*args, **kwargs)
+        except TypeError:
+            raise NoTaylorRule(f"{getattr(func, '__name__', func)} with arguments of its own") from None
+        raise
 
 
 @dataclass(frozen=True)
@@ -95,7 +112,7 @@ class Jet:
         found = RULES.get(func)
         if found is None:
             raise NoTaylorRule(getattr(func, "__name__", str(func)))
-        return found(*args, **(kwargs or {}))
+        return applied(found, func, args, kwargs or {})
 
     def map(self, linear: Callable[[Tensor], Tensor], affine: Callable[[Tensor], Tensor] | None = None) -> Jet:
         """Return the jet behind a linear map, or behind an affine one whose linear part is given."""

@@ -176,6 +176,8 @@ def biharmonic(
             f"dimensions, got {estimator}"
         )
     drawn, *independent = _draws(x, estimator, generator, None, directions)
+    if any(some is None for some in (drawn, *independent)):
+        raise ValueError("directions must be vectors for the biharmonic operator, which has no exact sum, got None")
     assert drawn is not None
     value, u = _fourth(net, x, drawn)
     weighing = None

@@ -105,6 +105,11 @@ def _softplus(y: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Derivati
     return F.softplus(y, beta, threshold), s.masked_fill(linear, 1.0), (beta * s1).masked_fill(linear, 0.0)
 
 
+def _logsigmoid(y: Tensor) -> Derivatives:
+    f1 = torch.sigmoid(-y)
+    return F.logsigmoid(y), f1, -f1 * torch.sigmoid(y)
+
+
 def _gelu(y: Tensor, approximate: str = "none") -> Derivatives:
     if approximate == "none":
         density = torch.exp(-0.5 * y.square()) / math.sqrt(2 * math.pi)
@@ -145,6 +150,7 @@ for _f, _functions in (
     (_cosh, (torch.cosh, torch.Tensor.cosh)),
     (_gelu, (F.gelu,)),
     (_softplus, (F.softplus,)),
+    (_logsigmoid, (F.logsigmoid,)),
 ):
     SMOOTH |= dict.fromkeys(_functions, _f)
 
@@ -168,11 +174,6 @@ def _(x: Jet, inplace: bool = False) -> Jet:
 @rule(F.mish)
 def _(x: Jet, inplace: bool = False) -> Any:
     return x * torch.tanh(F.softplus(x))  # type: ignore[arg-type]
-
-
-@rule(F.logsigmoid)
-def _(x: Jet) -> Any:
-    return -F.softplus(-x)
 
 
 @rule(torch.pow, torch.Tensor.pow, torch.Tensor.__pow__)
@@ -223,14 +224,14 @@ def _(b: Any, a: Any) -> Any:
 def _(x: Any, weight: Tensor, bias: Tensor | None = None) -> Jet:
     if not isinstance(x, Jet):
         raise NoTaylorRule("linear with a weight that depends on x")
-    return x.map(lambda t: F.linear(t, weight), lambda t: F.linear(t, weight, bias))
+    return _written_out(x).map(lambda t: F.linear(t, weight), lambda t: F.linear(t, weight, bias))
 
 
 @rule(torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.mm, torch.Tensor.mm)
 def _(a: Any, b: Any) -> Jet:
     if not isinstance(a, Jet) or isinstance(b, Jet) or a.ndim != 2:
         raise NoTaylorRule("matmul other than of points with a matrix")
-    return a.map(lambda t: t @ b)
+    return _written_out(a).map(lambda t: t @ b)
 
 
 @rule(torch.addmm, torch.Tensor.addmm)

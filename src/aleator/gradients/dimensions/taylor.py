@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from aleator.gradients.dimensions.coordinates import Coordinates
-from aleator.gradients.dimensions.jets import Along, Jet, NoTaylorRule
-from aleator.gradients.dimensions.rules import layer_norm
+from aleator.gradients.dimensions.jets import RULES, Along, Jet, NoTaylorRule
+from aleator.gradients.dimensions.rules import PIECEWISE_LINEAR, layer_norm
 
 Net = Callable[[Any], Any]
 Directions = Int[Tensor, " directions"] | Int[Tensor, "points directions"] | Float[Tensor, "directions dim"]
@@ -116,7 +116,7 @@ def propagate(module: Net, x: Tensor, directions: Tensor, along: Along) -> tuple
             _warn(missing)
         vectors = directions
         if not directions.is_floating_point():
-            vectors = nn.functional.one_hot(directions, x.shape[1]).to(x.dtype)
+            vectors = nn.functional.one_hot(directions.long(), x.shape[1]).to(x.dtype)
         value, first, second = _each(lambda at, v: _nested(module, at, v, 2), x, vectors, 2)
         return value, first, along.gather(second)
 
@@ -186,11 +186,16 @@ def _nested(module: Net, x: Tensor, v: Tensor, order: int) -> tuple[Tensor, ...]
 
 
 class _WrittenOut(TorchFunctionMode):
-    """Computes layer normalisation by its formula: forward derivatives of torch's own are wrong from the second on."""
+    """Computes layer normalisation by its formula: forward derivatives of torch's own are wrong from the second on.
+
+    What is piecewise linear is refused as in Taylor mode, where a function without a rule may come before it.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func in PIECEWISE_LINEAR:
+            RULES[func]()
         return (layer_norm if func is F.layer_norm else func)(*args, **(kwargs or {}))
 
 

@@ -29,11 +29,18 @@ class BlackScholesBarenblatt(Problem):
         sigma: σ.
         rate: r.
         horizon: T.
+
+    Raises:
+        ValueError: if σ is not positive and finite, or r not finite.
     """
 
     trivial_name = "k |x|² with the best k"
 
     def __init__(self, d: int, sigma: float = 0.4, rate: float = 0.05, horizon: float = 1.0) -> None:
+        if not 0 < sigma < math.inf:
+            raise ValueError(f"sigma must be positive and finite, got {sigma}")
+        if not math.isfinite(rate):
+            raise ValueError(f"rate must be finite, got {rate}")
         self.domain = Gaussian(d, (0.0, horizon))
         self.arguments = {"d": d, "sigma": sigma, "rate": rate, "horizon": horizon}
         self.d, self.sigma, self.rate, self.horizon = d, sigma, rate, horizon

@@ -54,14 +54,14 @@ class HJBLog(_Backward):
         horizon: T.
 
     Raises:
-        ValueError: if μ is not positive and finite.
+        ValueError: if μ is not from 0.1 to 1000, where the quadrature has been seen to have ten digits.
     """
 
     trivial_name = "log((1 + |x|² + 2d (T - t))/2)"
 
     def __init__(self, d: int, mu: float = 1.0, horizon: float = 1.0) -> None:
-        if not 0 < mu < math.inf:
-            raise ValueError(f"mu must be positive and finite, got {mu}")
+        if not 0.1 <= mu <= 1000:
+            raise ValueError(f"mu must be from 0.1 to 1000, got {mu}")
         self._place(d, horizon)
         self.arguments = {"d": d, "mu": mu, "horizon": horizon}
         self.mu = mu
@@ -115,10 +115,10 @@ class HJBRosenbrock(_Backward):
         mu: μ.
         horizon: T.
         seed: of the coefficients.
-        samples: of the Monte Carlo mean in `exact`.
+        samples: of the Monte Carlo mean in `exact`, an even number since they come in pairs.
 
     Raises:
-        ValueError: if d is below 2 or μ is not positive and finite.
+        ValueError: if d is below 2, μ is not positive and finite, or samples is no positive even number.
     """
 
     trivial_name = "g with the mean of its sum"
@@ -128,6 +128,8 @@ class HJBRosenbrock(_Backward):
             raise ValueError(f"d must be at least 2, got {d}")
         if not 0 < mu < math.inf:
             raise ValueError(f"mu must be positive and finite, got {mu}")
+        if samples < 2 or samples % 2:
+            raise ValueError(f"samples must be a positive even number, got {samples}")
         self._place(d, horizon)
         self.arguments = {"d": d, "mu": mu, "horizon": horizon, "seed": seed, "samples": samples}
         self.mu, self.samples, self.seed = mu, samples, seed

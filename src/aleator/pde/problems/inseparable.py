@@ -66,6 +66,8 @@ class Inseparable(Problem):
             coefficients = torch.from_numpy(drawn)
         if coefficients.shape != (terms,):
             raise ValueError(f"coefficients must be of shape ({terms},), got {tuple(coefficients.shape)}")
+        if not bool(torch.isfinite(coefficients).all()):
+            raise ValueError(f"coefficients must be finite, got {listed}")
         self.coefficients = coefficients.double()
         self.factor = SphereFactor(d)
         self.equation = Equation(self._residual)
