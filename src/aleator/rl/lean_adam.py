@@ -60,7 +60,7 @@ class LeanAdam(torch.optim.Adam):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Continue from a copy, a pickle or ``load_state_dict``, whose tensors are other ones."""
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._lists = None
 
     def _state_lists(self, parameters: list[Tensor]) -> tuple[list[Any], ...]:

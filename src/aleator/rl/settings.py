@@ -63,7 +63,8 @@ class AgentSettings:
         Raises:
             ValueError: naming the setting, the value got and the values accepted.
         """
-        if not isinstance(self.net_arch, Sequence) or not all(_is_whole(width) for width in self.net_arch):
+        widths: object = self.net_arch
+        if not isinstance(widths, Sequence) or not all(_is_whole(width) for width in widths):
             raise ValueError(f"net_arch must be a sequence of whole widths, got {self.net_arch}")
         object.__setattr__(self, "net_arch", tuple(self.net_arch))
         for name in ("batch_size", "capacity", "learning_starts", "train_freq", "gradient_steps"):
