@@ -32,7 +32,7 @@ def test_the_gaps_are_geometric_to_the_end():
 
 def test_every_pass_has_a_mask_of_its_own():
     agent = STAC(box(3), box(2), actor_dropout=0.3, critic_dropout=0.3, **SMALL)
-    masks = agent.draw_masks()
+    masks = agent.draw_masks(4)
     together = [masks.next_actor, *masks.targets, *masks.critics, masks.actor, *masks.judges]
     assert [len(each) for each in together] == [2] * 5
     flat = [mask for each in together for mask in each]
@@ -41,7 +41,7 @@ def test_every_pass_has_a_mask_of_its_own():
 
 def test_the_targets_dropout_can_be_switched_off_and_nothing_else_with_it():
     agent = STAC(box(3), box(2), actor_dropout=0.3, critic_dropout=0.2, target_dropout=False, **SMALL)
-    masks = agent.draw_masks()
+    masks = agent.draw_masks(4)
     assert masks.targets == [[]]
     assert masks.critics[0]
     assert masks.next_actor

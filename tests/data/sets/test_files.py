@@ -210,7 +210,9 @@ def test_verify_tells_ok_missing_and_altered_apart(server, tmp_path):
 
 def test_verify_without_a_name_covers_every_file_of_the_catalogue(tmp_path):
     statuses = verify(root=tmp_path)
-    assert {status.dataset for status in statuses} == {info.name for info in CATALOG.values() if info.files}
+    assert {status.dataset for status in statuses} == {
+        info.name for info in CATALOG.values() if info.files or info.mirror_files
+    }
     assert {status.status for status in statuses} == {"missing"}
 
 
