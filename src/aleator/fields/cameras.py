@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 class Rays(NamedTuple):
-    """Rays o + t d with |d| = 1."""
+    """Rays o + t d with directions d of length 1."""
 
     origins: Float[Tensor, "rays 3"]
     directions: Float[Tensor, "rays 3"]

@@ -59,7 +59,7 @@ def accumulate_dimensions(
     residual is evaluated twice for each block, the first time without a graph.
 
     Args:
-        residual: from indices J ``(|J|,)`` to r^J ``(points, …)`` with the sum over J scaled by dim/|J|, as
+        residual: from indices J ``(|J|,)`` to r^J ``(points, …)`` with the sum over J scaled by ``dim / |J|``, as
             ``laplacian(…, indices=J)`` has it. It must be affine in that sum and give the same for the same J.
         dim: how many dimensions there are.
         blocks: how many blocks they are cut into.

@@ -121,7 +121,7 @@ def squared_gradient(
     indices: Drawn | None = None,
     directions: Drawn | None = None,
 ) -> LaplacianEstimate:
-    """Estimate |∇u|² = Σ_i (∂u/∂x_i)² at each point.
+    """Estimate ``|∇u|² = Σ_i (∂u/∂x_i)²`` at each point.
 
     Exactly it takes one backward pass and no sample. A sample is for where that pass is too much, or u comes from
     elsewhere.

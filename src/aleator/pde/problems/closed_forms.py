@@ -22,7 +22,7 @@ from aleator.pde.problems.problem import Problem
 
 
 class BlackScholesBarenblatt(Problem):
-    """Options on d assets, backward from |x|². Its second derivatives have the weights ½ σ² x_i².
+    """Options on d assets, backward from ``|x|²``. Its second derivatives have the weights ½ σ² x_i².
 
     Args:
         d: assets.

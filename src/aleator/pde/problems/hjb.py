@@ -46,7 +46,7 @@ class _Backward(Problem):
 
 
 class HJBLog(_Backward):
-    """Terminal cost log((1 + |x|²)/2).
+    """Terminal cost ``log((1 + |x|²)/2)``.
 
     Args:
         d: dimensions of space.
@@ -175,7 +175,7 @@ class HJBRosenbrock(_Backward):
 
 
 class HJBLinear(_Backward):
-    """u_t + Δu − (1/d) Σ |u_i|^c + 2 = 0 with u(x, T) = Σ x_i; its solution is Σ x_i + T − t.
+    """``u_t + Δu − (1/d) Σ |u_i|^c + 2 = 0`` with u(x, T) = Σ x_i; its solution is Σ x_i + T − t.
 
     Args:
         d: dimensions of space.
