@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from aleator.random import Streams
-from aleator.rl import DSAC, ESTAC, SAC, STAC, KeepBest, published_settings
+from aleator.rl import DSAC, ESTAC, SAC, STAC, KeepBest, agent_file, published_settings
 from tests.rl.spaces import SMALL, a_batch, box
 from tests.rl.worlds import Counting
 
@@ -40,6 +40,10 @@ def test_actions_are_in_the_environments_units_and_repeat_when_asked():
     assert action.shape == (1,)
     assert env.action_space.contains(action)
     assert action == agent.act(obs, deterministic=True) != agent.act(obs)
+    with pytest.raises(ValueError, match="obs must be finite, got nan"):
+        agent.act(np.array([0.0, np.nan, 1.0]))
+    with pytest.raises(ValueError, match=r"obs must have 3 coordinates, got shape \(2,\)"):
+        agent.act(np.zeros(2))
     rows = agent.act(torch.zeros(4, 3), deterministic=True)
     assert isinstance(rows, torch.Tensor)
     assert rows.shape == (4, 1)
@@ -56,9 +60,8 @@ def test_a_saved_agent_goes_on_where_it_was(kind, rule, tmp_path):
     agent = kind(env.observation_space, env.action_space, seed=5, **settings).learn(env, 30)
     agent.save(tmp_path / "agent", replay=True)
     other = kind.load(tmp_path / "agent")
-    assert sorted(path.name for path in (tmp_path / "agent").iterdir()) == [
-        "agent.json", "agent.safetensors", "replay.safetensors",
-    ]  # fmt: skip
+    names = sorted(path.name for path in (tmp_path / "agent").iterdir())
+    assert [name.partition("-")[0] for name in names] == ["agent", "agent.json", "replay"]
     for _ in range(3):
         mine, theirs = agent.update_from_replay(), other.update_from_replay()
         assert {k: v.item() for k, v in mine.items()} == {k: v.item() for k, v in theirs.items()}
@@ -100,7 +103,25 @@ def test_a_save_without_replay_takes_an_older_replay_away(tmp_path):
     agent.save(tmp_path, replay=True)
     agent.save(tmp_path)
     assert STAC.load(tmp_path).replay.size == 0
-    assert not (tmp_path / "replay.safetensors").exists()
+    assert not list(tmp_path.glob("replay-*"))
+
+
+def test_a_save_that_is_interrupted_leaves_the_older_one_whole(tmp_path, monkeypatch):
+    agent = STAC(box(3), box(2), **SMALL)
+    agent.save(tmp_path, replay=True)
+    before = {name: p.clone() for name, p in agent.named_parameters()}
+    agent.update(a_batch(16, dtype=torch.float32))
+    write = agent_file._write
+
+    def fails(path, content):
+        if path.name == "agent.json":
+            raise OSError("no space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(agent_file, "_write", fails)
+    with pytest.raises(OSError, match="no space"):
+        agent.save(tmp_path, replay=True)
+    assert all(torch.equal(p, before[name]) for name, p in STAC.load(tmp_path).named_parameters())
 
 
 @pytest.mark.plain
@@ -111,11 +132,13 @@ def test_what_is_no_save_of_this_agent_is_refused(tmp_path):
     SAC(box(4), box(2), **SMALL).save(tmp_path / "b", replay=True)
     with pytest.raises(ValueError, match="holds a SAC, not a STAC"):
         STAC.load(tmp_path / "b")
-    (tmp_path / "a" / "replay.safetensors").write_bytes((tmp_path / "b" / "replay.safetensors").read_bytes())
+    saved = {path.name.partition("-")[0]: path for path in (tmp_path / "a").glob("*.safetensors")}
+    (other,) = (tmp_path / "b").glob("replay-*")
+    saved["replay"].write_bytes(other.read_bytes())
     with pytest.raises(ValueError, match="is the replay of another environment"):
         STAC.load(tmp_path / "a")
-    (tmp_path / "a" / "agent.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"agent\.safetensors is damaged or not there"):
+    saved["agent"].write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"agent-\w+\.safetensors is damaged or not there"):
         STAC.load(tmp_path / "a")
     (tmp_path / "a" / "agent.json").write_text(json.dumps({"class": "STAC"}))
     with pytest.raises(ValueError, match="is damaged or was not written by"):
@@ -201,6 +224,9 @@ def test_published_settings_make_an_agent():
         ((box(3), box(2)), {"batch_size": 2.5}, "batch_size must be a whole number, got 2.5"),
         ((box(3), box(2)), {"net_arch": 64}, "net_arch must be a sequence of whole widths, got 64"),
         ((box(3), box(2)), {"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ((box(3), box(2)), {"beta": None}, "beta must be finite and not negative, got None"),
+        ((box(3), box(2)), {"lr": "0.1"}, "lr must be a number, got '0.1'"),
+        ((box(3), box(2)), {"gamma": None}, "gamma must be a number, got None"),
         ((box(3), box(2)), {"alpha": "fixed"}, "alpha must be auto or finite and not negative, got fixed"),
     ],
 )

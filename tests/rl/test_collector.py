@@ -134,11 +134,11 @@ def test_an_environment_that_does_not_come_back_begins_a_new_episode_and_says_so
 
 
 @pytest.mark.plain
-@pytest.mark.parametrize("what", ["reward", "observation"])
-def test_numbers_that_are_none_are_refused(what):
+@pytest.mark.parametrize(("bad", "what"), [("reward", "reward"), ("range", "reward"), ("observation", "observation")])
+def test_numbers_that_are_none_are_refused(bad, what):
     agent = agent_for(Counting())
     with pytest.raises(ValueError, match=f"every {what} of an environment must be finite"):
-        agent.learn(Counting(bad=what), 5)
+        agent.learn(Counting(bad=bad), 5)
 
 
 @pytest.mark.plain

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from aleator.rl import STAC, Evaluator, value_error
+from aleator.rl import STAC, Evaluator, evaluation, value_error
 from tests.rl.spaces import SMALL
 from tests.rl.worlds import Counting
 
@@ -88,3 +88,12 @@ def test_bad_input_is_refused():
         value_error(Q[:2], R, LOG, 0.1, 0.9, True)
     with pytest.raises(ValueError, match="episodes must be at least 1, got 0"):
         Evaluator(Counting, 0)
+
+
+@pytest.mark.plain
+def test_an_episode_that_never_ends_is_refused(monkeypatch):
+    monkeypatch.setattr(evaluation, "LONGEST", 4)
+    agent = STAC(Counting().observation_space, Counting().action_space, **SMALL)
+    assert Evaluator(lambda: Counting(cut=4), 1)(agent, 0).lengths.tolist() == [4]
+    with pytest.raises(ValueError, match=r"an episode must end, got 4 steps; gymnasium\.wrappers\.TimeLimit"):
+        Evaluator(Counting, 1)(agent, 0)

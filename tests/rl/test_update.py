@@ -196,7 +196,8 @@ def test_learning_goes_the_same_way_twice():
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"reward": torch.zeros(6)}, r"obs must have shape \(6, 3\), got \(7, 3\)"),
+        ({"reward": torch.zeros(6)}, "one row for each transition, got obs 7, action 7, reward 6, next_obs 7"),
+        ({"obs": torch.zeros(7, 4)}, r"obs must have shape \(7, 3\), got \(7, 4\)"),
         ({"terminated": torch.zeros(7)}, r"terminated must be boolean, got torch\.float32"),
         ({"reward": torch.full((7,), float("nan"))}, r"reward must be finite, got nan"),
         ({"obs": torch.full((7, 3), float("inf"))}, r"obs must be finite, got inf"),
@@ -205,3 +206,10 @@ def test_learning_goes_the_same_way_twice():
 def test_a_bad_batch_is_refused(change, line):
     with pytest.raises(ValueError, match=line):
         STAC(box(3), box(2), **SMALL).update({**a_batch(7, dtype=torch.float32), **change})
+
+
+@pytest.mark.plain
+def test_an_empty_batch_is_refused():
+    empty = {name: part[:0] for name, part in a_batch(7, dtype=torch.float32).items()}
+    with pytest.raises(ValueError, match="at least one transition, got none"):
+        STAC(box(3), box(2), **SMALL).update(empty)

@@ -25,7 +25,8 @@ class Counting(gymnasium.Env[Any, Any]):
         if self.noise:
             self.state[2] += np.random.default_rng().random()
         steps = int(self.state[1])
-        reward = float("nan") if self.bad == "reward" and steps == 3 else float(steps)
+        bad = {"reward": float("nan"), "range": 1e300}
+        reward = bad.get(self.bad, 3.0) if steps == 3 else float(steps)
         obs = self.state.copy()
         if self.bad == "observation" and steps == 3:
             obs[0] = np.nan

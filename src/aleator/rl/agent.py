@@ -196,8 +196,16 @@ class Agent(nn.Module):
 
         Returns:
             An array for an array, a tensor for a tensor.
+
+        Raises:
+            ValueError: if ``obs`` has another width than the environment's observations or, on a CPU, is not finite.
         """
         given = torch.as_tensor(obs)
+        dim = self.obs_space.shape[0]
+        if given.ndim < 1 or given.shape[-1] != dim:
+            raise ValueError(f"obs must have {dim} coordinates, got shape {tuple(given.shape)}")
+        if given.device.type == "cpu" and not bool(torch.isfinite(given).all()):
+            raise ValueError(f"obs must be finite, got {given[~torch.isfinite(given)][0].item()}")
         x = self.normalized(given.to(self.device, self.learner.actor[0].dtype))
         raw = self.actor(x)
         eps = torch.zeros_like(raw[..., ::2])
@@ -346,13 +354,13 @@ class Agent(nn.Module):
             self.replay.load_state_dict(state["replay"])
 
     def save(self, path: str | Path, *, replay: bool = False) -> None:
-        """Write the agent to a folder: ``agent.json`` and ``agent.safetensors``, and nothing that could run.
+        """Write the agent to a folder: ``agent.json`` and safetensors files, and nothing that could run.
 
         Weights, temperature, optimizers, statistics of the observations and random streams are in it.
 
         Args:
             path: of the folder, which is made.
-            replay: whether what it remembers is saved too, its filled slice, in ``replay.safetensors``: 4 bytes for
+            replay: whether what it remembers is saved too, its filled slice, in a file of its own: 4 bytes for
                 each number of ``2 · obs + action + 2``, 160 MB for a million transitions of HalfCheetah.
         """
         agent_file.save(self, Path(path), replay=replay)
@@ -399,7 +407,13 @@ class Agent(nn.Module):
 
 
 def _check_batch(batch: Batch, obs_dim: int, act_dim: int) -> None:
-    rows = len(batch.reward)
+    rows = len(batch.reward) if batch.reward.ndim else 0
+    lengths = [len(part) if part.ndim else 0 for part in batch]
+    if len(set(lengths)) > 1:
+        found = ", ".join(f"{name} {length}" for name, length in zip(Batch._fields, lengths, strict=True))
+        raise ValueError(f"all fields of a batch must have one row for each transition, got {found}")
+    if not rows:
+        raise ValueError("a batch must have at least one transition, got none")
     shapes = Batch((rows, obs_dim), (rows, act_dim), (rows,), (rows, obs_dim), (rows,))  # type: ignore[arg-type]
     for name, part, shape in zip(Batch._fields, batch, shapes, strict=True):
         if tuple(part.shape) != shape:

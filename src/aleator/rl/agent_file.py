@@ -1,11 +1,12 @@
 """An agent as a folder of JSON and safetensors files: nothing in it can run code.
 
-    agent.json           class, spaces, settings, and everything of its state that is no tensor
-    agent.safetensors    the tensors of its state: weights, optimizers, temperature, random streams
-    replay.safetensors   the filled slice of the replay, if it was asked for
+    agent.json                  class, spaces, settings, everything of its state that is no tensor, and the names of
+    agent-SAVE.safetensors      the tensors of its state: weights, optimizers, temperature, random streams
+    replay-SAVE.safetensors     the filled slice of the replay, if it was asked for
 
 Nested state is taken apart into tensors, named by their path, and a tree of the rest in which they are references.
-Files are written beside their place and moved there, so a reader sees the old one or the new one.
+Every save has files of its own, and ``agent.json`` moves to its place last: whatever interrupts a save, a reader sees
+all of the old one or all of the new one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from aleator.random import Streams
 
-_FORMAT = 1
+_FORMAT = 2
 _REFERENCE = "tensor:"
 
 
@@ -44,14 +45,19 @@ def save(agent: Any, folder: Path, *, replay: bool) -> None:
         "state": _apart(state, "", tensors),
     }
     folder.mkdir(parents=True, exist_ok=True)
+    mark = secrets.token_hex(4)
+    files = {"state": f"agent-{mark}.safetensors"}
+    _write(folder / files["state"], to_safetensors(tensors))
     if replay:
+        files["replay"] = f"replay-{mark}.safetensors"
         kept = agent.replay.state_dict()
         note = {"next": str(kept["next"]), "capacity": str(kept["capacity"]), "spaces": _spaces(about)}
-        _write(folder / "replay.safetensors", to_safetensors({"rows": kept["rows"].cpu()}, note))
-    else:
-        (folder / "replay.safetensors").unlink(missing_ok=True)
-    _write(folder / "agent.safetensors", to_safetensors(tensors))
-    _write(folder / "agent.json", json.dumps(about, indent=1).encode())
+        _write(folder / files["replay"], to_safetensors({"rows": kept["rows"].cpu()}, note))
+    _write(folder / "agent.json", json.dumps(about | {"files": files}, indent=1).encode())
+    for kind in ("agent", "replay"):
+        for old in folder.glob(f"{kind}-*.safetensors"):
+            if old.name not in files.values():
+                old.unlink()
 
 
 def load(kind: type, folder: Path, device: torch.device | str, optimizer: Any) -> Any:
@@ -62,13 +68,14 @@ def load(kind: type, folder: Path, device: torch.device | str, optimizer: Any) -
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         written, form = about["class"], about["format"]
-    except (ValueError, KeyError, TypeError) as error:
+        files = {name: folder / Path(file).name for name, file in about.get("files", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged or was not written by Agent.save: {error!r}") from error
     if form != _FORMAT:
         raise ValueError(f"{path} must have format {_FORMAT}, got {form}")
     if written != kind.__name__:
         raise ValueError(f"{folder} holds a {written}, not a {kind.__name__}")
-    tensors, _ = _read(folder / "agent.safetensors")
+    tensors, _ = _read(files["state"])
     state = _together(about["state"], tensors)
     streams = Streams(state["streams"]["seed"], device)
     agent = kind(
@@ -80,8 +87,8 @@ def load(kind: type, folder: Path, device: torch.device | str, optimizer: Any) -
         device=device,
         optimizer=optimizer,
     )
-    file = folder / "replay.safetensors"
-    if file.is_file():
+    if "replay" in files:
+        file = files["replay"]
         rows, note = _read(file)
         if note.get("spaces") != _spaces(about):
             raise ValueError(f"{file} is the replay of another environment: its spaces are {note.get('spaces')}")

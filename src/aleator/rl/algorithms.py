@@ -16,7 +16,7 @@ from aleator.random import Streams
 from aleator.rl.agent import Agent
 from aleator.rl.learner import OptimizerFactory
 from aleator.rl.rules import Pessimistic, TwoGaussians, TwoNumbers, TwoQuantileSets
-from aleator.rl.settings import AgentSettings
+from aleator.rl.settings import AgentSettings, is_number
 
 Space = gymnasium.Space[Any]
 
@@ -57,7 +57,7 @@ class STAC(Agent):
         optimizer: OptimizerFactory | None = None,
         **settings: Any,
     ) -> None:
-        if not 0 <= beta < math.inf:
+        if not (is_number(beta) and 0 <= beta < math.inf):
             raise ValueError(f"beta must be finite and not negative, got {beta}")
         given = AgentSettings(actor_dropout=actor_dropout, critic_dropout=critic_dropout, **settings)
         super().__init__(

@@ -29,6 +29,7 @@ from aleator.rl.spaces import maker
 
 Choice = Literal["mean", "average"]
 AVERAGED = 10  # actions, as in the official evaluator
+LONGEST = 100_000  # steps of an episode: nobody waits for what never ends
 
 
 def value_error(q_mean: Any, reward: Any, log_prob: Any, alpha: float, gamma: float, terminated: bool) -> float:
@@ -102,6 +103,9 @@ class Evaluator:
             key: of the episodes' beginnings; the same key gives the same ones.
             actions: tanh of the policy's mean, or the paper's mean of ten draws.
             watch: called with the first environment after its reset and each of its steps.
+
+        Raises:
+            ValueError: if an episode has not ended after 100 000 steps.
         """
         generator = torch.Generator(agent.device).manual_seed(derive_key(key, "averaged"))
         steps: list[list[tuple[float, float, float]]] = [[] for _ in self.envs]
@@ -120,6 +124,10 @@ class Evaluator:
                 if watch is not None and place == 0:
                     watch(self.envs[0])
                 if not (terminated or truncated):
+                    if len(steps[place]) >= LONGEST:
+                        raise ValueError(
+                            f"an episode must end, got {LONGEST} steps; gymnasium.wrappers.TimeLimit cuts it off"
+                        )
                     going.append(place)
             alive = going
         alpha, gamma = float(agent.alpha), agent.settings.gamma

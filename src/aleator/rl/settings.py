@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from aleator.rl.temperature import RULES, Rule
@@ -70,6 +70,9 @@ class AgentSettings:
         for name in ("batch_size", "capacity", "learning_starts", "train_freq", "gradient_steps"):
             if not _is_whole(getattr(self, name)):
                 raise ValueError(f"{name} must be a whole number, got {getattr(self, name)}")
+        for name in ("actor_dropout", "critic_dropout", "gamma", "tau", "lr", "init_alpha"):
+            if not is_number(getattr(self, name)):
+                raise ValueError(f"{name} must be a number, got {getattr(self, name)!r}")
         for name in ("actor_dropout", "critic_dropout", "gamma"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -97,6 +100,11 @@ class AgentSettings:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether this is a real number, which a truth value is not."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _is_finite(value: object) -> bool:
