@@ -19,6 +19,7 @@ I. Goodfellow, "Efficient Per-Example Gradient Computations", arXiv 1510.01799; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -31,6 +32,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 _CHUNK = 2**24  # numbers of per-example gradients that are written out at a time
+_PATCHES = 2**20  # numbers of a convolution's patches at a time: they stay in the cache
 
 
 class NoGhostNorm(ValueError):
@@ -146,28 +148,50 @@ def _check_length(use: _Use, length: int, examples: int) -> None:
 
 
 @dataclass(frozen=True)
+class _Patches:
+    """The patches of a convolution's input, which are several times as large: made for a few examples at a time."""
+
+    input: Float[Tensor, "examples channels height width"]
+    shape: tuple[int, int, int, int]  # examples, groups, positions, inputs
+    kernel: tuple[int, ...]
+    dilation: tuple[int, int]
+    stride: tuple[int, int]
+
+    def __getitem__(self, part: slice) -> Tensor:
+        patches = F.unfold(self.input[part], self.kernel, dilation=self.dilation, stride=self.stride)
+        return patches.reshape(-1, self.shape[1], self.shape[3], self.shape[2]).mT
+
+
+@dataclass(frozen=True)
 class _Product:
     """Σ_t δ_t a_tᵀ for each example and each group of a convolution."""
 
-    a: Float[Tensor, "examples groups positions inputs"]
+    a: Tensor | _Patches  # examples, groups, positions, inputs
     delta: Float[Tensor, "examples groups positions outputs"]
 
     def written_out(self) -> Iterator[tuple[slice, Tensor]]:
         inputs, outputs = self.a.shape[-1], self.delta.shape[-1]
-        for part in _parts(len(self.a), self.a.shape[1] * inputs * outputs):
+        for part in self._parts(inputs * outputs):
             yield part, (self.delta[part].mT @ self.a[part]).flatten(1)
 
     def squares(self) -> Tensor:
         positions, inputs, outputs = self.a.shape[2], self.a.shape[3], self.delta.shape[3]
         if positions == 1:
-            return (_squares(self.a) * _squares(self.delta)).sum((1, 2))
+            return (_squares(self.a[:]) * _squares(self.delta)).sum((1, 2))
         if positions * (inputs + outputs) > inputs * outputs:
             return torch.cat([_squares(whole) for _, whole in self.written_out()])
         found = []
-        for part in _parts(len(self.a), self.a.shape[1] * positions**2):
+        for part in self._parts(positions**2):
             a, delta = self.a[part], self.delta[part]
             found.append(((a @ a.mT) * (delta @ delta.mT)).double().sum((1, 2, 3)))
         return torch.cat(found)
+
+    def _parts(self, each: int) -> Iterator[slice]:
+        """Cut the examples so that ``each`` number of a group and of its patches stays within bounds."""
+        examples, groups, positions, inputs = self.a.shape
+        if isinstance(self.a, _Patches):
+            each = max(each, positions * inputs * _CHUNK // _PATCHES)
+        return _parts(examples, groups * each)
 
 
 @dataclass(frozen=True)
@@ -342,8 +366,8 @@ def _convolution(
         else:
             sides = [(p, p) for p in pair(padding, 0)]
         x = F.pad(x, (*sides[1], *sides[0]))
-        patches = F.unfold(x, kernel, dilation=dilations, stride=strides)
-        a = patches.reshape(examples, groups, -1, patches.shape[-1]).mT
+        inputs = weight.shape[1] * math.prod(kernel)
+        a = _Patches(x, (examples, groups, delta[0, 0].numel(), inputs), kernel, dilations, strides)
         d = _full(delta).reshape(examples, groups, weight.shape[0] // groups, -1).mT
         return [(names[id(weight)], _Product(a, d)), *found]
 
