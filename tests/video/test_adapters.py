@@ -147,7 +147,7 @@ def test_cogvideox_without_rotary_embeddings_is_given_none():
 
 
 def test_a_model_whose_prediction_is_not_known_is_refused_in_one_line():
-    with pytest.raises(ValueError, match="model must be one whose prediction is known .*, got Identity"):
+    with pytest.raises(ValueError, match=r"model must be one whose prediction is known .*, got Identity"):
         velocity_of(nn.Identity())
     for name, made, accepted in (
         ("cogvideox", diffusers.CogVideoXDDIMScheduler(prediction_type="epsilon"), "v_prediction"),

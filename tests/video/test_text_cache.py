@@ -20,7 +20,7 @@ def test_prompts_are_encoded_once_and_read_in_any_order(tmp_path):
     cond = texts.condition(["horse", "cat", "horse"])
     assert cond["encoder_hidden_states"][:, 0, 0].tolist() == [5.0, 3.0, 5.0]
     assert cond["encoder_attention_mask"].dtype == torch.long
-    with pytest.raises(ValueError, match="prompt must be one of the 2 in .*, got 'dog'"):
+    with pytest.raises(ValueError, match=r"prompt must be one of the 2 in .*, got 'dog'"):
         texts.condition(["dog"])
 
 

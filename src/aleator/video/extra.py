@@ -1,4 +1,4 @@
-"""The packages of the extra ``video``, imported where they are first needed: the one place that says what to install."""
+"""The packages of the extra ``video``, imported where they are first needed: the one place that names it."""
 
 from __future__ import annotations
 
