@@ -99,7 +99,7 @@ def test_parts_of_a_condition_are_dropped_together_and_nulls_may_be_given():
     given = {"text": torch.zeros(10, 3, 2), "image": torch.zeros(10, 1, 2, 2)}
     found, keep = conditioning(given, 4)
     assert 0 < keep.sum() < 10
-    assert torch.equal(found["text"], torch.where(keep.view(-1, 1, 1), 0.0, null["text"]))
+    assert torch.equal(found["text"], torch.where(keep.view(-1, 1, 1), 0.0, null["text"]).expand(10, 3, 2))
     assert torch.equal(found["image"], torch.where(keep.view(-1, 1, 1, 1), 0.0, -1.0).expand(10, 1, 2, 2))
 
 
