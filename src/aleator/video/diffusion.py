@@ -31,11 +31,11 @@ def alphas_cumprod(
 
 
 def add_noise(
-    x0: Float[Tensor, "batch *shape"],
-    noise: Float[Tensor, "batch *shape"],
+    x0: Float[Tensor, batch * shape],
+    noise: Float[Tensor, batch * shape],
     t: Int[Tensor, " batch"],
     alphas_cumprod: Float[Tensor, " steps"],
-) -> Float[Tensor, "batch *shape"]:
+) -> Float[Tensor, batch * shape]:
     """Return x_t.
 
     Args:
@@ -49,11 +49,11 @@ def add_noise(
 
 
 def velocity_target(
-    x0: Float[Tensor, "batch *shape"],
-    noise: Float[Tensor, "batch *shape"],
+    x0: Float[Tensor, batch * shape],
+    noise: Float[Tensor, batch * shape],
     t: Int[Tensor, " batch"],
     alphas_cumprod: Float[Tensor, " steps"],
-) -> Float[Tensor, "batch *shape"]:
+) -> Float[Tensor, batch * shape]:
     """Return v, with the arguments of `add_noise`."""
     signal, spread = _factors(x0, t, alphas_cumprod)
     return signal * noise - spread * x0
@@ -62,12 +62,12 @@ def velocity_target(
 @torch.no_grad()
 def sample_clips(
     predict: Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor],
-    noise: Float[Tensor, "batch *shape"],
+    noise: Float[Tensor, batch * shape],
     condition: Mapping[str, Tensor],
     negative: Mapping[str, Tensor],
     scales: Float[Tensor, " steps"],
     alphas_cumprod: Float[Tensor, " train_steps"],
-) -> Float[Tensor, "batch *shape"]:
+) -> Float[Tensor, batch * shape]:
     """Return samples of the deterministic DDIM sampler, with guidance.
 
     Args:

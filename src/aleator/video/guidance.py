@@ -87,11 +87,11 @@ def negative_condition(
 
 def guided(
     predict: Callable[[Tensor, Mapping[str, Tensor]], Tensor],
-    x: Float[Tensor, "batch *shape"],
+    x: Float[Tensor, batch * shape],
     condition: Mapping[str, Tensor],
     negative: Mapping[str, Tensor],
     scale: float,
-) -> Float[Tensor, "batch *shape"]:
+) -> Float[Tensor, batch * shape]:
     """Return the guided prediction: from one forward pass of both branches, and of the positive one at scale 1.
 
     Args:

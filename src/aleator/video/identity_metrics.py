@@ -61,9 +61,7 @@ def identity_variation(
     return _cosines(reference, frames).std(-1, correction=0)
 
 
-def copy_paste(
-    reference: Float[Tensor, "*batch dim"], frames: Float[Tensor, "*batch frame dim_frames"]
-) -> CopyPaste:
+def copy_paste(reference: Float[Tensor, "*batch dim"], frames: Float[Tensor, "*batch frame dim_frames"]) -> CopyPaste:
     """Return how near frames are to the photograph, and how far from each other, by features of pose or expression.
 
     Args:
