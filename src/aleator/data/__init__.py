@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aleator.data.own.table_splits import table_splits
     from aleator.data.pair_sampler import PairSampler
     from aleator.data.repeated_random import RepeatedRandomSampler
+    from aleator.data.sets.faces import Faces
     from aleator.data.sets.graphs import Graph, GraphSet
     from aleator.data.sets.images import AnsweredImages, Examples, LabelledImages
     from aleator.data.sets.load import load
@@ -59,6 +60,7 @@ __all__ = [
     "DatasetInfo",
     "DomainMixture",
     "Examples",
+    "Faces",
     "FileStatus",
     "Graph",
     "GraphSet",
@@ -117,6 +119,7 @@ __getattr__ = later(
         "Cooldown": "mixtures.schedules",
         "DomainMixture": "mixtures.mixture",
         "Examples": "sets.images",
+        "Faces": "sets.faces",
         "Graph": "sets.graphs",
         "GraphSet": "sets.graphs",
         "InMemoryLoader": "in_memory",

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
         identity_similarity,
         identity_variation,
     )
+    from aleator.video.two_stage import TwoStageConditions
 
 _IDENTITY = {
     "TRAINED_SIZES": "cogvideo_shapes",
     "CopyPaste": "identity_metrics",
     "IdentityTextFusion": "identity_fusion",
+    "TwoStageConditions": "two_stage",
     "add_noise": "diffusion",
     "alphas_cumprod": "diffusion",
     "copy_paste": "identity_metrics",
@@ -44,6 +46,7 @@ __all__ = [
     "TRAINED_SIZES",
     "CopyPaste",
     "IdentityTextFusion",
+    "TwoStageConditions",
     "add_noise",
     "alphas_cumprod",
     "copy_paste",
