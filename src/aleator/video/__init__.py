@@ -1,4 +1,4 @@
-"""Video: transformers of ``diffusers`` as flows, and their alignment with rewards."""
+"""Video: models of it as flows, their alignment with rewards, and identity-preserving generation."""
 
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,20 @@ if TYPE_CHECKING:
         velocity_of,
     )
     from aleator.video.autoencoder import check_frames, decode, encode
+    from aleator.video.cogvideo_shapes import TRAINED_SIZES, latent_shape, rope_crop_region, shallow_latents
+    from aleator.video.diffusion import add_noise, alphas_cumprod, sample_clips, velocity_target
     from aleator.video.dual_reward import Advantages, DualRewardGRPO, Update
     from aleator.video.groups import group_noise, repeat_groups
+    from aleator.video.guidance import guidance_schedule, guided, negative_condition, trailing_timesteps
+    from aleator.video.identity_fusion import IdentityTextFusion
+    from aleator.video.identity_metrics import (
+        CopyPaste,
+        copy_paste,
+        feature_distance,
+        frechet_distance,
+        identity_similarity,
+        identity_variation,
+    )
     from aleator.video.lora import Reference, add_lora, save_lora, save_transformer
     from aleator.video.policy_average import PolicyAverage
     from aleator.video.precision import cast
@@ -24,75 +36,116 @@ if TYPE_CHECKING:
     from aleator.video.rewards import ZeroOrderGuidance, checked_rewards, outcome_rewards
     from aleator.video.rollout import Trajectory, rollout
     from aleator.video.text_cache import TextCache, cache_text
+    from aleator.video.two_stage import TwoStageConditions
 
-_ALIGNMENT = {
+_MODULES = {
+    "TRAINED_SIZES": "cogvideo_shapes",
     "Advantages": "dual_reward",
     "CogVideoXVelocity": "adapters",
+    "CopyPaste": "identity_metrics",
     "DualRewardGRPO": "dual_reward",
     "FluxVelocity": "adapters",
     "HunyuanVideoVelocity": "adapters",
+    "IdentityTextFusion": "identity_fusion",
     "PolicyAverage": "policy_average",
     "Reference": "lora",
     "TextCache": "text_cache",
     "TimestepVelocity": "adapters",
     "Trajectory": "rollout",
     "TransformerVelocity": "adapters",
+    "TwoStageConditions": "two_stage",
     "Update": "dual_reward",
     "ZeroOrderGuidance": "rewards",
     "add_lora": "lora",
+    "add_noise": "diffusion",
+    "alphas_cumprod": "diffusion",
     "cache_text": "text_cache",
     "cast": "precision",
     "check_dropout": "adapters",
     "check_frames": "autoencoder",
     "checked_rewards": "rewards",
     "checkpointed": "process_reward",
+    "copy_paste": "identity_metrics",
     "decode": "autoencoder",
     "encode": "autoencoder",
+    "feature_distance": "identity_metrics",
+    "frechet_distance": "identity_metrics",
     "group_noise": "groups",
+    "guidance_schedule": "guidance",
+    "guided": "guidance",
+    "identity_similarity": "identity_metrics",
+    "identity_variation": "identity_metrics",
+    "latent_shape": "cogvideo_shapes",
+    "negative_condition": "guidance",
     "outcome_rewards": "rewards",
     "process_reward_loss": "process_reward",
     "repeat_groups": "groups",
     "reward_gradient": "process_reward",
     "rollout": "rollout",
+    "rope_crop_region": "cogvideo_shapes",
+    "sample_clips": "diffusion",
     "save_lora": "lora",
     "save_transformer": "lora",
+    "shallow_latents": "cogvideo_shapes",
+    "trailing_timesteps": "guidance",
     "train_process_reward": "process_reward",
     "velocity_of": "adapters",
+    "velocity_target": "diffusion",
 }
 
 __all__ = [
+    "TRAINED_SIZES",
     "Advantages",
     "CogVideoXVelocity",
+    "CopyPaste",
     "DualRewardGRPO",
     "FluxVelocity",
     "HunyuanVideoVelocity",
+    "IdentityTextFusion",
     "PolicyAverage",
     "Reference",
     "TextCache",
     "TimestepVelocity",
     "Trajectory",
     "TransformerVelocity",
+    "TwoStageConditions",
     "Update",
     "ZeroOrderGuidance",
     "add_lora",
+    "add_noise",
+    "alphas_cumprod",
     "cache_text",
     "cast",
     "check_dropout",
     "check_frames",
     "checked_rewards",
     "checkpointed",
+    "copy_paste",
     "decode",
     "encode",
+    "feature_distance",
+    "frechet_distance",
     "group_noise",
+    "guidance_schedule",
+    "guided",
+    "identity_similarity",
+    "identity_variation",
+    "latent_shape",
+    "negative_condition",
     "outcome_rewards",
     "process_reward_loss",
     "repeat_groups",
     "reward_gradient",
     "rollout",
+    "rope_crop_region",
+    "sample_clips",
     "save_lora",
     "save_transformer",
+    "shallow_latents",
+    "trailing_timesteps",
     "train_process_reward",
     "velocity_of",
+    "velocity_target",
 ]
 
-__getattr__ = later(__name__, _ALIGNMENT)
+__getattr__ = later(__name__, _MODULES)
