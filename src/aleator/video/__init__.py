@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from aleator.video.precision import cast
     from aleator.video.process_reward import checkpointed, process_reward_loss, reward_gradient, train_process_reward
     from aleator.video.rewards import ZeroOrderGuidance, checked_rewards, outcome_rewards
-    from aleator.video.rollout import Trajectory, rollout
     from aleator.video.text_cache import TextCache, cache_text
+    from aleator.video.trajectories import Trajectory, rollout
     from aleator.video.two_stage import TwoStageConditions
 
 _MODULES = {
@@ -51,7 +51,7 @@ _MODULES = {
     "Reference": "lora",
     "TextCache": "text_cache",
     "TimestepVelocity": "adapters",
-    "Trajectory": "rollout",
+    "Trajectory": "trajectories",
     "TransformerVelocity": "adapters",
     "TwoStageConditions": "two_stage",
     "Update": "dual_reward",
@@ -81,7 +81,7 @@ _MODULES = {
     "process_reward_loss": "process_reward",
     "repeat_groups": "groups",
     "reward_gradient": "process_reward",
-    "rollout": "rollout",
+    "rollout": "trajectories",
     "rope_crop_region": "cogvideo_shapes",
     "sample_clips": "diffusion",
     "save_lora": "lora",

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from aleator.losses import Velocity, clipped_surrogate, group_advantages
 from aleator.video.groups import check_groups, take
 from aleator.video.rewards import checked_rewards
-from aleator.video.rollout import Trajectory
+from aleator.video.trajectories import Trajectory
 
 Rewards = Tensor | Mapping[str, Tensor]
 
