@@ -136,5 +136,5 @@ def test_options_that_cannot_work_are_refused_in_one_line(options, line):
 
 
 def test_more_of_the_wanted_digit_than_there_are_is_refused():
-    with pytest.raises(ValueError, match="wanted_size must be at most .* for the digit 3, got 9999"):
+    with pytest.raises(ValueError, match=r"wanted_size must be at most .* for the digit 3, got 9999"):
         task_of(**{**SMALL, "wanted_size": 9999})
