@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.utils import skip_init
 
 from aleator.sde import FlowSDE, RewardGuidance, shifted_sigmas
 from aleator.video import group_noise, rollout
@@ -12,7 +13,7 @@ class Flow(nn.Module):
 
     def __init__(self, dim=3, seed=0):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(dim + 2, 8), nn.Tanh(), nn.Linear(8, dim))
+        self.layers = nn.Sequential(skip_init(nn.Linear, dim + 2, 8), nn.Tanh(), skip_init(nn.Linear, 8, dim))
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in self.parameters():

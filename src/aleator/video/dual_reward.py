@@ -305,7 +305,7 @@ class DualRewardGRPO:
             return list(range(batch))
         if orm is None:
             raise ValueError(f"best_of needs outcome rewards, got orm_coef={self.orm_coef:g}")
-        order = orm.reshape(-1, self.group_size).argsort(1, stable=True)
+        order = orm.reshape(-1, self.group_size).argsort(dim=1, stable=True)
         half = self.best_of // 2
         ends = torch.cat([order[:, :half], order[:, -half:]], 1).sort(1).values
         first = torch.arange(0, batch, self.group_size, device=ends.device)[:, None]
