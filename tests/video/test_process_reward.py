@@ -170,7 +170,8 @@ def test_on_average_it_is_the_gradient():
         (lambda: train(torch.arange(4) % 2, steps=0), "steps must be at least 1, got 0"),
         (lambda: reward_gradient(curved, torch.zeros(2, 3), torch.ones(2)) and checkpointed(Posterior()).__enter__(),
          "net must have a ModuleList or Sequential of blocks, got Posterior"),
-        (lambda: ZeroOrderGuidance(len, RewardGuidance(scale=1.0), eps=0.0), "eps must be positive and finite, got 0.0"),
+        (lambda: ZeroOrderGuidance(len, RewardGuidance(scale=1.0), eps=0.0),
+         "eps must be positive and finite, got 0.0"),
         (lambda: ZeroOrderGuidance(len, RewardGuidance(scale=1.0), samples=0), "samples must be at least 1, got 0"),
         (
             lambda: ZeroOrderGuidance(lambda x, c: x[:, 0] * math.nan, RewardGuidance(scale=1.0)).gradient(
