@@ -18,8 +18,18 @@ if TYPE_CHECKING:
     from aleator.video.cogvideo_shapes import TRAINED_SIZES, latent_shape, rope_crop_region, shallow_latents
     from aleator.video.diffusion import add_noise, alphas_cumprod, sample_clips, velocity_target
     from aleator.video.dual_reward import Advantages, DualRewardGRPO, Update
+    from aleator.video.faces import (
+        Face,
+        FaceDetector,
+        FaceEncoder,
+        References,
+        aligned_face,
+        read_references,
+        similarity_transform,
+    )
     from aleator.video.groups import group_noise, repeat_groups
     from aleator.video.guidance import guidance_schedule, guided, negative_condition, trailing_timesteps
+    from aleator.video.identity_encoders import TextEncoder, VisionEncoder
     from aleator.video.identity_fusion import IdentityTextFusion
     from aleator.video.identity_metrics import (
         CopyPaste,
@@ -29,6 +39,13 @@ if TYPE_CHECKING:
         identity_similarity,
         identity_variation,
     )
+    from aleator.video.identity_model import (
+        IdentityVideoModel,
+        decode_clips,
+        encode_clips,
+        encode_photos,
+        with_photo_channels,
+    )
     from aleator.video.lora import Reference, add_lora, save_lora, save_transformer
     from aleator.video.policy_average import PolicyAverage
     from aleator.video.precision import cast
@@ -37,6 +54,7 @@ if TYPE_CHECKING:
     from aleator.video.text_cache import TextCache, cache_text
     from aleator.video.trajectories import Trajectory, rollout
     from aleator.video.two_stage import TwoStageConditions
+    from aleator.video.update import Update
 
 _MODULES = {
     "TRAINED_SIZES": "cogvideo_shapes",
@@ -44,20 +62,29 @@ _MODULES = {
     "CogVideoXVelocity": "adapters",
     "CopyPaste": "identity_metrics",
     "DualRewardGRPO": "dual_reward",
+    "Face": "faces",
+    "FaceDetector": "faces",
+    "FaceEncoder": "faces",
     "FluxVelocity": "adapters",
     "HunyuanVideoVelocity": "adapters",
     "IdentityTextFusion": "identity_fusion",
+    "IdentityVideoModel": "identity_model",
     "PolicyAverage": "policy_average",
     "Reference": "lora",
+    "References": "faces",
     "TextCache": "text_cache",
+    "TextEncoder": "identity_encoders",
     "TimestepVelocity": "adapters",
     "Trajectory": "trajectories",
     "TransformerVelocity": "adapters",
     "TwoStageConditions": "two_stage",
-    "Update": "dual_reward",
+    "Update": "update",
+    "Update": "update",
+    "VisionEncoder": "identity_encoders",
     "ZeroOrderGuidance": "rewards",
     "add_lora": "lora",
     "add_noise": "diffusion",
+    "aligned_face": "faces",
     "alphas_cumprod": "diffusion",
     "cache_text": "text_cache",
     "cast": "precision",
@@ -67,7 +94,10 @@ _MODULES = {
     "checkpointed": "process_reward",
     "copy_paste": "identity_metrics",
     "decode": "autoencoder",
+    "decode_clips": "identity_model",
     "encode": "autoencoder",
+    "encode_clips": "identity_model",
+    "encode_photos": "identity_model",
     "feature_distance": "identity_metrics",
     "frechet_distance": "identity_metrics",
     "group_noise": "groups",
@@ -79,6 +109,7 @@ _MODULES = {
     "negative_condition": "guidance",
     "outcome_rewards": "rewards",
     "process_reward_loss": "process_reward",
+    "read_references": "faces",
     "repeat_groups": "groups",
     "reward_gradient": "process_reward",
     "rollout": "trajectories",
@@ -87,10 +118,12 @@ _MODULES = {
     "save_lora": "lora",
     "save_transformer": "lora",
     "shallow_latents": "cogvideo_shapes",
+    "similarity_transform": "faces",
     "trailing_timesteps": "guidance",
     "train_process_reward": "process_reward",
     "velocity_of": "adapters",
     "velocity_target": "diffusion",
+    "with_photo_channels": "identity_model",
 }
 
 __all__ = [
@@ -99,20 +132,28 @@ __all__ = [
     "CogVideoXVelocity",
     "CopyPaste",
     "DualRewardGRPO",
+    "Face",
+    "FaceDetector",
+    "FaceEncoder",
     "FluxVelocity",
     "HunyuanVideoVelocity",
     "IdentityTextFusion",
+    "IdentityVideoModel",
     "PolicyAverage",
     "Reference",
+    "References",
     "TextCache",
+    "TextEncoder",
     "TimestepVelocity",
     "Trajectory",
     "TransformerVelocity",
     "TwoStageConditions",
     "Update",
+    "VisionEncoder",
     "ZeroOrderGuidance",
     "add_lora",
     "add_noise",
+    "aligned_face",
     "alphas_cumprod",
     "cache_text",
     "cast",
@@ -122,7 +163,10 @@ __all__ = [
     "checkpointed",
     "copy_paste",
     "decode",
+    "decode_clips",
     "encode",
+    "encode_clips",
+    "encode_photos",
     "feature_distance",
     "frechet_distance",
     "group_noise",
@@ -134,6 +178,7 @@ __all__ = [
     "negative_condition",
     "outcome_rewards",
     "process_reward_loss",
+    "read_references",
     "repeat_groups",
     "reward_gradient",
     "rollout",
@@ -142,10 +187,12 @@ __all__ = [
     "save_lora",
     "save_transformer",
     "shallow_latents",
+    "similarity_transform",
     "trailing_timesteps",
     "train_process_reward",
     "velocity_of",
     "velocity_target",
+    "with_photo_channels",
 ]
 
 __getattr__ = later(__name__, _MODULES)
