@@ -1,6 +1,7 @@
 """The task behind the recipe ``identity``: a video transformer that has a photograph never, always or at random.
 
-What its clips have of the photograph is measured. Measures of digits, on clips with values in [0, 1], both frames, by a classifier that the model never saw:
+What its clips have of the photograph is measured. Measures of digits, on clips with values in [0, 1], both frames, by a
+classifier that the model never saw:
 
 - ``identity``, ``accuracy``: cosine of its features with those of the true clip, and its accuracy, where the photograph
   agrees with what is asked for;
@@ -71,7 +72,7 @@ class IdentityTask:
         self.budget = Budget(options.steps, "steps")
         self.evaluate_every = max(1, options.steps // 3)
         self.source = source_of(options.data)
-        self.encoder, self.judge = (trained_classifier(self.source, name) for name in ("encoder", "judge"))
+        self.encoder, self.judge = (trained_classifier(options.data, name) for name in ("encoder", "judge"))
         self.levels = alphas_cumprod()
         self.keys = {name: streams.key(name) for name in ("clips", "noise")}
         self.empty = torch.zeros(self.source.tokens, self.source.words)
