@@ -1,7 +1,7 @@
 """Random objectives: losses whose terms were drawn, and must be weighed for it."""
 
 from aleator.losses.dsac_t import dsac_t_loss
-from aleator.losses.flow_matching import distillation_target, flow_matching
+from aleator.losses.flow_matching import Velocity, distillation_target, flow_matching
 from aleator.losses.gaussian_nll import gaussian_head, gaussian_nll
 from aleator.losses.group_policy import clipped_surrogate, group_advantages
 from aleator.losses.pair_nll import pair_nll
@@ -14,6 +14,7 @@ from aleator.losses.v_prediction import v_prediction_loss
 
 __all__ = [
     "S3IM",
+    "Velocity",
     "clipped_surrogate",
     "denoising_score_matching",
     "distillation_target",

@@ -23,7 +23,7 @@ def v_prediction_loss(
     noise: Float[Tensor, "batch ..."],
     t: Int[Tensor, " batch"],
     alphas_cumprod: Float[Tensor, " times"],
-    mask: Float[Tensor, "..."] | Bool[Tensor, "..."] | None = None,
+    mask: Float[Tensor, ...] | Bool[Tensor, ...] | None = None,
 ) -> Float[Tensor, ""]:
     """Return the loss in float32 or wider, the mean over all elements or over those of a mask.
 

@@ -20,6 +20,7 @@ with them their narrow clipping, are of the mean. Everything is computed in floa
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -81,7 +82,7 @@ def check_sigmas(sigmas: Tensor) -> None:
             f"sigmas must be at least two numbers in a row, got shape {tuple(sigmas.shape)} of {sigmas.dtype}"
         )
     values = sigmas.tolist()
-    if not (values[0] <= 1 and values[-1] >= 0 and all(a > b for a, b in zip(values, values[1:], strict=False))):
+    if not (values[0] <= 1 and values[-1] >= 0 and all(a > b for a, b in itertools.pairwise(values))):
         raise ValueError(
             f"sigmas must decrease strictly within [0, 1], got {', '.join(f'{value:.4g}' for value in values)}"
         )
@@ -231,7 +232,7 @@ class FlowSDE:
         s: Float[Tensor, " batch"],
         s_next: Float[Tensor, " batch"],
     ) -> Float[Tensor, " batch"]:
-        """Return the divergence between the steps by two velocities, the mean over elements: h c² (v − v_ref)² / (2 σ²).
+        """Return the divergence between steps by two velocities: the mean over elements of h c² (v − v_ref)²/(2 σ²).
 
         Which of the two comes first makes no difference: they have one deviation.
 

@@ -23,7 +23,9 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from aleator.video.cogvideo_shapes import latent_shape, shallow_latents
+from aleator.video.autoencoder import decode, encode
+from aleator.video.cogvideo_shapes import latent_shape, rope_crop_region, shallow_latents
+from aleator.video.extra import needed
 from aleator.video.identity_fusion import IdentityTextFusion
 
 _FUSION, _SIZES, _TRANSFORMER = "fusion.safetensors", "fusion.json", "transformer"
@@ -130,8 +132,6 @@ class IdentityVideoModel(nn.Module):
             FileNotFoundError: if there is no fusion in the folder.
             ModuleNotFoundError: if diffusers is not installed.
         """
-        from aleator.video.extra import needed
-
         folder = Path(folder)
         with torch.device("meta"):
             fusion = IdentityTextFusion(**json.loads((folder / _SIZES).read_text(encoding="utf-8")))
@@ -143,9 +143,6 @@ class IdentityVideoModel(nn.Module):
 
     def _rotary(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rotary embeddings of a video, in the middle of the base grid at its own aspect."""
-        from aleator.video.cogvideo_shapes import rope_crop_region
-        from aleator.video.extra import needed
-
         config = self.transformer.config
         patch = config.patch_size
         rows, columns = x.shape[-2] // patch, x.shape[-1] // patch
@@ -159,26 +156,23 @@ class IdentityVideoModel(nn.Module):
         )  # fmt: skip
 
 
-@torch.no_grad()
 def encode_clips(
     vae: Any, clips: Float[Tensor, "batch frame 3 height width"], *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "batch latent_frame channel h w"]:
-    """Return scaled latents of clips, drawn from the autoencoder's posterior.
+    """Return scaled latents of clips, in the order of dimensions of the transformer.
 
     Args:
         vae: an ``AutoencoderKLCogVideoX``.
         clips: colours in [−1, 1]; frames are 1 more than a multiple of 8 and at most 49, sides multiples of 16.
-        generator: draws from the posterior.
+        generator: draws from the posterior; None takes its mode.
 
     Raises:
         ValueError: if there are other frames, or another size.
     """
     latent_shape(clips.shape[1], *clips.shape[-2:])
-    posterior = vae.encode(clips.transpose(1, 2).to(vae.dtype)).latent_dist
-    return posterior.sample(generator).transpose(1, 2) * vae.config.scaling_factor  # type: ignore[no-any-return]
+    return encode(vae, clips.transpose(1, 2), generator=generator).transpose(1, 2)
 
 
-@torch.no_grad()
 def decode_clips(
     vae: Any, latents: Float[Tensor, "batch latent_frame channel h w"]
 ) -> Float[Tensor, "batch frame 3 height width"]:
@@ -189,8 +183,7 @@ def decode_clips(
     """
     if latents.shape[1] % 2 == 0:
         raise ValueError(f"latent frames must be odd, so that all frames come back, got {latents.shape[1]}")
-    decoded = vae.decode((latents / vae.config.scaling_factor).transpose(1, 2).to(vae.dtype)).sample
-    return decoded.transpose(1, 2)  # type: ignore[no-any-return]
+    return decode(vae, latents.transpose(1, 2)).transpose(1, 2)
 
 
 def encode_photos(
@@ -210,7 +203,7 @@ def encode_photos(
         frames: of the video.
         height: of the video in pixels.
         width: of the video in pixels.
-        generator: draws from the posterior.
+        generator: draws from the posterior; None takes its mode.
 
     Raises:
         ValueError: if the video has other frames, or another size.
