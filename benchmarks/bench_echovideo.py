@@ -66,10 +66,7 @@ def _step(*, fused: bool, random: bool = False) -> Callable[[], None]:
 
     def step() -> None:
         condition = conditions(given, 5).condition if random else given
-        if fused:
-            out = network.transformer(x, t, tokens, condition["shallow"])
-        else:
-            out = network(x, t, condition)
+        out = network.transformer(x, t, tokens, condition["shallow"]) if fused else network(x, t, condition)
         optimizer.zero_grad()
         nn.functional.mse_loss(out, target).backward()  # type: ignore[no-untyped-call]
         optimizer.step()

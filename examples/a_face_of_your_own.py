@@ -100,7 +100,7 @@ for step in range(STEPS):
     optimizer.zero_grad()
     losses[-1].backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-first, last = (float(torch.stack(part).mean()) for part in (losses[:10], losses[-10:]))
+first, last = (float(torch.stack(part).detach().mean()) for part in (losses[:10], losses[-10:]))
 alike = float(identity_similarity(people.identity[0], people.identity[1:]))
 print(f"loss {first:.3f}, then {last:.3f}; {float(conditions.shallow.realised_rate):.2f} of the photographs were shown")
 print(f"the two faces are alike by {alike:.2f}")
