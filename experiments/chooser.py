@@ -151,6 +151,13 @@ WISHES = (
         "S3IM raises the PSNR of held-out views",
     ),
     Wish(
+        "to generate a known person, and not to copy the photograph",
+        "echovideo",
+        "aleator run identity",
+        "moving-digits",
+        "At random (p = 0.5) at most 1/1.5 of that leaks",
+    ),
+    Wish(
         "to learn to act, and to shun what may go wrong",
         "stac",
         "aleator run control --env Pendulum-v1 --beta 0.5",

@@ -91,6 +91,16 @@ def test_s3im_in_nerfstudio_loop_learns_the_room():
     assert float(found[1]) > float(found[2]) + 4  # 22.72 and 15.57 measured
 
 
+def test_a_face_of_your_own_is_found_and_learned():
+    pytest.importorskip("imageio", reason="needs the extra video: pip install 'aleator[video]'")
+    said = output_of(str(EXAMPLES / "a_face_of_your_own.py"))
+    assert "2 faces, and empty.png without one" in said
+    found = re.search(r"^loss ([\d.]+), then ([\d.]+); (0\.\d+) of the photographs were shown$", said, re.MULTILINE)
+    assert found, said
+    assert float(found[2]) < 0.7 * float(found[1])
+    assert 0.2 < float(found[3]) < 0.3  # none in the first half, half in the second
+
+
 def test_no_example_is_left_out():
     tested = set(re.findall(r"EXAMPLES / \"(\w+\.py)\"", Path(__file__).read_text()))
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested

@@ -34,6 +34,7 @@ FIELD = {"steps": 6, "batch_size": 256}
 CONTROL = {
     "steps": 14, "learning_starts": 4, "batch_size": 4, "width": 8, "train_freq": 2, "episodes": 1, "test_episodes": 1,
 }  # fmt: skip
+IDENTITY = {"steps": 6, "batch_size": 4, "width": 8, "depth": 1, "sampling_steps": 2, "test_clips": 8}
 SPIKING = {"hidden": 12, "validation_size": 4, "test_size": 20}
 
 
@@ -133,6 +134,8 @@ CASES = {
     "decentral-backprop": Case("decentral", {"rounds": 6, "machines": 2, "method": "backprop"}),
     "pairs": Case("pairs", {"steps": 6}, two=EXACT, within=1e-6),
     "pairs-digits": Case("pairs", {"steps": 4, "data": "digits-of-pi", "head": "autoregressive"}),
+    "identity": Case("identity", IDENTITY, two=EXACT, within=1e-6),
+    "identity-always-on": Case("identity", {**IDENTITY, "arm": "always-on", "guidance": "progress"}),
     "pde": Case(
         "pde", {**PDE, "problem": "semilinear", "operator": "heat", "dimension_sets": 2, "ema": 0.9}, two=EXACT
     ),
@@ -152,7 +155,7 @@ MODULES = (
     *("aleator.recipes.spiking.task", "aleator.recipes.curve.task", "aleator.recipes.surrogate.tables"),
     *("aleator.recipes.surrogate.imitation", "aleator.recipes.pairs.task", "aleator.recipes.decentral.task"),
     *("aleator.recipes.pde.task", "aleator.recipes.field.task", "aleator.recipes.control.task"),
-    "aleator.recipes.alignment.task",
+    *("aleator.recipes.alignment.task", "aleator.recipes.identity.task"),
     *("imageio.v3", "sklearn.base", "scipy.stats"),
 )
 

@@ -390,6 +390,23 @@ ALIGNMENT = {
     "test_samples": Differs(8, 9),
     "clips": Refused(2, "clips cannot be used with data digits, got 2"),
 }
+IDENTITY = {
+    "data": Differs("moving-digits", "olivetti"),
+    "test_clips": Differs(8, 12),
+    "arm": Differs("always-on", "high-level", {"first_stage": None}),
+    "p": Differs(0.2, 0.8),
+    "first_stage": Differs(0.0, 1.0),
+    "guidance": Differs("constant", "progress"),
+    "scale": Differs(1.0, 2.0),
+    "sampling_steps": Differs(2, 3),
+    "steps": Differs(3, 4),
+    "batch_size": Differs(4, 6),
+    "lr": Differs(0.001, 0.01),
+    "drop": Differs(0.0, 0.5),
+    "width": Differs(8, 12),
+    "depth": Differs(1, 2),
+    "precision": Differs("float32", "float64"),
+}
 TABLE = {
     "alignment": ALIGNMENT,
     "classify": CLASSIFY,
@@ -398,6 +415,7 @@ TABLE = {
     "field": FIELD,
     "gates": GATES,
     "graphs": GRAPHS,
+    "identity": IDENTITY,
     "language": LANGUAGE,
     "pairs": PAIRS,
     "decentral": DECENTRAL,
@@ -428,6 +446,10 @@ BASE: dict[str, dict[str, Any]] = {
     "field": {"batch_size": 64, "steps": 3, "size": 16},
     "gates": {**SMALL_IMAGES, "experts": 8, "gater_hidden": 4},
     "graphs": {"train_size": 8, "steps": 3, "samples": 2, "validation_samples": 2, "sampling_steps": 4},
+    "identity": {
+        **{"steps": 3, "batch_size": 4, "width": 8, "depth": 1, "sampling_steps": 2, "test_clips": 8},
+        **{"first_stage": 0.3},
+    },
     "language": {"files": ("known", "random"), "width": 16, "layers": 1, "context": 16, "batch_size": 8, "steps": 4},
     "pairs": {"train_size": 200, "steps": 3, "batch_size": 16},
     "decentral": {"machines": 3},

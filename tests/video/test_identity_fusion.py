@@ -29,10 +29,8 @@ def fusion(dtype=torch.float64, **changed) -> IdentityTextFusion:
 
 def inputs(batch: int, dtype=torch.float64) -> list[torch.Tensor]:
     shapes = ((batch, 5), (batch, 3, 6), (batch, 4, 7))
-    return [
-        torch.randn(shape, generator=drawn(number), dtype=torch.float64).to(dtype)
-        for number, shape in enumerate(shapes)
-    ]
+    doubles = [torch.randn(shape, generator=drawn(number), dtype=torch.float64) for number, shape in enumerate(shapes)]
+    return [part.to(dtype) for part in doubles]
 
 
 def by_loops(weights: dict[str, np.ndarray], identity, vision, text) -> np.ndarray:

@@ -6,6 +6,7 @@ the photograph, tokens of the text in the same attention, a modulation of every 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 
@@ -14,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aleator.random import Streams
-from aleator.recipes.identity.sources import Source
+from aleator.recipes.identity.sources import Data, Source, source_of
 from aleator.video import IdentityTextFusion
 
 ID_WIDTH, VISION_TOKENS, NUM_LATENTS, ID_COPIES, HEADS = 32, 4, 4, 4, 4
-_HIDDEN, _STEPS, _BATCH, _RATE = 96, 600, 128, 0.003
+_HIDDEN, _STEPS, _BATCH, _RATE = 96, 300, 128, 0.005
 
 
 class Block(nn.Module):
@@ -106,12 +107,13 @@ class Classifier(nn.Module):
         return self.head(self.features(pictures))  # type: ignore[no-any-return]
 
 
-def trained_classifier(source: Source, name: str) -> Classifier:
+@functools.lru_cache(maxsize=4)
+def trained_classifier(data: Data, name: str) -> Classifier:
     """Return a frozen classifier of the people of a source; a name has the same one in every run."""
-    streams = Streams(0)
+    source, streams = source_of(data), Streams(0)
     with streams.scope("identity", name):
         model = Classifier(source)
-    optimizer = torch.optim.Adam(model.parameters(), lr=_RATE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=_RATE, fused=True)
     generator = streams.generator("identity", name, "portraits")
     with torch.enable_grad():
         for _ in range(_STEPS):

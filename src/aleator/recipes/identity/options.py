@@ -27,8 +27,8 @@ class Identity:
 
     # --- data
     data: Literal["moving-digits", "grid-faces", "olivetti"] = "moving-digits"
-    """Handwritten digits that move, held-out digits for the test; or, as exhibits, clips of ten people who speak, or two
-    of ten pictures of 40 people."""
+    """Handwritten digits that move, held-out digits for the test; or, as exhibits, clips of ten people who speak, or
+    two of ten pictures of 40 people."""
     test_clips: int = 128
     """Clips of each kind in the test; a quarter of them are for validation."""
 

@@ -20,6 +20,7 @@ from aleator.data import Motions, MovingDigits, load, moving_digits
 from aleator.experiment import Split
 from aleator.random import Streams
 
+Data = Literal["moving-digits", "grid-faces", "olivetti"]
 Kind = Literal["same", "conflict"]
 _VALIDATION = 137  # of the 1,437 digits for training
 
@@ -197,7 +198,7 @@ class FaceSource:
         return Clips(clips, photo, shallow, self.texts[clip])
 
 
-def source_of(name: Literal["moving-digits", "grid-faces", "olivetti"]) -> DigitSource | FaceSource:
+def source_of(name: Data) -> DigitSource | FaceSource:
     """Return the source of a name."""
     return DigitSource() if name == "moving-digits" else FaceSource(name)
 

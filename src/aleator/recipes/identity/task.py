@@ -1,12 +1,12 @@
-"""The task behind the recipe ``identity``: a small video transformer, trained with a photograph never, always or at
-random, and what its clips have of the photograph.
+"""The task behind the recipe ``identity``: a video transformer that has a photograph never, always or at random.
 
-Measures of digits, on clips with values in [0, 1], both frames, by a classifier that the model never saw:
+What its clips have of the photograph is measured. Measures of digits, on clips with values in [0, 1], both frames, by a
+classifier that the model never saw:
 
 - ``identity``, ``accuracy``: cosine of its features with those of the true clip, and its accuracy, where the photograph
   agrees with what is asked for;
 - ``leak``: in conflict, where the photograph has a block and none is asked for: (generated − true)/(1 − true), sums
-  over the block's pixels; 1 is a copy, 0 is right;
+  over the block's pixels; 1 is a copy, 0 is right; ``log_leak`` is its logarithm, of 0.01 where it is less;
 - ``brightness_error``: in conflict, how far the generated intensity, relative to the clean digit and off the block, is
   from the level asked for;
 - ``mse``: in conflict, of all pixels; ``same_mse`` where the photograph agrees.
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from aleator.recipes.identity.options import Identity
 
 _AT_A_TIME = 64  # clips, in sampling
+_LEAST_LEAK = 0.01  # what is less, or negative, counts as this in a logarithm
 
 
 class IdentityTask:
@@ -71,7 +72,7 @@ class IdentityTask:
         self.budget = Budget(options.steps, "steps")
         self.evaluate_every = max(1, options.steps // 3)
         self.source = source_of(options.data)
-        self.encoder, self.judge = (trained_classifier(self.source, name) for name in ("encoder", "judge"))
+        self.encoder, self.judge = (trained_classifier(options.data, name) for name in ("encoder", "judge"))
         self.levels = alphas_cumprod()
         self.keys = {name: streams.key(name) for name in ("clips", "noise")}
         self.empty = torch.zeros(self.source.tokens, self.source.words)
@@ -82,7 +83,7 @@ class IdentityTask:
         )  # fmt: skip
         network = IdentityVideo(self.source, options.width, options.depth)
         self.model = accelerator.prepare_model(network.to(accelerator.device, self.dtype))
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.lr, weight_decay=0.01)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.lr, weight_decay=0.01, fused=True)
         self.schedule = LambdaLR(self.optimizer, lambda step: (1 + math.cos(math.pi * step / options.steps)) / 2)
         self.gradient_step = GradientStep(
             accelerator, self.model, self.optimizer, schedule=self.schedule, max_grad_norm=1.0
@@ -248,7 +249,9 @@ def _copied(source: DigitSource, split: Split, clips: Clips, generated: Tensor) 
     asked = torch.tensor(data.brightnesses, dtype=torch.float64)[clips.motions.level].unsqueeze(1)
     clean = glyphs.double()[:, ~block].sum(1).clamp(min=1e-6).unsqueeze(1)
     intensity = found[:, :, ~block].sum(2) / clean
+    leak = float(more.sum() / room.sum()) if only_photo.any() else math.nan
     return {
-        "leak": float(more.sum() / room.sum()) if only_photo.any() else math.nan,
+        "leak": leak,
+        "log_leak": math.log(leak) if leak > _LEAST_LEAK else math.log(_LEAST_LEAK),
         "brightness_error": float((intensity - asked).abs().mean()),
     }
