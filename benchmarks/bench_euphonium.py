@@ -88,7 +88,7 @@ def _step() -> dict[str, Any]:
     def forward() -> None:
         net(x, s)
 
-    pairs = interleave(step, forward, pairs=9, number=3, clock=time.process_time)
+    pairs = interleave(step, forward, pairs=5, clock=time.process_time)
     what = f"share of a step and its log-probability in a forward pass, a latent of {tokens} × {channels}"
     return _share(pairs, what, f"forward pass of {million:.1f} M parameters", "≤ 0.01")
 

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from aleator.sde import FlowSDE, over_trailing
 
-
 # States [batch, ...], times [batch] and a condition, or None → velocities like the states.
 Velocity: TypeAlias = Callable[[Tensor, Tensor, Any], Tensor]
 
