@@ -101,7 +101,7 @@ def _iteration() -> dict[str, Any]:
         optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-5, weight_decay=1e-4)
         generator, grid, sde = torch.Generator().manual_seed(0), shifted_sigmas(STEPS, 5.0), FlowSDE()
         guidance = RewardGuidance(scale=0.01, start=12) if dual else None
-        share = {"group_size": GROUP, "timestep_fraction": 0.6}
+        share: dict[str, Any] = {"group_size": GROUP, "timestep_fraction": 0.6}
         objective = DualRewardGRPO(**share) if dual else DualRewardGRPO.dance_grpo(**share)
 
         def iteration() -> None:
