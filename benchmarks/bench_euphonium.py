@@ -44,7 +44,8 @@ class Block(nn.Module):
         q, k, v = (each.reshape(batch, tokens, self.heads, -1).transpose(1, 2) for each in (q, k, v))
         mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
         x = x + gate * self.out(mixed)
-        return x + gate2 * self.down(nn.functional.gelu(self.up(self.norms[1](x) * (1 + scale2) + shift2)))
+        x = x + gate2 * self.down(nn.functional.gelu(self.up(self.norms[1](x) * (1 + scale2) + shift2)))
+        return x
 
 
 class Transformer(nn.Module):
@@ -62,7 +63,8 @@ class Transformer(nn.Module):
         time, x = self.time(s[:, None]), self.inside(x)
         for block in self.blocks:
             x = block(x, time)
-        return self.outside(x).mean((1, 2)) if self.score else self.outside(x)
+        found: Tensor = self.outside(x)
+        return found.mean((1, 2)) if self.score else found
 
 
 def benchmark() -> list[dict[str, Any]]:
