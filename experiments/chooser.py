@@ -151,6 +151,13 @@ WISHES = (
         "S3IM raises the PSNR of held-out views",
     ),
     Wish(
+        "a flow that makes what a reward asks for",
+        "euphonium",
+        "aleator run alignment",
+        "digits",
+        "It is there within 24 iterations, 0.6 of 40",
+    ),
+    Wish(
         "to generate a known person, and not to copy the photograph",
         "echovideo",
         "aleator run identity",

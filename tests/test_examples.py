@@ -111,3 +111,10 @@ def test_stac_pendulum_says_what_it_learned():
     said = output_of(str(EXAMPLES / "stac_pendulum.py"), "700")
     assert re.search(r"^median return -\d+ before, -\d+ after 700 steps$", said, re.MULTILINE), said
     assert re.search(r"torque [+-]\d\.\d\d, value -\d", said), said
+
+
+def test_a_flow_is_aligned_and_keeps_what_it_learned_without_guidance():
+    said = output_of(str(EXAMPLES / "align_a_flow.py"))
+    before, after = map(int, re.findall(r"(\d+)%", said))
+    assert before < 25  # one of eight spots
+    assert after > 2 * before

@@ -57,6 +57,10 @@ class Case:
     within: float = 1e-9
 
 
+ALIGNMENT = {
+    "flow_steps": 20, "classifier_steps": 20, "prm_steps": 20, "width": 8, "depth": 1, "groups": 2, "group_size": 4,
+    "sampling_steps": 4, "iterations": 6, "test_samples": 8,
+}  # fmt: skip
 EXACT = {"precision": "float64"}
 CASES = {
     "classify-rs2": Case("classify", {**FEW_IMAGES, "subset": "rs2", "ratio": 0.5, "optimizer": "lamb"}, two=EXACT),
@@ -136,6 +140,7 @@ CASES = {
         "pde", {**PDE, "problem": "semilinear", "operator": "heat", "dimension_sets": 2, "ema": 0.9}, two=EXACT
     ),
     "pde-blocks": Case("pde", {**PDE, "problem": "hjb-log", "estimator": "exact", "blocks": 3}, two=EXACT),
+    "alignment": Case("alignment", {**ALIGNMENT, "kl_coef": 0.1, "prm_at": "delta"}, two=EXACT, within=1e-6),
     "a recipe of one's own": Case(
         DIABETES, {"subset": "rs2", "ratio": 0.3, "optimizer": "adamw", "rounds": 4}, two=EXACT
     ),
@@ -150,7 +155,7 @@ MODULES = (
     *("aleator.recipes.spiking.task", "aleator.recipes.curve.task", "aleator.recipes.surrogate.tables"),
     *("aleator.recipes.surrogate.imitation", "aleator.recipes.pairs.task", "aleator.recipes.decentral.task"),
     *("aleator.recipes.pde.task", "aleator.recipes.field.task", "aleator.recipes.control.task"),
-    *("aleator.recipes.identity.task",),
+    *("aleator.recipes.alignment.task", "aleator.recipes.identity.task"),
     *("imageio.v3", "sklearn.base", "scipy.stats"),
 )
 

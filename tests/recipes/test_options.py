@@ -353,6 +353,43 @@ FIELD = {
     "lr": Differs(0.05, 0.1),
     "precision": Differs("float32", "float64"),
 }
+# Of rewards that are rare nothing is learned, so these rows are of a classifier that is not trained to say much.
+ALIGNMENT = {
+    "data": Differs("digits", "moving-digits"),
+    "wanted": Differs(3, 4),
+    "wanted_size": Differs(4, 8),
+    "model": Refused("wan", "model must be mlp with data digits, got wan"),
+    "width": Differs(8, 9),
+    "depth": Differs(1, 2),
+    "flow_steps": Differs(2, 3),
+    "classifier_steps": Differs(1, 300),
+    "prm_steps": Differs(2, 3),
+    "method": Differs("dance-grpo", "flow-grpo", {"prm_steps": None}),
+    "iterations": Differs(2, 3),
+    "threshold": Differs(0.5, 1e-9, {"wanted": 7, "classifier_steps": 300, "flow_steps": 300}),
+    "stop_at_threshold": Differs(True, False, {"threshold": 1e-9, "classifier_steps": 300, "flow_steps": 300}),
+    "check_every": Differs(1, 2, {"threshold": 1e-9, "classifier_steps": 300, "flow_steps": 300}),
+    "groups": Differs(1, 2),
+    "group_size": Differs(2, 4),
+    "same_noise": Differs(False, True),
+    "sampling_steps": Differs(3, 4),
+    "shift": Differs(1.0, 2.0),
+    "eta": Differs(0.4, 0.5),
+    "orm_coef": Differs(0.0, 1.0, {"classifier_steps": 300, "flow_steps": 300, "groups": 8}),
+    "prm_coef": Differs(0.5, 0.9),
+    "prm_at": Differs("next", "delta"),
+    "guidance": Differs(0.1, 0.2),
+    "guidance_start": Differs(0, 1),
+    "distill_coef": Differs(0.5, 1.0),
+    "kl_coef": Differs(0.0, 1.0),
+    "clip": Differs(1e-9, 1e-2),
+    "timestep_fraction": Differs(0.5, 1.0),
+    "updates": Differs(1, 2),
+    "lr": Differs(1e-4, 2e-4),
+    "precision": Differs("float32", "float64"),
+    "test_samples": Differs(8, 9),
+    "clips": Refused(2, "clips cannot be used with data digits, got 2"),
+}
 IDENTITY = {
     "data": Differs("moving-digits", "olivetti"),
     "test_clips": Differs(8, 12),
@@ -371,6 +408,7 @@ IDENTITY = {
     "precision": Differs("float32", "float64"),
 }
 TABLE = {
+    "alignment": ALIGNMENT,
     "classify": CLASSIFY,
     "control": CONTROL,
     "curve": CURVE,
@@ -387,6 +425,18 @@ TABLE = {
 }
 SMALL_IMAGES = {"train_size": 64, "validation_size": 64, "test_size": 64, "batch_size": 16, "rounds": 2}
 BASE: dict[str, dict[str, Any]] = {
+    "alignment": {
+        **{
+            "flow_steps": 3,
+            "classifier_steps": 3,
+            "prm_steps": 3,
+            "width": 8,
+            "depth": 1,
+            "groups": 2,
+            "group_size": 2,
+        },
+        **{"sampling_steps": 4, "iterations": 3, "test_samples": 8, "check_every": 3},
+    },
     "classify": {**SMALL_IMAGES, "model": "mlp"},
     "control": {
         **{"env": "Short-v0", "steps": 12, "learning_starts": 3, "batch_size": 3, "width": 4},

@@ -166,6 +166,13 @@ METHODS = (
         paper="Zelikman et al. 2023, arXiv 2306.10015",
     ),
     Method(
+        name="euphonium",
+        room="aleator.video",
+        import_path="aleator.video:DualRewardGRPO",
+        summary="Euphonium: a flow that is aligned with rewards of its samples and of its steps; DanceGRPO, Flow-GRPO",
+        paper="Zhong et al. 2026, arXiv 2602.04928",
+    ),
+    Method(
         name="echovideo",
         room="aleator.nn",
         import_path="aleator.nn:StochasticConditioning",

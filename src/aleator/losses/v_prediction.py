@@ -53,9 +53,9 @@ def v_prediction_loss(
     dtype = torch.promote_types(torch.promote_types(model_out.dtype, x0.dtype), torch.float32)
     alpha = alphas_cumprod.to(t.device).double()[t]
     of_noise, of_data = (over_trailing(value, x0).to(dtype) for value in (alpha.sqrt(), (1 - alpha).sqrt()))
-    squares = (model_out.to(dtype) - (of_noise * noise.to(dtype) - of_data * x0.to(dtype))).square()
+    error = model_out.to(dtype) - (of_noise * noise.to(dtype) - of_data * x0.to(dtype))
     if mask is None:
-        return squares.mean()
+        return error.square().mean()
     try:
         weights = mask.to(device=x0.device, dtype=dtype).expand(x0.shape)
     except RuntimeError:
@@ -63,6 +63,6 @@ def v_prediction_loss(
             f"mask must broadcast over the shape of x0, {tuple(x0.shape)}, got {tuple(mask.shape)}"
         ) from None
     total = weights.sum()
-    # Selected, not multiplied: what is not finite outside the mask is no part of the loss, and 0/0 is nowhere.
-    chosen = torch.where(weights > 0, squares * weights, 0.0).sum()
+    # Selected before it is squared: what is not finite outside the mask enters neither the loss nor its gradient.
+    chosen = (torch.where(weights > 0, error, 0.0).square() * weights).sum()
     return chosen / torch.where(total > 0, total, 1.0)

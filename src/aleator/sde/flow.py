@@ -113,22 +113,17 @@ class FlowSDE:
 
     def sigma(self, s: Float[Tensor, " batch"], s_next: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return σ for the steps from ``s`` to ``s_next``."""
-        s, s_next = _interval(s, s_next)
-        if self.noise == "constant":
-            return torch.where(s.isnan(), s, self.eta)
-        if self.noise == "flow_grpo":
-            return self.eta * torch.sqrt(s / (1 - torch.where(s < 1, s, s_next)))
-        return s * 0
+        return self._sigma(*_interval(s, s_next))
 
     def std(self, s: Float[Tensor, " batch"], s_next: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return σ √h, the deviation of a step."""
-        return self.sigma(s, s_next) * torch.sqrt(s.to(_wide(s)) - s_next.to(_wide(s)))
+        s, s_next = _interval(s, s_next)
+        return self._sigma(s, s_next) * torch.sqrt(s - s_next)
 
     def velocity_factor(self, s: Float[Tensor, " batch"], s_next: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return h c, by which the mean of a step follows a change of the velocity, with the sign turned."""
-        variance = self.sigma(s, s_next).square()
         s, s_next = _interval(s, s_next)
-        return (s - s_next) * (1 + variance * (1 - s) / (2 * s))
+        return _factors(s, s_next, self._sigma(s, s_next))[1]
 
     def mean(
         self,
@@ -152,8 +147,10 @@ class FlowSDE:
         Raises:
             ValueError: if shapes differ, or only one of ``reward_grad`` and ``guidance`` is given.
         """
-        mean = self._mean(x, v, s, s_next)
-        shift = self._shift(x, s, s_next, reward_grad, guidance)
+        s, s_next = _interval(s, s_next)
+        sigma = self._sigma(s, s_next)
+        mean = _mean(x, v, s, s_next, sigma)
+        shift = _shift(x, s, s_next, sigma, reward_grad, guidance)
         return mean if shift is None else mean + shift
 
     def step(
@@ -183,13 +180,16 @@ class FlowSDE:
         Raises:
             ValueError: as `mean`, or if noise has to be drawn and there is no generator.
         """
-        mean = self._mean(x, v, s, s_next)
-        shift = self._shift(x, s, s_next, reward_grad, guidance)
+        s, s_next = _interval(s, s_next)
+        sigma = self._sigma(s, s_next)
+        mean = _mean(x, v, s, s_next, sigma)
+        shift = _shift(x, s, s_next, sigma, reward_grad, guidance)
         end = mean if shift is None else mean + shift
         if self.noise != "none":
             if generator is None:
                 raise ValueError(f"generator must be given where noise is {self.noise}, got None")
-            end = end + over_trailing(self.std(s, s_next), mean).to(mean.dtype) * noise(mean, 0, generator)
+            std = over_trailing(sigma * torch.sqrt(s - s_next), mean).to(mean.dtype)
+            end = torch.addcmul(end, std, noise(mean, 0, generator))
         return FlowStep(end, mean, shift)
 
     def log_prob(
@@ -242,31 +242,17 @@ class FlowSDE:
         _check_shape("v_ref", v_ref, v)
         self._needs_noise("a divergence")
         dtype = _wide(v, v_ref)
-        weight = 0.5 * (self.velocity_factor(s, s_next) / self.std(s, s_next)).square()
+        s, s_next = _interval(s, s_next)
+        sigma = self._sigma(s, s_next)
+        weight = _factors(s, s_next, sigma)[1].square() / (2 * sigma.square() * (s - s_next))
         return weight.to(dtype) * (v.to(dtype) - v_ref.to(dtype)).square().reshape(len(v), -1).mean(1)
 
-    def _mean(self, x: Tensor, v: Tensor, s: Tensor, s_next: Tensor) -> Tensor:
-        _check_shape("v", v, x)
-        variance = self.sigma(s, s_next).square()
-        start, end = _interval(s, s_next)
-        if start.shape != x.shape[:1]:
-            raise ValueError(f"s must have one time for each of {len(x)} samples, got shape {tuple(s.shape)}")
-        dtype = _wide(x, v)
-        kept = 1 - (start - end) * variance / (2 * start)
-        follows = self.velocity_factor(s, s_next)
-        return over_trailing(kept, x).to(dtype) * x.to(dtype) - over_trailing(follows, x).to(dtype) * v.to(dtype)
-
-    def _shift(
-        self, x: Tensor, s: Tensor, s_next: Tensor, reward_grad: Tensor | None, guidance: RewardGuidance | None
-    ) -> Tensor | None:
-        if (reward_grad is None) != (guidance is None):
-            missing = "guidance" if guidance is None else "reward_grad"
-            raise ValueError(f"reward_grad and guidance must be given together, got no {missing}")
-        if reward_grad is None or guidance is None:
-            return None
-        _check_shape("reward_grad", reward_grad, x)
-        s, s_next = _interval(s, s_next)
-        return guidance.shift(reward_grad.to(_wide(x, reward_grad)), self.sigma(s, s_next), s - s_next)
+    def _sigma(self, s: Tensor, s_next: Tensor) -> Tensor:
+        if self.noise == "constant":
+            return torch.where(s.isnan(), s, self.eta)
+        if self.noise == "flow_grpo":
+            return self.eta * torch.sqrt(s / (1 - torch.where(s < 1, s, s_next)))
+        return s * 0
 
     def _needs_noise(self, what: str) -> None:
         if self.noise == "none":
@@ -293,6 +279,38 @@ def _interval(s: Tensor, s_next: Tensor) -> tuple[Tensor, Tensor]:
             f"s and s_next must be 1 >= s > s_next >= 0, got s={float(s[wrong]):g} and s_next={float(s_next[wrong]):g}"
         )
     return torch.where(sound, s, torch.nan), s_next
+
+
+def _factors(s: Tensor, s_next: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """What the mean of a step has of the state, and of the velocity with the sign turned."""
+    h = s - s_next
+    half = h * sigma.square() / (2 * s)
+    return 1 - half, h + half * (1 - s)
+
+
+def _mean(x: Tensor, v: Tensor, s: Tensor, s_next: Tensor, sigma: Tensor) -> Tensor:
+    _check_shape("v", v, x)
+    if s.shape != x.shape[:1]:
+        raise ValueError(f"s must have one time for each of {len(x)} samples, got shape {tuple(s.shape)}")
+    of_x, of_v = (over_trailing(factor, x).to(_wide(x, v)) for factor in _factors(s, s_next, sigma))
+    return torch.addcmul(of_x * x, of_v, v.to(of_v.dtype), value=-1)
+
+
+def _shift(
+    x: Tensor,
+    s: Tensor,
+    s_next: Tensor,
+    sigma: Tensor,
+    reward_grad: Tensor | None,
+    guidance: RewardGuidance | None,
+) -> Tensor | None:
+    if (reward_grad is None) != (guidance is None):
+        missing = "guidance" if guidance is None else "reward_grad"
+        raise ValueError(f"reward_grad and guidance must be given together, got no {missing}")
+    if reward_grad is None or guidance is None:
+        return None
+    _check_shape("reward_grad", reward_grad, x)
+    return guidance.shift(reward_grad.to(_wide(x, reward_grad)), sigma, s - s_next)
 
 
 def _check_shape(name: str, tensor: Tensor, like: Tensor) -> None:

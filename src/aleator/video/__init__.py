@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aleator.video.autoencoder import check_frames, decode, encode
     from aleator.video.cogvideo_shapes import TRAINED_SIZES, latent_shape, rope_crop_region, shallow_latents
     from aleator.video.diffusion import add_noise, alphas_cumprod, sample_clips, velocity_target
-    from aleator.video.dual_reward import Advantages, DualRewardGRPO, Update
+    from aleator.video.dual_reward import Advantages, DualRewardGRPO
     from aleator.video.faces import (
         Face,
         FaceDetector,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from aleator.video.text_cache import TextCache, cache_text
     from aleator.video.trajectories import Trajectory, rollout
     from aleator.video.two_stage import TwoStageConditions
+    from aleator.video.update import Update
 
 _MODULES = {
     "TRAINED_SIZES": "cogvideo_shapes",
@@ -77,7 +78,7 @@ _MODULES = {
     "Trajectory": "trajectories",
     "TransformerVelocity": "adapters",
     "TwoStageConditions": "two_stage",
-    "Update": "dual_reward",
+    "Update": "update",
     "VisionEncoder": "identity_encoders",
     "ZeroOrderGuidance": "rewards",
     "add_lora": "lora",

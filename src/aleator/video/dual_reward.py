@@ -20,20 +20,20 @@ R. Zhong et al., "Euphonium", arXiv 2602.04928; Z. Xue et al., "DanceGRPO", arXi
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from aleator.losses import Velocity, clipped_surrogate, group_advantages
 from aleator.video.groups import check_groups, take
 from aleator.video.rewards import checked_rewards
 from aleator.video.trajectories import Trajectory
+from aleator.video.update import Update
 
 Rewards = Tensor | Mapping[str, Tensor]
 
@@ -48,50 +48,6 @@ class Advantages:
     """Of all steps but the last; None without process rewards."""
     figures: dict[str, Tensor]
     """0-d tensors: the mean of each reward, and the share of groups whose rewards are all equal."""
-
-
-@dataclass
-class Update:
-    """One optimizer step's worth of a trajectory: pieces to go back through, and what they met."""
-
-    pieces: list[tuple[int, Callable[[], Tensor]]]
-    """For each piece, of how many steps of samples it is and a function for its mean loss, as `GradientStep` of
-    `aleator.experiment` takes them."""
-    met: list[dict[str, Tensor]]
-    """What each piece that was evaluated met."""
-
-    def backward(self, module: nn.Module | None = None) -> Float[Tensor, ""]:
-        """Add the gradient of the update's loss to the parameters, piece by piece, and return the loss.
-
-        Args:
-            module: what synchronises gradients, wrapped by DDP or FSDP2: it does so once, with the last piece.
-        """
-        total = sum(count for count, _ in self.pieces)
-        losses = []
-        for index, (count, loss_of) in enumerate(self.pieces):
-            with _synchronised(module, index == len(self.pieces) - 1):
-                loss = loss_of() * (count / total)
-                loss.backward()
-            losses.append(loss.detach())
-        return torch.stack(losses).sum()
-
-    def figures(self) -> dict[str, Float[Tensor, ""]]:
-        """Return means over the pieces that were evaluated.
-
-        They are "ratio" and "ratio_std", "clip_fraction", "surrogate_orm", "surrogate_prm", "distill" and "kl", as far
-        as the objective has them.
-        """
-        if not self.met:
-            return {}
-        counts = torch.stack([met["count"] for met in self.met])
-        means = {
-            name: (torch.stack([met[name] for met in self.met]) * counts).sum() / counts.sum()
-            for name in self.met[0]
-            if name != "count"
-        }
-        square = means.pop("ratio_square")  # of ρ − 1: the square of a number near 1 would leave nothing
-        means["ratio_std"] = (square - (means["ratio"] - 1).square()).clamp(min=0).sqrt()
-        return means
 
 
 @dataclass(frozen=True)
@@ -305,7 +261,7 @@ class DualRewardGRPO:
             return list(range(batch))
         if orm is None:
             raise ValueError(f"best_of needs outcome rewards, got orm_coef={self.orm_coef:g}")
-        order = orm.reshape(-1, self.group_size).argsort(1, stable=True)
+        order = orm.reshape(-1, self.group_size).argsort(dim=1, stable=True)
         half = self.best_of // 2
         ends = torch.cat([order[:, :half], order[:, -half:]], 1).sort(1).values
         first = torch.arange(0, batch, self.group_size, device=ends.device)[:, None]
@@ -336,7 +292,8 @@ class DualRewardGRPO:
         pairs: list[tuple[int, int]],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         device, sde = trajectory.log_probs.device, trajectory.sde
-        rows = torch.tensor(pairs).unbind(1)
+        indices = torch.tensor(pairs)
+        rows = indices[:, 0], indices[:, 1]
         none = trajectory.x0_pred[:1].expand(len(pairs), *trajectory.x0_pred.shape[1:])  # every step has its states
         x, x_next = _gathered(trajectory.states[:-1], *rows, none), _gathered(trajectory.states[1:], *rows, none)
         s, s_next = trajectory.sigmas[rows[1]].to(device), trajectory.sigmas[rows[1] + 1].to(device)
@@ -393,7 +350,7 @@ def _gathered(
 ) -> Tensor:
     """The rows of pairs, on the device of ``absent``, which stands in for the steps that have none."""
     parts, places = [], []
-    for step in steps.unique().tolist():
+    for step in sorted(set(steps.tolist())):
         here = (steps == step).nonzero()[:, 0]
         tensor = of_steps[step]
         rows = absent[here.to(absent.device)] if tensor is None else tensor[samples[here].to(tensor.device)]
@@ -416,16 +373,3 @@ def _check_alike(samples: int, steps: int, device: torch.device) -> None:
     found = torch.stack(everywhere).tolist()
     if any(each != found[0] for each in found):
         raise ValueError(f"processes must have equally many samples and trained steps, got {found}")
-
-
-@contextlib.contextmanager
-def _synchronised(module: nn.Module | None, last: bool) -> Iterator[None]:
-    wrapped: Any = module
-    if hasattr(module, "set_requires_gradient_sync"):
-        wrapped.set_requires_gradient_sync(last)
-        yield
-    elif last or not hasattr(module, "no_sync"):
-        yield
-    else:
-        with wrapped.no_sync():
-            yield

@@ -197,7 +197,7 @@ def train_process_reward(
         wanted = judged if sides is not None else pairs
         loss = process_reward_loss(net, x0, wanted, s.to(x0.device), z, given, objective=objective)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return net

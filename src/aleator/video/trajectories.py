@@ -13,6 +13,7 @@ Flow-GRPO.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -127,17 +128,18 @@ def rollout(
     first, after = window if window is not None else (0, steps)
     if not 0 <= first < after <= steps:
         raise ValueError(f"window must be (first, after) with 0 <= first < after <= {steps}, got {window}")
-    if return_log_weights:
-        _check_weighable(guidance, zero_order, window, steps)
+    beta = _weighable(guidance, zero_order, window, steps) if return_log_weights else math.nan
     random = tuple(sde.noise != "none" and first <= k < after for k in range(steps))
 
-    def kept(x: Tensor | None) -> Tensor | None:
-        return x if x is None or offload is None else x.to(offload)
+    def kept(x: Tensor) -> Tensor:
+        return x if offload is None else x.to(offload)
 
     grid = sigmas.cpu()
     x = x0_pred = x1
     log_weights = torch.zeros(len(x1), dtype=torch.float64, device=x1.device) if return_log_weights else None
-    states, log_probs, shifts, targets, rewards = [kept(x1)], [], [], [], []
+    states, log_probs, rewards = [kept(x1)], [], []
+    shifts: list[Tensor | None] = []
+    targets: list[Tensor | None] = []
     sizes: list[tuple[Tensor, Tensor | None]] = []
     for k in range(steps):
         kernel = sde if random[k] else ODE
@@ -150,8 +152,8 @@ def rollout(
             else:
                 r = score(prm, x, s, cond)
             rewards.append(r)
-        guided = {} if gradient is None else {"reward_grad": gradient, "guidance": guidance}
-        step = kernel.step(x, v, s, s_next, generator=generator, noise=noise, **guided)
+        follow = None if gradient is None else guidance
+        step = kernel.step(x, v, s, s_next, generator=generator, noise=noise, reward_grad=gradient, guidance=follow)
         x_next, shift = step.x, step.shift
         x0_pred = x - over_trailing(s, x).to(x.dtype) * v.to(x.dtype)
         if zero_order is not None and zero_order.guidance.acts(k):
@@ -166,15 +168,15 @@ def rollout(
             log_probs.append(kernel.log_prob(x_next, under, s, s_next))
         else:
             log_probs.append(torch.full((len(x),), torch.nan, dtype=step.mean.dtype, device=x.device))
-        guided_and_random = shift is not None and random[k]
-        targets.append(kept(distillation_target(sde, v, shift, s, s_next)) if guided_and_random else None)
-        shifts.append(kept(shift))
+        shifts.append(None if shift is None else kept(shift))
+        to_distil = shift if random[k] else None
+        targets.append(None if to_distil is None else kept(distillation_target(sde, v, to_distil, s, s_next)))
         if shift is not None and gradient is not None:
             sizes.append((_norms(gradient), _norms(shift) / sde.std(s, s_next) if random[k] else None))
-        if log_weights is not None and prm is not None and guidance is not None and gradient is not None:
+        if log_weights is not None and prm is not None and gradient is not None:
             rise = score(prm, x, s_next, cond).double() - rewards[-1].double()
             along = (v.double() * gradient.double()).reshape(len(x), -1).sum(1)
-            log_weights += (rise - (s - s_next).double() * along) / guidance.beta
+            log_weights += (rise - (s - s_next).double() * along) / beta
         x = x_next
         states.append(kept(x))
     if prm is not None:
@@ -200,10 +202,10 @@ def rollout(
     )
 
 
-def _check_weighable(
+def _weighable(
     guidance: RewardGuidance | None, zero_order: ZeroOrderGuidance | None, window: tuple[int, int] | None, steps: int
-) -> None:
-    """The weights are of the guided equation and no other."""
+) -> float:
+    """β, where the steps are those of the guided equation, which the weights are of."""
     if guidance is None or guidance.beta is None or not guidance.times_dt or guidance.normalize:
         raise ValueError(
             f"return_log_weights needs guidance by beta, times_dt and without normalize, got guidance={guidance}"
@@ -213,6 +215,7 @@ def _check_weighable(
     for name, value in (("window", window), ("zero_order", zero_order)):
         if value is not None:
             raise ValueError(f"return_log_weights cannot be used with {name}, got {value}")
+    return guidance.beta
 
 
 def _check_finite(what: str, values: Tensor) -> None:
@@ -221,7 +224,8 @@ def _check_finite(what: str, values: Tensor) -> None:
 
 
 def _norms(x: Tensor) -> Float[Tensor, " batch"]:
-    return x.reshape(len(x), -1).norm(dim=1)
+    norms: Tensor = torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1)
+    return norms
 
 
 def _means(sizes: Sequence[tuple[Tensor, Tensor | None]]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ whole groups; evaluations are small, and every process does all of them. Streams
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,7 @@ class AlignmentTask:
         good = self._is_wanted(samples)
         self._shown = samples.cpu()
         metrics |= {"share": float(good.double().mean()), "examples": float(len(samples))}
+        metrics["log_iterations"] = math.log(metrics["iterations"])  # differences of it are ratios
         metrics["share_unguided"] = self._rewarded(options.test_samples, "test sde", self.sde)
         if self.guidance is not None:
             metrics["share_guided"] = self._rewarded(options.test_samples, "test guided", self.sde, guided=True)
