@@ -18,10 +18,10 @@ def exact_velocity(x, s, cond):
     return -M + (s - (1 - s) * Q) / ((1 - s) ** 2 * Q + s**2) * (x - (1 - s) * M)
 
 
-@pytest.mark.parametrize(("eta", "unweighted", "share"), [(0.25, 1.515, 0.79), (2.0, 1.710, 0.93)])
+@pytest.mark.parametrize(("eta", "unweighted", "share"), [(2.0, 1.710, 0.93)])
 def test_weighted_paths_end_in_the_tilted_gaussian_and_unweighted_ones_do_not(eta, unweighted, share):
     """N(1.5, ¼) tilted by exp(x) is N(1.75, ¼); guidance alone gets a part of the way. Within 0.015 of the means."""
-    n = 6_000
+    n = 4_000
     generator = torch.Generator().manual_seed(0)
     x1 = torch.randn(n // 2, 1, generator=generator, dtype=torch.float64)
     path = rollout(

@@ -16,7 +16,8 @@ Straight and Fast", ICLR 2023, arXiv 2209.03003. Distilling the guidance so is t
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -24,13 +25,8 @@ from torch import Tensor
 
 from aleator.sde import FlowSDE, over_trailing
 
-
-class Velocity(Protocol):
-    """A flow's network: states [batch, ...], times [batch] and a condition, or None → velocities like the states."""
-
-    def __call__(self, x: Tensor, s: Tensor, cond: Any, /) -> Tensor:
-        """Return the velocities."""
-        ...
+# States [batch, ...], times [batch] and a condition, or None → velocities like the states.
+Velocity: TypeAlias = Callable[[Tensor, Tensor, Any], Tensor]
 
 
 def flow_matching(

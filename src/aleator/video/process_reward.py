@@ -15,8 +15,8 @@ Its training program is not public: this recipe is the house's.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -31,12 +31,8 @@ Objective = Literal["bce", "bradley_terry"]
 Net = TypeVar("Net", bound=nn.Module)
 
 
-class ProcessReward(Protocol):
-    """States [batch, ...], times [batch] and a condition, or None → one number for each sample: logits."""
-
-    def __call__(self, x: Tensor, s: Tensor, cond: Any, /) -> Tensor:
-        """Return the rewards."""
-        ...
+# States [batch, ...], times [batch] and a condition, or None → one number for each sample: logits.
+ProcessReward: TypeAlias = Callable[[Tensor, Tensor, Any], Tensor]
 
 
 def score(prm: ProcessReward, x: Tensor, s: Tensor, cond: Any) -> Float[Tensor, " batch"]:
