@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -51,6 +51,7 @@ class Face(NamedTuple):
         return (right - left) * (bottom - top)
 
 
+@runtime_checkable
 class FaceDetector(Protocol):
     """Finds faces."""
 
@@ -59,6 +60,7 @@ class FaceDetector(Protocol):
         ...
 
 
+@runtime_checkable
 class FaceEncoder(Protocol):
     """Says who somebody is."""
 

@@ -64,7 +64,7 @@ class PerceiverAttention(nn.Module):
         return self.to_out(read.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _heads(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(-1, (self.heads, self.dim_head)).transpose(1, 2)
+        return tokens.view(*tokens.shape[:2], self.heads, self.dim_head).transpose(1, 2)
 
 
 class ResamplerBlock(nn.Module):

@@ -98,7 +98,7 @@ def frechet_distance(x: Float[Tensor, "n dim"], y: Float[Tensor, "m dim_y"]) -> 
     values, vectors = torch.linalg.eigh(of_x)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     shared = torch.linalg.eigvalsh(root @ of_y @ root).clamp(min=0).sqrt().sum()
-    return (x.mean(0) - y.mean(0)).square().sum() + of_x.trace() + of_y.trace() - 2 * shared
+    return (x.mean(0) - y.mean(0)).square().sum() + of_x.trace() + of_y.trace() - 2 * shared  # type: ignore[no-any-return]
 
 
 def feature_distance(
@@ -115,7 +115,7 @@ def feature_distance(
 
 def _cosines(reference: Tensor, frames: Tensor) -> Tensor:
     _check(reference, frames)
-    return F.cosine_similarity(reference.unsqueeze(-2), frames, dim=-1)
+    return torch.cosine_similarity(reference.unsqueeze(-2), frames, dim=-1)
 
 
 def _check(reference: Tensor, frames: Tensor) -> None:
