@@ -47,10 +47,10 @@ policy, prm = Net(2), Net(1)
 # A flow that draws all spots alike, and a process reward: how likely is a noisy point to end at the first?
 optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
 for _ in range(800):
-    x0, _ = spots(256)
+    x0 = spots(256)[0]
     loss = flow_matching(policy, x0, torch.randn(256, 2, generator=generator), torch.rand(256, generator=generator))
     optimizer.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 judged, which = spots(4096)
 train_process_reward(prm, judged, (which == 0).float(), generator=generator, steps=400)
