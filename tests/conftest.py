@@ -102,6 +102,24 @@ def compiled_kernels(tmp_path_factory: pytest.TempPathFactory) -> None:
         engine.simulate(state, torch.zeros(1, 2, dtype=torch.bool))
 
 
+@pytest.fixture(scope="session")
+def compiled_steps(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The loops of LAMB and LARS, compiled once: other workers wait and read numba's cache."""
+    import torch
+    from filelock import FileLock
+
+    from aleator.optim import LAMB, LARS
+    from aleator.optim.large_batch import fused
+
+    with FileLock(tmp_path_factory.getbasetemp().parent / "step-kernels.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "LEAST_ELEMENTS", 0)
+        for dtype in (torch.float32, torch.float64):
+            weight = torch.ones(1, dtype=dtype, requires_grad=True)
+            weight.grad = torch.ones_like(weight)
+            for optimizer in (LAMB([weight]), LARS([weight], 0.1), LARS([weight], 0.1, form="algorithm1")):
+                optimizer.step()
+
+
 @pytest.fixture(autouse=True)
 def _one_thread_and_an_untouched_global_generator():
     """No test of ours may leave torch's global generator elsewhere than it found it."""

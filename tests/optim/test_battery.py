@@ -31,6 +31,8 @@ from aleator.optim import (
     name_matches,
 )
 
+from aleator.optim.large_batch import fused
+
 
 @dataclass(frozen=True)
 class Case:
@@ -552,6 +554,11 @@ def test_the_number_of_betas_is_checked(case, number):
         return
     with pytest.raises(ValueError, match=rf"betas must be {case.betas} numbers in \[0, 1\), got \(0.9,"):
         made(case, parameters(), betas=betas)
+
+
+@pytest.fixture(autouse=True)
+def _loops_for_tensors_of_any_size(monkeypatch, compiled_steps):
+    monkeypatch.setattr(fused, "LEAST_ELEMENTS", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,11 @@ _LEAST_TO_SHARE = 1 << 20
 
 _DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
+_PLAIN = (torch.nn.Parameter, Tensor)
+
+# Addresses and length, the tensors that are written to, and the gradient, which must be held as long as its address.
+_Row = tuple[list[int], tuple[Tensor, ...], Tensor]
+
 # A step of one kind: the name of a loop, and its numbers from a group's options and the learning rate.
 _Numbers = Callable[[dict[str, Any], float], tuple[object, ...]]
 
@@ -89,13 +94,20 @@ def _stepped(layers: list[Layers], name: str, numbers: _Numbers) -> list[Layers]
     left = []
     for part in layers:
         lr = _number(part.group["lr"])
-        taken, others = ([], list(range(len(part.params)))) if lr is None else _divided(part)
+        others = list(range(len(part.params)))
+        if lr is not None:
+            rows: dict[torch.dtype, list[_Row]] = {}
+            others = []
+            for i, parts in enumerate(zip(part.params, part.weights, part.grads, part.steps, part.ratios, *part.averages)):
+                row = _row(*parts)
+                if row is None:
+                    others.append(i)
+                else:
+                    rows.setdefault(parts[1].dtype, []).append(row)
+            for dtype, of_dtype in rows.items():
+                _run(getattr(loops, name), of_dtype, part.adapted, numbers(part.group, lr), _DTYPES[dtype])
         if others:
             left.append(_chosen(part, others))
-        for dtype in _DTYPES:
-            members = [i for i in taken if part.weights[i].dtype == dtype]
-            if members:
-                _run(getattr(loops, name), _chosen(part, members), numbers(part.group, lr or 0.0), _DTYPES[dtype])
     return left
 
 
@@ -103,74 +115,66 @@ def _number(lr: float | Tensor) -> float | None:
     """Return a learning rate as a number, unless that would wait for a device."""
     if not isinstance(lr, Tensor):
         return float(lr)
-    return float(lr.detach().numpy()) if type(lr) in (Tensor, torch.nn.Parameter) and lr.device.type == "cpu" else None
+    return float(lr.detach().numpy()) if type(lr) in _PLAIN and lr.device.type == "cpu" else None
 
 
-def _divided(part: Layers) -> tuple[list[int], list[int]]:
-    """Return the indices of the tensors that the loops can walk through, and of the others."""
-    taken: list[int] = []
-    others: list[int] = []
-    for i, (parameter, weight, step, ratio) in enumerate(
-        zip(part.params, part.weights, part.steps, part.ratios, strict=True)
-    ):
-        means = [column[i] for column in part.averages]
-        (taken if _can_be_walked(parameter, weight, step, ratio, means) else others).append(i)
-    return taken, others
+def _row(
+    parameter: Tensor, weight: Tensor, grad: Tensor, step: Tensor, ratio: Tensor, *means: Tensor
+) -> _Row | None:
+    """Return a row of a table of `kernels`, and what it speaks of; None for a tensor that the loops cannot walk through.
+
+    Every tensor's step comes by here, 120 of them in two milliseconds: what is quick to ask is asked first.
+    """
+    dtype, length = weight.dtype, weight.numel()
+    if type(parameter) not in _PLAIN or type(grad) is not Tensor or dtype not in _DTYPES or not weight.is_cpu:
+        return None
+    if ratio.dtype != dtype or step.dtype != torch.float32 or not (step.is_cpu and ratio.is_cpu):
+        return None
+    dense = weight.is_contiguous()
+    if not dense and not (weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)):
+        return None
+    if grad.dtype != dtype or grad.is_neg() or not (grad.is_contiguous() if dense else grad.stride() == weight.stride()):
+        grad = torch.empty_like(weight).copy_(grad)
+    addresses = [weight.data_ptr(), grad.data_ptr(), step.data_ptr(), ratio.data_ptr(), length]
+    for mean in means:
+        if type(mean) is not Tensor or mean.dtype != dtype or mean.numel() != length or not mean.is_cpu:
+            return None
+        if not (mean.is_contiguous() if dense else mean.stride() == weight.stride()):
+            return None
+        addresses.append(mean.data_ptr())
+    # What some kinds of sharding have taken from memory for now has elements and no address.
+    if length and not all(addresses):
+        return None
+    return addresses, (weight, step, ratio, *means), grad
 
 
-def _can_be_walked(parameter: Tensor, weight: Tensor, step: Tensor, ratio: Tensor, means: Sequence[Tensor]) -> bool:
-    if type(parameter) not in (Tensor, torch.nn.Parameter) or weight.device.type != "cpu":
-        return False
-    dtype, layout = weight.dtype, weight.stride()
-    if dtype not in _DTYPES or ratio.dtype != dtype or step.dtype != torch.float32:
-        return False
-    if any(type(t) is not Tensor or t.device.type != "cpu" for t in (step, ratio, *means)):
-        return False
-    if any(mean.dtype != dtype or mean.shape != weight.shape or mean.stride() != layout for mean in means):
-        return False
-    if not (weight.is_contiguous() or (weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last))):
-        return False
-    # What has been taken from memory for now, as some kinds of sharding do, has elements and no address.
-    return weight.numel() == 0 or all(t.data_ptr() for t in (weight, *means))
+def _run(loop: Any, rows: list[_Row], adapted: bool, numbers: tuple[object, ...], dtype: Any) -> None:
+    table = np.array([addresses for addresses, _, _ in rows], np.int64)
+    lengths = table[:, 4].tolist()
 
+    def run(chosen: list[int] | slice) -> None:
+        part = table[chosen]
+        loop(part, np.empty(part[:, 4].max(), dtype), adapted, *numbers)
 
-def _run(loop: Any, part: Layers, numbers: tuple[object, ...], dtype: Any) -> None:
-    grads = [_laid_out_as(weight, grad) for weight, grad in zip(part.weights, part.grads, strict=True)]
-    lengths = [weight.numel() for weight in part.weights]
-    columns = [*([t.data_ptr() for t in ts] for ts in (part.weights, grads, part.steps, part.ratios)), lengths]
-    columns += [[t.data_ptr() for t in ts] for ts in part.averages]
-    table = np.array(columns, np.int64).T.copy()
-
-    def run(rows: list[int]) -> None:
-        longest = max(lengths[i] for i in rows)
-        loop(table[rows], np.empty(longest, dtype), part.adapted, *numbers)
-
-    bins = _shared_out(lengths, torch.get_num_threads() if sum(lengths) >= _LEAST_TO_SHARE else 1)
-    if len(bins) == 1:
-        run(bins[0])
+    if sum(lengths) < _LEAST_TO_SHARE or torch.get_num_threads() == 1:
+        run(slice(None))
     else:
+        bins = _shared_out(lengths, torch.get_num_threads())
         with ThreadPoolExecutor(len(bins)) as pool:
             list(pool.map(run, bins))
-    # The loops write behind torch's back; a graph that was recorded before the step must still be seen to be stale.
-    torch.autograd.graph.increment_version((*part.weights, *part.steps, *part.ratios, *(t for c in part.averages for t in c)))
+    # The loops write behind torch's back; a graph recorded before the step must still be seen to be stale.
+    torch.autograd.graph.increment_version([tensor for _, written, _ in rows for tensor in written])
 
 
 def _shared_out(lengths: Sequence[int], threads: int) -> list[list[int]]:
     """Return tensors in as many parts as there are threads, the longest first to whoever has least to do."""
-    if threads == 1:
-        return [list(range(len(lengths)))]
-    load, bins = [0] * threads, [[] for _ in range(threads)]  # type: list[int], list[list[int]]
+    load = [0] * threads
+    bins: list[list[int]] = [[] for _ in load]
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         least = load.index(min(load))
         load[least] += lengths[i]
         bins[least].append(i)
     return [rows for rows in bins if rows]
-
-
-def _laid_out_as(weight: Tensor, grad: Tensor) -> Tensor:
-    if type(grad) is Tensor and grad.dtype == weight.dtype and grad.stride() == weight.stride() and not grad.is_neg():
-        return grad
-    return torch.empty_like(weight).copy_(grad)
 
 
 def _chosen(part: Layers, indices: list[int]) -> Layers:
