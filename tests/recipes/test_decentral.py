@@ -284,12 +284,13 @@ def test_gradient_that_is_not_finite_travels_as_zero_and_is_counted():
     assert machine.not_finite == 1
 
 
-def test_log_that_was_cut_off_goes_on_and_another_swarms_is_refused(finished, tmp_path):
+def test_log_that_was_cut_off_goes_on_and_another_swarms_is_refused(finished, tmp_path, caplog):
     place, _ = finished
     log = tmp_path / "swarm.log"
     shutil.copy(place / "swarm.log", log)
     os.truncate(log, log.stat().st_size - 3)
     run(Decentral(rounds=6, machines=3, hash_every=3, log=log), tmp_path / "run", QUICK, name="decentral")
+    assert "swarm.log held 5 rounds: they are computed again from round 0" in caplog.text
     assert log.read_bytes() == (place / "swarm.log").read_bytes()
     with pytest.raises(ValueError, match=r"log must be a file of this swarm or a new one, got .*swarm\.log"):
         run(Decentral(rounds=6, lr=0.5, log=log), tmp_path / "other", QUICK, name="decentral")
@@ -316,7 +317,7 @@ def test_log_that_was_cut_off_goes_on_and_another_swarms_is_refused(finished, tm
         (("--join", "me:hunter2@host:6379"), "must hold no password"),
         (("--join", ":hunter2@host:6379"), "must hold no password"),
         (("--join", "redis//:hunter2@host"), "must hold no password"),
-        (("--join", "redis://me:hunter2"), "the port of an address must be a number in [0, 65535]"),
+        (("--join", "redis://me:hunter2"), "join: the port of an address must be a number in [0, 65535]"),
         (("--join", "redis://me:hun ter@2@host"), "must hold no spaces"),
         (("--peers", "redis://:hunter2@host"), "--peers must be an integer or None, got 'redis://:***@host'"),
         (("redis://:hunter2@host",), "unexpected 'redis://:***@host'"),

@@ -218,7 +218,8 @@ def one_of(words: Collection[str]) -> str:
 
 def unknown(what: str, word: str, known: Collection[str]) -> str:
     """Return the line for a word that is not among the known ones."""
-    return f"unknown {what} {word!r}{did_you_mean(word, known)} ({what}s: {', '.join(known)})"
+    accepts = f"{what}s: {', '.join(known)}" if known else f"there are no {what}s"
+    return f"unknown {what} {word!r}{did_you_mean(word, known)} ({accepts})"
 
 
 def accepted(kind: Any) -> str:

@@ -198,7 +198,9 @@ class SwarmedTask:
             raise ValueError(f"log must be a file of this swarm or a new one, got {path}, the log of another swarm")
         for number in range(min(log.next_round, kept.next_round), log.next_round):
             kept.append(log.raw(number))
-        if self.options.join is None:  # a run without others is computed again, with its metrics
+        if self.options.join is None and kept.next_round > log.next_round:
+            # A run without others is computed again, with its metrics.
+            _log.warning("%s held %d rounds: they are computed again from round %d", path, len(kept), log.next_round)
             kept.rewind(log.next_round)
         self.machine.log = kept
 
