@@ -1,8 +1,5 @@
 """Training the spiking classifier against BindsNET and Brian2, and its batch engine against its event engine.
 
-    python -m benchmarks.peers bindsnet brian2      # once: the environments of the peers
-    make bench NAME=spiking
-
 All sides learn from the same MNIST images, at 784 inputs and the same number of hidden cells, for the same simulated
 time in steps of the same length, on one thread, in turns. The figure is the processor time of a step, which other
 processes disturb less than the clock on the wall.
@@ -39,7 +36,7 @@ from aleator.spiking import (
     sample_keys,
 )
 from benchmarks.pairs import Pairs, interleave
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, rows_of_a_peer
 
 IMAGES, TURNS = 64, 7
 SHOWN = preset("hao2019-mnist-400").replace(rest=0.0, min_spikes=0, intensity_max=2)
@@ -48,8 +45,13 @@ BATCH = 32
 
 def benchmark() -> list[dict[str, Any]]:
     """Return time of a peer's step / time of ours, and of the event engine's samples / the batch engines'."""
-    rows = [_row("bindsnet", 1.0, hidden, "≥ 40") for hidden in (100, 400, 1600)]
-    rows.append(_row("brian2", 0.5, 400, "≥ 15"))
+    rows: list[dict[str, Any]] = []
+    for peer, dt, hidden, target in (
+        *(("bindsnet", 1.0, hidden, "≥ 40") for hidden in (100, 400, 1600)),
+        ("brian2", 0.5, 400, "≥ 15"),
+    ):
+        with rows_of_a_peer():
+            rows.append(_row(peer, dt, hidden, target))
     engines: list[tuple[str, type[FrozenEngine], int]] = [
         ("frozen", FrozenEngine, 400),
         ("frozen", FrozenEngine, 1600),

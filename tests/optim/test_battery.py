@@ -30,7 +30,6 @@ from aleator.optim import (
     is_vector,
     name_matches,
 )
-
 from aleator.optim.large_batch import fused
 
 

@@ -86,7 +86,9 @@ def lars(**options):
 
 LAMBS = [
     lamb(weight_decay=decay, bias_correction=corrected, grad_averaging=averaged, phi=phi)
-    for decay, corrected, averaged, phi in itertools.product((0.0, 0.1), (True, False), (True, False), (None, (0.5, 3.0)))
+    for decay, corrected, averaged, phi in itertools.product(
+        (0.0, 0.1), (True, False), (True, False), (None, (0.5, 3.0))
+    )
 ]
 MORE_LAMBS = [lamb(max_grad_norm=1.0), lamb(lr=torch.tensor(0.05)), lamb(betas=(0.0, 0.0)), lamb(eps=0.0, lr=0.0)]
 LARSES = [
@@ -162,7 +164,11 @@ def test_gradients_whose_squares_vanish_are_adapted_as_others_are(form, dtype, s
 
 
 def test_what_the_loops_cannot_walk_through_is_left_to_torch(tables):
-    plain, half, turned = normal((5, 4), 0, torch.float32), normal((5, 4), 1, torch.bfloat16), normal((5, 4), 2, torch.float32)
+    plain, half, turned = (
+        normal((5, 4), 0, torch.float32),
+        normal((5, 4), 1, torch.bfloat16),
+        normal((5, 4), 2, torch.float32),
+    )
     weights = [plain.requires_grad_(), half.requires_grad_(), turned.t().requires_grad_()]
     before = [weight.detach().clone() for weight in weights]
     after = train(LAMB(weights, lr=0.1), weights, range(1))

@@ -98,7 +98,9 @@ def _stepped(layers: list[Layers], name: str, numbers: _Numbers) -> list[Layers]
         if lr is not None:
             rows: dict[torch.dtype, list[_Row]] = {}
             others = []
-            for i, parts in enumerate(zip(part.params, part.weights, part.grads, part.steps, part.ratios, *part.averages)):
+            for i, parts in enumerate(
+                zip(part.params, part.weights, part.grads, part.steps, part.ratios, *part.averages, strict=True)
+            ):
                 row = _row(*parts)
                 if row is None:
                     others.append(i)
@@ -118,10 +120,8 @@ def _number(lr: float | Tensor) -> float | None:
     return float(lr.detach().numpy()) if type(lr) in _PLAIN and lr.device.type == "cpu" else None
 
 
-def _row(
-    parameter: Tensor, weight: Tensor, grad: Tensor, step: Tensor, ratio: Tensor, *means: Tensor
-) -> _Row | None:
-    """Return a row of a table of `kernels`, and what it speaks of; None for a tensor that the loops cannot walk through.
+def _row(parameter: Tensor, weight: Tensor, grad: Tensor, step: Tensor, ratio: Tensor, *means: Tensor) -> _Row | None:
+    """Return a row of a table of `kernels` and what it speaks of; None for a tensor that the loops cannot walk through.
 
     Every tensor's step comes by here, 120 of them in two milliseconds: what is quick to ask is asked first.
     """
@@ -133,7 +133,11 @@ def _row(
     dense = weight.is_contiguous()
     if not dense and not (weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)):
         return None
-    if grad.dtype != dtype or grad.is_neg() or not (grad.is_contiguous() if dense else grad.stride() == weight.stride()):
+    if (
+        grad.dtype != dtype
+        or grad.is_neg()
+        or not (grad.is_contiguous() if dense else grad.stride() == weight.stride())
+    ):
         grad = torch.empty_like(weight).copy_(grad)
     addresses = [weight.data_ptr(), grad.data_ptr(), step.data_ptr(), ratio.data_ptr(), length]
     for mean in means:

@@ -197,9 +197,7 @@ def step_lamb(
         of_w, of_u = 0.0, 0.0
         for begin in range(0, length, _BLOCK):
             end = min(begin + _BLOCK, length)
-            sums = _adam(
-                w[begin:end], g[begin:end], m[begin:end], v[begin:end], scratch[begin:end], numbers
-            )
+            sums = _adam(w[begin:end], g[begin:end], m[begin:end], v[begin:end], scratch[begin:end], numbers)
             of_w += sums[0]
             of_u += sums[1]
         ratio = 1.0
