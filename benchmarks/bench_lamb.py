@@ -72,7 +72,7 @@ def _described(kind: str) -> str:
     return f"{sum(p.numel() for p in parameters):,} parameters in {len(parameters)} tensors"
 
 
-def _parameters(kind: str) -> list[Tensor]:
+def _parameters(kind: str = "many tensors") -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     parameters = [torch.randn(shape, generator=generator).requires_grad_() for shape in SHAPES[kind][0]]
     for parameter in parameters:

@@ -18,7 +18,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from timeit import default_timer
 from typing import Any
 
@@ -48,6 +48,7 @@ class Pairs:
 
     ours: list[float]
     peer: list[float]
+    _: KW_ONLY
     limit: list[float] | None = None
     clock: str | None = None
     beside: Pairs | None = None
@@ -166,11 +167,14 @@ def interleave(
             gc.enable()
         torch.set_num_threads(before)
     counts = "processor" if clock is time.process_time else "wall"
-    by_clock = {name: Pairs(*([turn[i][name] for turn in found] for i in range(2)), clock=name) for name in _CLOCKS}
+    by_clock = {
+        name: Pairs([ours[name] for ours, *_ in found], [peer[name] for _, peer, *_ in found], clock=name)
+        for name in _CLOCKS
+    }
     chosen = by_clock.pop(counts)
     (other,) = by_clock.values()
     limits = None if limit is None else [turn[2][counts] for turn in found]
-    return Pairs(chosen.ours, chosen.peer, limits, counts, other)
+    return Pairs(chosen.ours, chosen.peer, limit=limits, clock=counts, beside=other)
 
 
 def _timed(function: Callable[[], object], number: int) -> dict[str, float]:

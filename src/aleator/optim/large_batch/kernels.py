@@ -25,7 +25,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba import types
+from numba import carray, types  # type: ignore[attr-defined,unused-ignore]
 from numba.extending import intrinsic
 
 Table = npt.NDArray[np.int64]
@@ -53,14 +53,17 @@ def _vectorised(function: _F) -> _F:
     return cast(_F, compiled(nogil=True, error_model="numpy", fastmath=allowed)(inspect.unwrap(function)))
 
 
-@intrinsic  # type: ignore[untyped-decorator,unused-ignore]
-def _pointer(context: Any, address: Any) -> Any:
-    """Return an integer as the pointer that `numba.carray` takes."""
+def _from_address(context: Any, address: Any) -> Any:
+    """Type and code of the pointer to an address, as `numba.carray` takes it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
 
     return types.voidptr(types.int64), generate
+
+
+_array: Any = carray
+_pointer: Any = intrinsic(inspect.unwrap(_from_address))
 
 
 @_vectorised
@@ -174,11 +177,11 @@ def step_lamb(
     number = scratch.dtype.type
     for k in range(table.shape[0]):
         length = table[k, LENGTH]
-        w = numba.carray(_pointer(table[k, WEIGHT]), length, scratch.dtype)
-        g = numba.carray(_pointer(table[k, GRAD]), length, scratch.dtype)
-        m = numba.carray(_pointer(table[k, FIRST]), length, scratch.dtype)
-        v = numba.carray(_pointer(table[k, SECOND]), length, scratch.dtype)
-        step = numba.carray(_pointer(table[k, STEP]), 1, np.float32)
+        w = _array(_pointer(table[k, WEIGHT]), length, scratch.dtype)
+        g = _array(_pointer(table[k, GRAD]), length, scratch.dtype)
+        m = _array(_pointer(table[k, FIRST]), length, scratch.dtype)
+        v = _array(_pointer(table[k, SECOND]), length, scratch.dtype)
+        step = _array(_pointer(table[k, STEP]), 1, np.float32)
         step[0] += np.float32(1)
         t = np.float64(step[0])
         a, b = factor, 1.0
@@ -203,7 +206,7 @@ def step_lamb(
         ratio = 1.0
         if adapted:
             ratio = _trust(math.sqrt(of_w), math.sqrt(of_u), low, high)
-            numba.carray(_pointer(table[k, RATIO]), 1, scratch.dtype)[0] = number(ratio)
+            _array(_pointer(table[k, RATIO]), 1, scratch.dtype)[0] = number(ratio)
         _subtract(w, scratch[:length], number(lr * ratio))
 
 
@@ -226,15 +229,15 @@ def step_algorithm1(
     number = like.dtype.type
     for k in range(table.shape[0]):
         length = table[k, LENGTH]
-        w = numba.carray(_pointer(table[k, WEIGHT]), length, like.dtype)
-        g = numba.carray(_pointer(table[k, GRAD]), length, like.dtype)
-        m = numba.carray(_pointer(table[k, FIRST]), length, like.dtype)
-        numba.carray(_pointer(table[k, STEP]), 1, np.float32)[0] += np.float32(1)
+        w = _array(_pointer(table[k, WEIGHT]), length, like.dtype)
+        g = _array(_pointer(table[k, GRAD]), length, like.dtype)
+        m = _array(_pointer(table[k, FIRST]), length, like.dtype)
+        _array(_pointer(table[k, STEP]), 1, np.float32)[0] += np.float32(1)
         of_w, of_m = _momentum(w, g, m, number(1 - momentum), number(decay))
         ratio = 1.0
         if adapted:
             ratio = _trust(_root(of_w, w), _root(of_m, m), low, high)
-            numba.carray(_pointer(table[k, RATIO]), 1, like.dtype)[0] = number(ratio)
+            _array(_pointer(table[k, RATIO]), 1, like.dtype)[0] = number(ratio)
         _subtract(w, m, number(lr * ratio))
 
 
@@ -268,10 +271,10 @@ def step_original(
     number = like.dtype.type
     for k in range(table.shape[0]):
         length = table[k, LENGTH]
-        w = numba.carray(_pointer(table[k, WEIGHT]), length, like.dtype)
-        g = numba.carray(_pointer(table[k, GRAD]), length, like.dtype)
-        b = numba.carray(_pointer(table[k, FIRST]), length, like.dtype)
-        numba.carray(_pointer(table[k, STEP]), 1, np.float32)[0] += np.float32(1)
+        w = _array(_pointer(table[k, WEIGHT]), length, like.dtype)
+        g = _array(_pointer(table[k, GRAD]), length, like.dtype)
+        b = _array(_pointer(table[k, FIRST]), length, like.dtype)
+        _array(_pointer(table[k, STEP]), 1, np.float32)[0] += np.float32(1)
         rate = 1.0
         if adapted:
             of_w, of_g = _root(_squares(w, 1.0), w), _root(_squares(g, 1.0), g)
@@ -281,5 +284,5 @@ def step_original(
                     rate = rate / lr
                     if rate > 1:
                         rate = 1.0
-            numba.carray(_pointer(table[k, RATIO]), 1, like.dtype)[0] = number(rate)
+            _array(_pointer(table[k, RATIO]), 1, like.dtype)[0] = number(rate)
         _moved(w, g, b, number(rate), number(lr), number(momentum), number(decay), nesterov)
