@@ -1,8 +1,8 @@
 """The time of an optimizer step: SPECTRA-AdamW against `torch.optim.Muon`, and against the wrapper around AdamW.
 
-The parameters are the matrices of transformer blocks, with fused and with separate projections. Muon
-computes in bfloat16, for which torch has no fast products on a CPU without instructions for it; for the comparison in float32, the default of SPECTRA, its cast is left out. One thread on a CPU;
-on a GPU where there is one.
+The parameters are the matrices of transformer blocks, with fused and with separate projections. Muon computes in
+bfloat16, for which torch has no fast products on a CPU without instructions for it; for the comparison in float32, the
+default of SPECTRA, its cast is left out. One thread on a CPU; on a GPU where there is one.
 """
 
 from __future__ import annotations

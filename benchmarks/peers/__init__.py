@@ -51,7 +51,7 @@ class PeerMissing(Exception):
     """A pinned file could not be fetched."""
 
 
-class rows_of_a_peer:  # noqa: N801  # it reads as contextlib.suppress does
+class rows_of_a_peer:  # it reads as contextlib.suppress does
     """Leave out the rows inside, and say so in one line, where their peer cannot be fetched."""
 
     def __enter__(self) -> None:
