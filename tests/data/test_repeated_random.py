@@ -1,3 +1,4 @@
+import hashlib
 import io
 import itertools
 import tracemalloc
@@ -714,3 +715,21 @@ def test_a_state_of_other_classes_is_refused():
     state = RS2(labels=labels, ratio=0.3, stratified=True).state_dict()
     with pytest.raises(ValueError, match="saved sampler has classes="):
         RS2(labels=labels.flip(0) * (torch.arange(97) > 3), ratio=0.3, stratified=True).load_state_dict(state)
+
+
+def test_the_indices_of_a_seed_and_a_round_never_change():
+    small = RS2(1000, ratio=0.25, seed=3)
+    assert small.round_indices(0)[:6].tolist() == [268, 211, 723, 289, 460, 405]
+    assert small.round_indices(5)[:6].tolist() == [914, 108, 674, 618, 168, 638]
+    digests = {}
+    for order in ("shuffle", "feistel"):
+        sampler = RS2(10**5, ratio=1, seed=3, order=order)
+        batches = torch.cat(list(sampler.batches(100)))
+        digests[order] = [
+            hashlib.sha256(indices.numpy().astype("<i8").tobytes()).hexdigest()[:16]
+            for indices in (batches, sampler.round_indices(2))
+        ]
+    assert digests == {
+        "shuffle": ["0450458c7a068ca1", "ad5131dc314d4143"],
+        "feistel": ["6fe6bbe2eda5e56e", "14a91c502331c1a2"],
+    }

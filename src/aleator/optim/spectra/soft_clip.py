@@ -54,7 +54,7 @@ _CHUNK_ON_CPU = 2**16
 _LARGEST_RATIO = 1e12
 
 # Whether torch has a library that multiplies matrices of bfloat16 on this CPU.
-_CPU_MULTIPLIES_BFLOAT16: bool = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+_CPU_MULTIPLIES_BFLOAT16: bool = torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 _COMPUTE_DTYPES = (torch.bfloat16, torch.float32, torch.float64)
 
