@@ -19,7 +19,7 @@ def test_only_an_interval_decides_about_a_target():
 
 
 def test_a_row_has_the_verdicts_of_its_target_and_of_its_limit():
-    row = Pairs([1.0] * 6, [3.0] * 6, [0.5] * 6).row("work", "other", "≥ 2 (as hoped)", limit=("least", 1.5))
+    row = Pairs([1.0] * 6, [3.0] * 6, limit=[0.5] * 6).row("work", "other", "≥ 2 (as hoped)", limit=("least", 1.5))
     assert (row["ratio"]["median"], row["verdict"], row["pairs"]) == (3, "met", 6)
     assert (row["limit"]["ratio"]["median"], row["limit"]["verdict"]) == (2, "missed")
     added = Pairs([1.04] * 6, [1.0] * 6).row("work", "plain", "overhead ≤ 5 %", overhead=True)
