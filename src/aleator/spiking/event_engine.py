@@ -9,6 +9,7 @@ voltages 150 ms earlier, which makes its results depend on the order of the samp
 
 from __future__ import annotations
 
+import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from aleator.spiking.engines import Phase, Responses, check_samples, no_response
 from aleator.spiking.parameters import SpikingParameters
 from aleator.spiking.state import SpikingState
 from aleator.spiking.threshold import NEAREST_TO_POLE
+
+CROWD = 1024  # hidden cells from which on a front of them is worth its administration
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class EventEngine:
         filled = no_responses(len(greys), state)
         network = _network(state)
         constants = _constants(self.parameters, state, phase in ("both", "hidden"), phase in ("both", "classes"))
-        _kernels().present(network, constants, network, greys, labels, keys, *filled.values())
+        present = self._presenter(network, constants, self.n_jobs)
+        present(network, greys, labels, keys, *filled.values())
         return Responses(**filled)
 
     def evaluate(self, state: SpikingState, greys: npt.NDArray[np.float64], keys: npt.NDArray[np.uint64]) -> Responses:
@@ -90,13 +94,22 @@ class EventEngine:
             own = _network(rested.rested(self.parameters))
             part = slice(begin, end)
             arrays = (filled[name][part] for name in filled)
-            _kernels().present(own, constants, shared, greys[part], labels[part], keys[part], *arrays)
+            present = self._presenter(own, constants, 1)
+            present(shared, greys[part], labels[part], keys[part], *arrays)
 
         # Small pieces, so that no thread waits for another at the end.
         cuts = np.linspace(0, len(greys), 1 + (1 if self.n_jobs == 1 else min(8 * self.n_jobs, len(greys)))).astype(int)
         with ThreadPoolExecutor(self.n_jobs) as pool:
             list(pool.map(run, cuts[:-1].tolist(), cuts[1:].tolist()))
         return Responses(**filled)
+
+    def _presenter(self, network: Any, constants: Any, threads: int) -> Any:
+        """Return what presents samples to a network of this size. The numbers are the same."""
+        if len(network.theta) < CROWD:
+            return functools.partial(_kernels().present, network, constants)
+        from aleator.spiking.crowd import Crowd
+
+        return Crowd(network, constants, threads).present
 
     def evaluated(self, state: SpikingState) -> SpikingState:
         """Return the network that an evaluated sample meets: rested, input weights as `SynapticScaling` sets them."""

@@ -36,6 +36,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _11, _27, _30, _31, _ONE = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(1)
 _TINY = 1e-150  # far below an ulp of anything it is added to
+_NO_TRACE = 1e-25  # far below an ulp of any weight that matters; a trace gets there in two or three samples
 _FLUSH_EVERY = 256  # steps; in these a conductance falls by a factor of 1e-56 at most
 
 
@@ -196,25 +197,31 @@ def poisson_events(probabilities: Floats, steps: int, key: np.uint64, presentati
 
 @_compiled
 def scale(weights: Floats, target: float) -> None:
-    """Scale every column to the target, in place; a column that sums to 0 stays."""
+    """Scale every column to the target, in place, but those that sum to it up to rounding, or to 0."""
     factors = np.zeros(weights.shape[1])
     for i in range(weights.shape[0]):
         row = weights[i]
         for j in range(weights.shape[1]):
             factors[j] += row[j]
+    # A scaled column sums to the target up to this, so that scaling it again changes nothing.
+    tolerance = target * weights.shape[0] * 2.0**-52
+    columns = np.empty(weights.shape[1], np.int64)
+    count = 0
     for j in range(weights.shape[1]):
-        factors[j] = target / factors[j] if factors[j] != 0.0 else 1.0
+        if factors[j] != 0.0 and not abs(factors[j] - target) <= tolerance:
+            columns[count], factors[count] = j, target / factors[j]
+            count += 1
     for i in range(weights.shape[0]):
         row = weights[i]
-        for j in range(weights.shape[1]):
-            w = row[j] * factors[j]
-            row[j] = w if w > _TINY else 0.0
+        for k in range(count):
+            w = row[columns[k]] * factors[k]
+            row[columns[k]] = w if w > _TINY else 0.0
 
 
 @_compiled
-def _flush(values: Floats) -> None:
+def _flush(values: Floats, least: float) -> None:
     for k in range(len(values)):
-        values[k] = values[k] if values[k] > _TINY else 0.0
+        values[k] = values[k] if values[k] > least else 0.0
 
 
 @_compiled
@@ -401,15 +408,15 @@ def _step_inputs(net: Network, c: Constants, cells: Integers, count: int, kept: 
 
 @_part
 def _flush_all(net: Network, c: Constants) -> None:
-    _flush(net.g_input)
-    _flush(net.g_inhibition)
-    _flush(net.g_partner)
-    _flush(net.g_class)
+    _flush(net.g_input, _TINY)
+    _flush(net.g_inhibition, _TINY)
+    _flush(net.g_partner, _TINY)
+    _flush(net.g_class, _TINY)
     if c.learn_in or c.learn_out:
-        _flush(net.x_input)
-        _flush(net.x_hidden_post)
-        _flush(net.x_hidden_pre)
-        _flush(net.x_class)
+        _flush(net.x_input, _NO_TRACE)
+        _flush(net.x_hidden_post, _NO_TRACE)
+        _flush(net.x_hidden_pre, _NO_TRACE)
+        _flush(net.x_class, _NO_TRACE)
 
 
 @_part
@@ -491,7 +498,7 @@ def advance(
 
 
 @_compiled
-def _reset(net: Network, rest_cells: Network) -> None:
+def reset(net: Network, rest_cells: Network) -> None:
     """Put the cells where the rested network's cells are, and leave what was learned."""
     net.v_hidden[:] = rest_cells.v_hidden
     net.v_inhibitory[:] = rest_cells.v_inhibitory
@@ -546,7 +553,7 @@ def present(
     probabilities = np.zeros(n_in + 1)
     for s in range(len(greys)):
         if not learning:
-            _reset(net, rest_cells)
+            reset(net, rest_cells)
         intensity = c.intensity
         presentation = 0
         while True:
