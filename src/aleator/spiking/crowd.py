@@ -27,7 +27,7 @@ import numpy.typing as npt
 from aleator.spiking import crowd_kernels, kernels
 from aleator.spiking.kernels import Booleans, Constants, Counts, Floats, Integers, Keys, Network, Record
 
-_WANTED = 16  # one cell of so many is guessed into the front at first
+_WANTED = 32  # one cell of so many is guessed into the front at first
 _LARGEST = 3  # a front of more than one cell of so many is no front: the network runs as a whole
 _LATER = 16  # steps; of cells that cross so much later than the first, its inhibition may make nothing
 
@@ -149,7 +149,7 @@ class Crowd:
                 )
                 break
             self.front |= (self.crossed < steps) & (self.crossed <= first + _LATER)
-            self.wanted = min(self.wanted + self.wanted // 4, len(self.front) // 4)
+            self.wanted = min(self.wanted + self.wanted // 8, len(self.front) // 4)
         self.wanted = max(self.wanted - self.wanted // 64, len(self.front) // 64)
         hidden_counts[:] = 0
         hidden_counts[cells] = hidden
