@@ -19,10 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from aleator.spiking import crowd_kernels, kernels
 from aleator.spiking.kernels import Booleans, Constants, Counts, Floats, Integers, Keys, Network, Record
@@ -48,7 +46,7 @@ class Crowd:
         self.drives, self.v, self.g, self.theta = (np.empty(size) for _ in range(4))
         self.crossed = np.empty(size, np.int64)
         self.changed: Integers = np.arange(size)  # cells whose weights may have changed since they were scaled
-        self.wanted = size // _WANTED
+        self.wanted = max(1, size // _WANTED)
 
     def present(
         self,
@@ -149,8 +147,8 @@ class Crowd:
                 )
                 break
             self.front |= (self.crossed < steps) & (self.crossed <= first + _LATER)
-            self.wanted = min(self.wanted + self.wanted // 8, len(self.front) // 4)
-        self.wanted = max(self.wanted - self.wanted // 64, len(self.front) // 64)
+            self.wanted = min(self.wanted + max(1, self.wanted // 8), max(1, len(self.front) // 4))
+        self.wanted = max(1, self.wanted - self.wanted // 64)
         hidden_counts[:] = 0
         hidden_counts[cells] = hidden
         class_counts[:] = classes

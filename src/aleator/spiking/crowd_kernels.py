@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 
-from aleator.spiking.kernels import Booleans, Constants, Counts, Floats, Integers, Network
+from aleator.spiking.kernels import Booleans, Constants, Floats, Integers, Network
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -46,22 +46,24 @@ def scale_columns(weights: Floats, columns: Integers, target: float, w_max: floa
     for i in range(weights.shape[0]):
         row = weights[i]
         for k in range(count):
-            sums[k] += row[columns[k]]
+            w = row[columns[k]]
+            sums[k] += w
+            largest[k] = max(largest[k], w)
     tolerance = target * weights.shape[0] * 2.0**-52
+    scaled = np.empty(count, np.int64)
+    n = 0
     for k in range(count):
-        off = target > 0.0 and sums[k] != 0.0 and not abs(sums[k] - target) <= tolerance
-        sums[k] = target / sums[k] if off else 0.0
+        if target > 0.0 and sums[k] != 0.0 and not abs(sums[k] - target) <= tolerance:
+            factor = target / sums[k]
+            largest[k] *= factor
+            scaled[n], sums[n] = columns[k], factor  # n is at most k
+            n += 1
+        over[columns[k]] = largest[k] > w_max
     for i in range(weights.shape[0]):
         row = weights[i]
-        for k in range(count):
-            w = row[columns[k]]
-            if sums[k] != 0.0:
-                w *= sums[k]
-                w = w if w > _TINY else 0.0
-                row[columns[k]] = w
-            largest[k] = max(largest[k], w)
-    for k in range(count):
-        over[columns[k]] = largest[k] > w_max
+        for k in range(n):
+            w = row[scaled[k]] * sums[k]
+            row[scaled[k]] = w if w > _TINY else 0.0
 
 
 @_compiled
@@ -88,7 +90,7 @@ def choose(net: Network, c: Constants, over: Booleans, drives: Floats, wanted: i
         front: to set.
     """
     n = len(front)
-    common = math_nan = np.nan
+    common = np.nan  # of the first calm cell; a cell whose own differs is in the front
     gap = total = 0.0
     for j in range(n):
         v = net.v_inhibitory[j]
@@ -106,7 +108,7 @@ def choose(net: Network, c: Constants, over: Booleans, drives: Floats, wanted: i
             gap += net.theta[j] + c.threshold_hidden - net.v_hidden[j]
             total += drives[j]
     if common != common:
-        return math_nan
+        return common
     # How far above its threshold a cell's drive might lift it, if the mean drive just lifts to the mean threshold. Twice
     # the distance, because of the leak. A bad guess costs time and nothing else.
     lift = 2.0 * gap / total if total > 0.0 else 0.0

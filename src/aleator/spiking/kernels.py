@@ -329,7 +329,7 @@ def _learn_from_hidden(
     if c.learn_in:
         for k in range(count):
             _raise_column(net.weights_in, cells[k], net.x_input, c.lr_in, c.w_max_in)
-            if net.x_hidden_post[cells[k]] == 0.0:
+            if net.x_hidden_post[cells[k]] == 0.0 and c.trace_step > 0.0 and n_traced < len(traced):
                 traced[n_traced] = cells[k]
                 n_traced += 1
             net.x_hidden_post[cells[k]] += c.trace_step
