@@ -123,16 +123,7 @@ class Crowd:
             own = net if whole else crowd_kernels.taken(net, rows, cells)
             renumbered = (np.cumsum(listened) - 1)[sources]
             inhibited, taught = np.count_nonzero(own.spikes_inhibitory), own.spikes_class.copy()
-            hidden, classes = np.zeros(len(cells), np.int32), np.zeros_like(class_counts)
-            shown, rest = self._record(c.stimulus_steps, len(cells)), self._record(0, len(cells))
-            kernels.advance(
-                own, c, c.stimulus_steps, renumbered, begins, teacher, teacher_begins, hidden, classes, shown
-            )
-            if c.learn_in or c.learn_out or (hidden.sum() < c.min_spikes and not last):
-                rest = self._record(c.rest_steps, len(cells))
-                begin = np.zeros(c.rest_steps + 1, np.int64)
-                ignored = np.zeros_like(hidden), np.zeros_like(classes)
-                kernels.advance(own, c, c.rest_steps, sources[:0], begin, sources[:0], begin, *ignored, rest)
+            hidden, classes, shown, rest = self._run(own, renumbered, begins, teacher, teacher_begins, last)
             if whole:
                 self.changed = cells
                 break
@@ -142,9 +133,8 @@ class Crowd:
             first = self.crossed.min()
             if first == steps:
                 taught |= shown.classes[: len(shown.classes) - (len(rest.classes) == 0)].any(0)
-                self.changed = crowd_kernels.settle(
-                    net, c, own, rows, cells, self.front, self.over, taught, steps, levels[-1], self.v, self.g, self.theta
-                )
+                parts = own, rows, cells, self.front, self.over, taught
+                self.changed = crowd_kernels.settle(net, c, *parts, steps, levels[-1], self.v, self.g, self.theta)
                 break
             self.front |= (self.crossed < steps) & (self.crossed <= first + _LATER)
             self.wanted = min(self.wanted + max(1, self.wanted // 8), max(1, len(self.front) // 4))
@@ -152,6 +142,27 @@ class Crowd:
         hidden_counts[:] = 0
         hidden_counts[cells] = hidden
         class_counts[:] = classes
+
+    def _run(
+        self,
+        own: Network,
+        sources: Integers,
+        begins: Integers,
+        teacher: Integers,
+        teacher_begins: Integers,
+        last: bool,
+    ) -> tuple[Counts, Counts, Record, Record]:
+        """Run the front, or the whole, and return its spikes in the stimulus: how many, and when; and in the rest."""
+        c, size = self.constants, len(own.theta)
+        hidden, classes = np.zeros(size, np.int32), np.zeros(len(own.v_class), np.int32)
+        shown, rest = self._record(c.stimulus_steps, size), self._record(0, size)
+        kernels.advance(own, c, c.stimulus_steps, sources, begins, teacher, teacher_begins, hidden, classes, shown)
+        if c.learn_in or c.learn_out or (hidden.sum() < c.min_spikes and not last):
+            nobody, never = np.zeros(0, np.int64), np.zeros(c.rest_steps + 1, np.int64)
+            ignored = np.zeros_like(hidden), np.zeros_like(classes)
+            rest = self._record(c.rest_steps, size)
+            kernels.advance(own, c, c.rest_steps, nobody, never, nobody, never, *ignored, rest)
+        return hidden, classes, shown, rest
 
     def _choose(self, pool: ThreadPoolExecutor, spikes: Integers) -> float:
         """Set the front, and return the conductance of inhibition of the others."""

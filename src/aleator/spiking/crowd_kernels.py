@@ -109,8 +109,8 @@ def choose(net: Network, c: Constants, over: Booleans, drives: Floats, wanted: i
             total += drives[j]
     if common != common:
         return common
-    # How far above its threshold a cell's drive might lift it, if the mean drive just lifts to the mean threshold. Twice
-    # the distance, because of the leak. A bad guess costs time and nothing else.
+    # How far above its threshold a cell's drive might lift it, if the mean drive just lifts to the mean threshold;
+    # twice the distance, because of the leak. A bad guess costs time and nothing else.
     lift = 2.0 * gap / total if total > 0.0 else 0.0
     scores = np.full(n, -np.inf)
     for j in range(n):

@@ -1,7 +1,8 @@
 """The event-driven engine: online learning on the CPU, sample after sample, at the cost of the spikes.
 
 It is the reference of the other engines: the authors' order of operations, double precision, and one compiled call for
-many samples. Evaluation has no plasticity, so samples are shared out among threads.
+many samples. Evaluation has no plasticity, so samples are shared out among threads. Training shares out the cells of a
+large network, see `aleator.spiking.crowd`.
 
 An evaluated sample starts from the rested network. The authors' program goes on from where the sample before left the
 voltages 150 ms earlier, which makes its results depend on the order of the samples.
@@ -49,7 +50,8 @@ class EventEngine:
 
     Args:
         parameters: the constants.
-        n_jobs: threads of an evaluation. The results do not depend on it.
+        n_jobs: threads of an evaluation, and of the training of 1 024 hidden cells or more. The results do not depend
+            on it.
 
     Raises:
         ImportError: if numba is missing.

@@ -322,9 +322,7 @@ def _deliver_inhibition(net: Network, c: Constants, cells: Integers, count: int)
 
 
 @_part
-def _learn_from_hidden(
-    net: Network, c: Constants, cells: Integers, count: int, traced: Integers, n_traced: int
-) -> int:
+def _learn_from_hidden(net: Network, c: Constants, cells: Integers, count: int, traced: Integers, n_traced: int) -> int:
     """Learn from E spikes as postsynaptic ones, which see the raised traces of the inputs; list new traces of E."""
     if c.learn_in:
         for k in range(count):
