@@ -10,8 +10,8 @@ The authors' thresholds decay with time constants that single precision does not
 of 6 400 cells and more: there they never decay. The experiment mnist-decay has both regimes with 1 600 cells, whose
 eight epochs take twenty minutes. A trial in the project's notes (400 cells, decay sped up by 16, one seed) had about 60
 hidden spikes a sample fewer without decay and was 2.6 points better; the thresholds are set from it. The experiment
-mnist-6400-paper is the authors' setting in both regimes. It has one seed, which can refute the figure that is quoted and
-not confirm it: without an interval nothing counts as reproduced.
+mnist-6400-paper is the authors' setting in both regimes. It has one seed, which can refute the figure that is quoted
+and not confirm it: without an interval nothing counts as reproduced.
 """
 
 from __future__ import annotations

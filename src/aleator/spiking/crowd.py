@@ -10,9 +10,9 @@ and a **crowd**, the others:
     3. if a cell of the crowd crossed its threshold, it should have been in the front: put it there and begin anew.
        Otherwise keep what happened.
 
-A wrong guess costs time. What comes out are, bit for bit, the numbers of `aleator.spiking.kernels.present`, whatever the
-front and whoever computes a tile. A cell is in the crowd only if nothing in the presentation can change its weights: it
-has no trace, and none of its weights is above ``w_max``. So only the front's weights need to be scaled again.
+A wrong guess costs time. What comes out are, bit for bit, the numbers of `aleator.spiking.kernels.present`, whatever
+the front and whoever computes a tile. A cell is in the crowd only if nothing in the presentation can change its
+weights: it has no trace, and none of its weights is above ``w_max``. So only the front's need to be scaled again.
 """
 
 from __future__ import annotations
