@@ -29,6 +29,8 @@ _WANTED = 32  # one cell of so many is guessed into the front at first
 _LARGEST = 3  # a front of more than one cell of so many is no front: the network runs as a whole
 _LATER = 16  # steps; of cells that cross so much later than the first, its inhibition may make nothing
 
+_Coded = tuple[Integers, Integers, Integers, Integers]  # spikes of an image and of its teacher, and their begins
+
 
 class Crowd:
     """A large network and the memory to run it in.
@@ -84,7 +86,7 @@ class Crowd:
         if c.learn_out and c.target_out > 0:
             kernels.scale(self.net.weights_out, c.target_out)
 
-    def _coded(self, greys: Floats, label: int, key: np.uint64, presentation: int) -> tuple[Integers, ...]:
+    def _coded(self, greys: Floats, label: int, key: np.uint64, presentation: int) -> _Coded:
         """Return the spikes of an image and its teacher, step after step, and where each step's begin."""
         c = self.constants
         rates = greys * (c.spike_probability * (c.intensity + presentation))
@@ -122,7 +124,7 @@ class Crowd:
             rows = np.flatnonzero(listened)
             own = net if whole else crowd_kernels.taken(net, rows, cells)
             renumbered = (np.cumsum(listened) - 1)[sources]
-            inhibited, taught = np.count_nonzero(own.spikes_inhibitory), own.spikes_class.copy()
+            inhibited, taught = int(own.spikes_inhibitory.sum()), own.spikes_class.copy()
             hidden, classes, shown, rest = self._run(own, renumbered, begins, teacher, teacher_begins, last)
             if whole:
                 self.changed = cells
@@ -178,7 +180,8 @@ class Crowd:
         net, c = self.net, self.constants
         if self.front.all() or (c.learn_in and self.over.any()):
             return np.ones(len(spikes), np.bool_)
-        return (spikes > 0) | net.spikes_input | (c.learn_in & (net.x_input != 0))
+        listened: Booleans = (spikes > 0) | net.spikes_input | (c.learn_in & (net.x_input != 0))
+        return listened
 
     def _follow(self, pool: ThreadPoolExecutor, arriving: Integers, arrivals: Integers, levels: Floats) -> None:
         """Run the crowd."""
