@@ -25,20 +25,27 @@ RATIO, ROUNDS, GLOBAL_BATCH, SEED = 0.1, 60, 32, 0
 
 
 def main() -> None:
-    """Train and print the test accuracy."""
+    """Train as one of several processes."""
     dist.init_process_group()
+    train()  # returns before the group goes down, and takes what was wrapped with it
+    dist.barrier()  # nobody takes the group down while another still works
+    dist.destroy_process_group()
+
+
+def train() -> None:
+    """Train and print the test accuracy."""
     rank, processes = dist.get_rank(), dist.get_world_size()
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
 
     images = load("digits")
-    train = TensorDataset(images.normalise(images.train.inputs), images.train.targets)
-    plan = BudgetPlan(n=len(train), ratio=RATIO, rounds=ROUNDS, batch_size=GLOBAL_BATCH)
+    examples = TensorDataset(images.normalise(images.train.inputs), images.train.targets)
+    plan = BudgetPlan(n=len(examples), ratio=RATIO, rounds=ROUNDS, batch_size=GLOBAL_BATCH)
     # The same seed on every rank: the ranks agree on each round without talking to each other.
-    sampler = RepeatedRandomSampler(len(train), ratio=RATIO, seed=SEED, num_replicas=processes, rank=rank)
+    sampler = RepeatedRandomSampler(len(examples), ratio=RATIO, seed=SEED, num_replicas=processes, rank=rank)
     streams = Streams(SEED)
     loader = DataLoader(
-        train,
+        examples,
         GLOBAL_BATCH // processes,
         sampler=sampler,
         drop_last=True,
@@ -62,8 +69,6 @@ def main() -> None:
         scores = model(images.normalise(images.test.inputs).to(device))
         accuracy = float((scores.argmax(1) == images.test.targets.to(device)).float().mean())
         print(f"{processes} processes, {schedule.last_epoch} of {plan.total_steps} steps, test accuracy {accuracy:.1%}")
-    dist.barrier()  # nobody takes the group down while another still works
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

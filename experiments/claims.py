@@ -212,7 +212,7 @@ def find(claim: Claim, comparison: dict[str, Any]) -> Finding:
     a = _chosen(claim.a, variants, headline)
     of_a = _by_seed(variants[a], metric)
     mean_of_a = variants[a]["summary"][metric.name]["mean"]
-    if isinstance(claim.b, float):
+    if isinstance(claim.b, (int, float)):
         b, of_b, mean_of_b = f"{claim.b:g}", dict.fromkeys(of_a, claim.b), claim.b
     else:
         b = _chosen(claim.b, variants, headline)

@@ -147,6 +147,7 @@ def test_a_number_stands_for_the_baseline():
 
     # The interval of the ratio is 1.2 ± 4.303 · 0.1/√3, [0.952, 1.448].
     assert verdict("no less than", 1.5, 0.0, "min") == "reproduced"  # at most 1.5
+    assert verdict("no less than", 2, 0.0, "min") == "reproduced"
     assert verdict("no less than", 1.4, 0.0, "min") == "partly"
     assert verdict("no less than", 1.1, 0.0, "min") == "not"
     assert verdict("no less than", 0.9, 0.0, "max") == "reproduced"  # at least 0.9

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from aleator.losses import S3IM, s3im, s3im_weight
-from aleator.losses.s3im import _image_shape, _places, window
+from aleator.losses.s3im import _image_shape
+from aleator.losses.windowed_ssim import places_of, window
 
 SMALL = {"patch_height": 8, "patch_width": 8}
 
@@ -82,7 +83,7 @@ def test_even_window_is_off_centre_with_the_weights_of_the_sheet():
 def test_default_sizes_have_2560_windows_and_leave_out_the_last_row_and_column():
     shape = _image_shape(4096, 10, 64, None, "super", 4)
     assert shape == _image_shape(4096, 10, 64, 64, "super", 4) == (1, 64, 640)
-    places = _places(4096, 10, 4, 4, 1.5, "official", shape, torch.float64, torch.device("cpu"))
+    places = places_of(4096, 10, 4, 4, 1.5, "official", shape, torch.float64, torch.device("cpu"))
     assert places.of_window.shape == (2560, 16)
     uncovered = (places.of_position == 2560).all(2).view(64, 640)
     expected = torch.zeros(64, 640, dtype=torch.bool)

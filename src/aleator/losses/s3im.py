@@ -9,23 +9,19 @@ order are compared by SSIM in windows of K × K, and this is repeated for M orde
 
 A window so compares means, variances and covariances of K² rays from anywhere in the data, for no further ray.
 
-Windows are linear in the products a, b, a², b², ab of a ray, so nothing of size M N is made of colours: a weighted sum
-of rows for each window forwards, and backwards, of three numbers for each window and channel, one for each ray.
-
 Z. Xie et al., S3IM: Stochastic Structural SIMilarity and Its Unreasonable Effectiveness for Neural Fields, ICCV 2023,
 arXiv 2308.07032. Layout, padding and window are those of the authors' code, `Madaoer/S3IM-Neural-Fields`.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
+
+from aleator.losses.windowed_ssim import mean_ssim, places_of
 
 Layout = Literal["super", "separate"]
 Padding = Literal["official", "valid"]
@@ -181,10 +177,9 @@ def s3im(
     pred, target = _colours(pred, target, mask)
     rays, device = len(pred), pred.device
     shape = _image_shape(rays, repeats, patch_height, patch_width, layout, kernel_size)
-    places = _places(rays, repeats, kernel_size, stride, float(sigma), padding, shape, pred.dtype, device)
+    places = places_of(rays, repeats, kernel_size, stride, float(sigma), padding, shape, pred.dtype, device)
     orders = _orders(rays, repeats, include_identity, permutations, generator, device)
-    with torch.autocast(device.type, enabled=False):
-        return cast("Tensor", _MeanSSIM.apply(pred, target, orders, places, data_range))  # type: ignore[no-untyped-call]
+    return mean_ssim(pred, target, orders, places, data_range)
 
 
 def s3im_weight(step: int, total_steps: int, weight: float = 1.0, *, rise: float = 0.0, fall: float = 0.0) -> float:
@@ -334,150 +329,3 @@ def _drawn(count: int, rays: int, generator: torch.Generator, device: torch.devi
     if device.type == "cpu":  # nine orders of 4,096 take a twelfth of the time of sorting random numbers
         return torch.stack([torch.randperm(rays, generator=generator) for _ in range(count)])
     return torch.rand(count, rays, generator=generator, device=device).argsort(1)
-
-
-class _Places(NamedTuple):
-    """Which positions of the orders, one after the other, each window has, and which windows each position is in.
-
-    A position past the end of the orders stands for padding, a window past the end for none.
-    """
-
-    of_window: Tensor  # [windows, K²] positions
-    weights: Tensor  # [windows, K²]
-    of_position: Tensor  # [M, N, q] windows
-    weights_back: Tensor  # [M, N, q]
-
-
-@lru_cache(maxsize=16)
-def _places(
-    rays: int,
-    repeats: int,
-    kernel_size: int,
-    stride: int,
-    sigma: float,
-    padding: str,
-    shape: tuple[int, int, int],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> _Places:
-    """Return the geometry, which is the same in every step; the last few are kept."""
-    with torch.inference_mode(False), torch.no_grad():
-        images, height, width = shape
-        per_image = rays * repeats // images
-        pad = (kernel_size - 1) // 2 if padding == "official" else 0
-        top, left = (
-            torch.arange((side + 2 * pad - kernel_size) // stride + 1) * stride - pad for side in (height, width)
-        )
-        inside = torch.arange(kernel_size)
-        row = (top[:, None, None, None] + inside[:, None]).expand(-1, len(left), -1, kernel_size)
-        column = (left[:, None, None] + inside).expand(len(top), -1, kernel_size, -1)
-        position = torch.where(
-            (row >= 0) & (row < height) & (column >= 0) & (column < width), row * width + column, -1
-        ).reshape(-1, kernel_size**2)
-        nowhere = rays * repeats
-        first = (torch.arange(images) * per_image)[:, None, None]
-        of_window = torch.where(position < 0, nowhere, position + first).reshape(-1, kernel_size**2)
-        bell = window(kernel_size, sigma, dtype)
-        weights = torch.outer(bell, bell).reshape(1, -1).expand(len(of_window), -1).contiguous()
-
-        # The same relation, by position: windows and weights of each, filled up to the largest number with no window.
-        flat = of_window.flatten()
-        real = flat < nowhere
-        by_position, order = flat[real].sort(stable=True)
-        windows_of = torch.arange(len(of_window)).repeat_interleave(kernel_size**2)[real][order]
-        weights_of = weights.flatten()[real][order]
-        counts = torch.bincount(by_position, minlength=nowhere)
-        slot = torch.arange(len(by_position)) - (counts.cumsum(0) - counts)[by_position]
-        of_position = torch.full((nowhere, int(counts.max())), len(of_window))
-        of_position[by_position, slot] = windows_of
-        weights_back = torch.zeros(of_position.shape, dtype=dtype)
-        weights_back[by_position, slot] = weights_of
-        back = (part.view(repeats, rays, -1) for part in (of_position, weights_back))
-        return _Places(*(part.to(device) for part in (of_window, weights, *back)))
-
-
-def window(kernel_size: int, sigma: float, dtype: torch.dtype = torch.float64) -> Float[Tensor, " side"]:
-    """Return the window's weights along one axis: exp(−(x − K // 2)² / 2σ²), with sum 1; off centre where K is even."""
-    x = torch.arange(kernel_size, dtype=torch.promote_types(dtype, torch.float32)) - kernel_size // 2
-    bell = torch.exp(-x.square() / (2 * sigma**2))
-    return (bell / bell.sum()).to(dtype)
-
-
-class _MeanSSIM(torch.autograd.Function):
-    """Mean SSIM over windows and channels, with a derivative written by hand.
-
-    With the windows' means E of a, b, a², b², ab, the score S = A₁ A₂ / (B₁ B₂) has
-
-        ∂S/∂E_a² = ∂S/∂E_b² = −S / B₂,    ∂S/∂E_ab = 2 A₁ / (B₁ B₂),
-        ∂S/∂E_a = (A₂ / B₂) (2 μ_b B₁ − 2 μₐ A₁) / B₁² − μ_b ∂S/∂E_ab − 2 μₐ ∂S/∂E_a²,
-
-    and a ray's derivative is the sum over its windows of w (∂S/∂E_a + 2 a ∂S/∂E_a² + b ∂S/∂E_ab).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, pred: Tensor, target: Tensor, orders: Tensor, places: _Places, data_range: float) -> Tensor:
-        channels = pred.shape[1]
-        rays = len(pred)
-        rows = pred.new_zeros(rays + 1, 5 * channels)  # the last is padding
-        a, b, aa, bb, ab = torch.split(rows[:rays], channels, dim=1)
-        a.copy_(pred)
-        b.copy_(target)
-        torch.mul(pred, pred, out=aa)
-        torch.mul(target, target, out=bb)
-        torch.mul(pred, target, out=ab)
-        ray_at = torch.cat([orders.flatten(), orders.new_full((1,), rays)])
-        rays_of_window = ray_at.take(places.of_window)
-        means = F.embedding_bag(rays_of_window, rows, per_sample_weights=places.weights, mode="sum")
-        blocks = means.view(-1, 5, channels).transpose(0, 1).contiguous()  # what follows is elementwise
-        mean_a, mean_b, mean_aa, mean_bb, mean_ab = blocks
-        c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-        product, squares = mean_a * mean_b, mean_a.square() + mean_b.square()
-        a1, b1 = 2 * product + c1, squares + c1
-        a2, b2 = 2 * (mean_ab - product) + c2, mean_aa + mean_bb - squares + c2
-        score = a1 * a2 / (b1 * b2)
-        ctx.save_for_backward(pred, target, mean_a, mean_b, a1, a2, b1, b2, orders, *places)
-        mean: Tensor = score.mean()
-        return mean
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        pred, target, mean_a, mean_b, a1, a2, b1, b2, orders, *rest = ctx.saved_tensors
-        places = _Places(*rest)
-        by_ab = 2 * a1 / (b1 * b2)
-        by_square = -a1 * a2 / (b1 * b2 * b2)
-        scale = gradients[0] / a1.numel()
-        found: list[Tensor | None] = []
-        windows = windows_of = None
-        for needed, own, other, mean, mean_other in (
-            (ctx.needs_input_grad[0], pred, target, mean_a, mean_b),
-            (ctx.needs_input_grad[1], target, pred, mean_b, mean_a),
-        ):
-            if not needed:
-                found.append(None)
-                continue
-            if windows_of is None:
-                windows_of, windows = _by_ray(orders, places)
-            by_mean = (
-                2 * (a2 / b2) * (mean_other * b1 - mean * a1) / (b1 * b1) - mean_other * by_ab - 2 * mean * by_square
-            )
-            each = torch.cat([by_mean, by_square, by_ab], 1)
-            each = torch.cat([each, each.new_zeros(1, each.shape[1])])  # the last is no window
-            summed = F.embedding_bag(windows_of, each, per_sample_weights=windows, mode="sum")
-            of_mean, of_square, of_ab = torch.split(summed, pred.shape[1], dim=1)
-            found.append(scale * (of_mean + 2 * own * of_square + other * of_ab))
-        return (*found, None, None, None)
-
-
-def _by_ray(orders: Tensor, places: _Places) -> tuple[Tensor, Tensor]:
-    """Return the windows that each ray is in, over all orders, and its weights there: [N, M q]."""
-    repeats, rays = orders.shape
-    slots = places.of_position.shape[2]
-    index = (orders * repeats + torch.arange(repeats, device=orders.device).unsqueeze(1)).unsqueeze(2)
-    if slots > 1:
-        index = index * slots + torch.arange(slots, device=orders.device)
-    index = index.flatten()
-    return tuple(  # type: ignore[return-value]
-        torch.empty_like(part).view(-1).scatter_(0, index, part.flatten()).view(rays, -1)
-        for part in (places.of_position, places.weights_back)
-    )
