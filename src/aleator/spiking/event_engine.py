@@ -27,7 +27,9 @@ from aleator.spiking.parameters import SpikingParameters
 from aleator.spiking.state import SpikingState
 from aleator.spiking.threshold import NEAREST_TO_POLE
 
-CROWD = 1024  # hidden cells from which on a front of them is worth its administration
+# Hidden cells from which on a front of them is worth its administration in training; an evaluation, where a step does
+# less and there is nothing to scale, needs four times as many.
+CROWD = 1024
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class EventEngine:
         filled = no_responses(len(greys), state)
         network = _network(state)
         constants = _constants(self.parameters, state, phase in ("both", "hidden"), phase in ("both", "classes"))
-        present = self._presenter(network, constants, self.n_jobs)
+        present = _presenter(network, constants, CROWD, self.n_jobs)
         present(network, greys, labels, keys, *filled.values())
         return Responses(**filled)
 
@@ -96,7 +98,7 @@ class EventEngine:
             own = _network(rested.rested(self.parameters))
             part = slice(begin, end)
             arrays = (filled[name][part] for name in filled)
-            present = self._presenter(own, constants, 1)
+            present = _presenter(own, constants, 4 * CROWD, 1)
             present(shared, greys[part], labels[part], keys[part], *arrays)
 
         # Small pieces, so that no thread waits for another at the end.
@@ -104,14 +106,6 @@ class EventEngine:
         with ThreadPoolExecutor(self.n_jobs) as pool:
             list(pool.map(run, cuts[:-1].tolist(), cuts[1:].tolist()))
         return Responses(**filled)
-
-    def _presenter(self, network: Any, constants: Any, threads: int) -> Any:
-        """Return what presents samples to a network of this size. The numbers are the same."""
-        if len(network.theta) < CROWD:
-            return functools.partial(_kernels().present, network, constants)
-        from aleator.spiking.crowd import Crowd
-
-        return Crowd(network, constants, threads).present
 
     def evaluated(self, state: SpikingState) -> SpikingState:
         """Return the network that an evaluated sample meets: rested, input weights as `SynapticScaling` sets them."""
@@ -163,6 +157,15 @@ class EventEngine:
             kernels.Record(rasters.hidden.numpy(), rasters.inhibitory.numpy(), rasters.classes.numpy()),
         )
         return rasters
+
+
+def _presenter(network: Any, constants: Any, crowd: int, threads: int) -> Any:
+    """Return what presents samples to a network, as front and crowd from a size on. The numbers are the same."""
+    if len(network.theta) < crowd:
+        return functools.partial(_kernels().present, network, constants)
+    from aleator.spiking.crowd import Crowd
+
+    return Crowd(network, constants, threads).present
 
 
 def _kernels() -> Any:
