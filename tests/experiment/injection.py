@@ -381,6 +381,13 @@ def take_small_steps() -> None:
     task.STRIDE = 2
 
 
+def take_single_steps() -> None:
+    """Let the recipe spiking learn from one image in a step."""
+    from aleator.recipes.spiking import task
+
+    task.STRIDE = 1
+
+
 def offer(port: int, sha256: str, size: int) -> None:
     """Put a data set ``served`` of one file into the catalogue, which a server on this machine has."""
     import dataclasses
