@@ -26,14 +26,14 @@ def test_a_missing_ray_is_named_with_its_extra(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes of one core each, on this machine's loopback: two runs at once are on both."""
+    """Two nodes of two cores each, on this machine's loopback."""
     pytest.importorskip("ray", reason="needs the extra ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         import ray
         from ray.cluster_utils import Cluster
 
-        node = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+        node = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=node)
         cluster.add_node(**node)
         ray.init(cluster.address, log_to_driver=False)
@@ -89,8 +89,8 @@ def test_an_interrupted_ray_comparison_saves_and_goes_on(cluster, tmp_path):
 
 @pytest.mark.slow
 def test_more_threads_than_the_cluster_has_cores_is_refused(cluster, tmp_path):
-    with pytest.raises(ValueError, match="threads must be at most the cores of a node of the cluster, 1, got 2"):
-        RayWorkers(cluster.address, threads=2, out=tmp_path)
+    with pytest.raises(ValueError, match="threads must be at most the cores of a node of the cluster, 2, got 3"):
+        RayWorkers(cluster.address, threads=3, out=tmp_path)
 
 
 @pytest.mark.slow
