@@ -13,14 +13,16 @@ same shape with current-based synapses, at its own step of 1 ms; it normalises w
 the equations of our hidden layer, at 0.5 ms, without class cells and scaling, traces kept in the cells, compiled by
 cython. What it does before the first step of every ``run``, about half a second, is not counted.
 
-The last rows compare our engines, whole presentations of 500 ms, by the clock on the wall: the batch engine may use two
-cores, the event engine learns on one.
+The next rows compare our engines, whole presentations of 500 ms, by the clock on the wall: the batch engine may use two
+cores, the event engine learns on one. The last compare the event engine, on one core and on two, with itself where the
+network runs as a whole instead of as front and crowd. An epoch of MNIST is 60 000 images.
 """
 
 from __future__ import annotations
 
 import time
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +37,7 @@ from aleator.spiking import (
     PrivateEngine,
     SpikingParameters,
     SpikingState,
+    event_engine,
     preset,
     sample_keys,
 )
@@ -60,6 +63,13 @@ def benchmark() -> list[dict[str, Any]]:
         sides = [_training(each, parameters, hidden) for each in (kind(parameters, BATCH), EventEngine(parameters))]
         what = f"training on {IMAGES} MNIST images, 784-{hidden}-10, {name} batches of {BATCH}, 2 threads"
         rows.append(interleave(*sides, pairs=3, threads=2).row(what, "event engine, online, 1 thread", "–"))
+    for hidden in (1600, 6400):
+        parameters = preset(f"hao2019-mnist-{hidden}")
+        whole = _training(EventEngine(parameters), parameters, hidden, whole=True)
+        for threads in (1, 2):
+            train = _training(EventEngine(parameters, threads), parameters, hidden)
+            what = f"training on {IMAGES} MNIST images, 784-{hidden}-10, {threads} thread{'s' * (threads > 1)}"
+            rows.append(interleave(train, whole, pairs=TURNS, threads=threads).row(what, "as a whole, 1 thread", "–"))
     return rows
 
 
@@ -68,12 +78,17 @@ def _images() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     return train.inputs[:IMAGES].flatten(1).double().numpy(), train.targets[:IMAGES].numpy()
 
 
-def _training(engine: Engine, parameters: SpikingParameters, hidden: int) -> Any:
-    """Return a function that trains on all images once more."""
+def _training(engine: Engine, parameters: SpikingParameters, hidden: int, whole: bool = False) -> Any:
+    """Return a function that trains on all images once more, the network as a whole if so told."""
     greys, labels = _images()
     state = SpikingState.initial(greys.shape[1], hidden, 10, parameters, torch.Generator().manual_seed(0))
     keys = sample_keys(0, "benchmark", 0, IMAGES)
-    return lambda: engine.train(state, greys, labels, keys, "both")
+
+    def train() -> None:
+        with patch.object(event_engine, "CROWD", hidden + 1 if whole else event_engine.CROWD):
+            engine.train(state, greys, labels, keys, "both")
+
+    return train
 
 
 def _row(name: str, dt: float, hidden: int, target: str) -> dict[str, Any]:

@@ -16,4 +16,7 @@ engine = EventEngine(parameters)
 engine.train(state, np.zeros((1, 2)), np.zeros(1, np.int64), sample_keys(0, "train", 0, 1), "both")
 engine.evaluate(state, np.zeros((1, 2)), sample_keys(0, "evaluate", 0, 1))
 engine.simulate(state, torch.zeros(1, 2, dtype=torch.bool))
+large = SpikingState.initial(2, 1024, 2, parameters.replace(trace_init=0.0), torch.Generator().manual_seed(0))
+rested = large.rested(parameters)  # so that it has a crowd
+engine.train(rested, np.zeros((1, 2)), np.zeros(1, np.int64), sample_keys(0, "train", 0, 1), "both")
 random_bits((0, 0, 0, 0), 0, range(4))
