@@ -79,7 +79,8 @@ def _growth(checkpointing: bool) -> float:
     from diffusers import CogVideoXTransformer3DModel
 
     with Streams(0).scope("weights"):
-        transformer = CogVideoXTransformer3DModel(
+        kind: Any = CogVideoXTransformer3DModel
+        transformer = kind(
             num_attention_heads=4, attention_head_dim=32, in_channels=4, out_channels=4, time_embed_dim=32,
             text_embed_dim=32, num_layers=8, sample_width=8, sample_height=8, sample_frames=9, max_text_seq_length=16,
             use_rotary_positional_embeddings=True,

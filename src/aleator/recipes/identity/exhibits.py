@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,5 +63,5 @@ def _sheet(rows: Sequence[Tensor]) -> npt.NDArray[np.uint8]:
 def _written(pixels: npt.NDArray[np.uint8], extension: str) -> bytes:
     import imageio.v3 as imageio
 
-    options = {"duration": _PAUSE, "loop": 0} if extension == ".gif" else {}
+    options: dict[str, Any] = {"duration": _PAUSE, "loop": 0} if extension == ".gif" else {}
     return bytes(imageio.imwrite("<bytes>", pixels, extension=extension, plugin="pillow", **options))

@@ -63,14 +63,14 @@ class VideoTransformer(nn.Module):
         """Return velocities of the shape of x, [clip, frame, channel, height, width]; t: timesteps [clip]."""
         frames, side = x.shape[1], x.shape[-1] // self.patch
         given = torch.cat([x, shallow], 2).flatten(0, 1)
-        patches = F.unfold(given, self.patch, stride=self.patch).transpose(1, 2).unflatten(0, (len(x), frames))
+        patches = F.unfold(given, self.patch, stride=self.patch).transpose(1, 2).unflatten(0, (len(x), frames))  # type: ignore[no-untyped-call]
         joint = torch.cat([tokens, self.patch_embed(patches.flatten(1, 2))], 1) + self.places
         time = self.time(_waves(t, joint.shape[-1]).to(joint.dtype))
         for block in self.blocks:
             joint = block(joint, time)
         out = self.to_patch(self.norm(joint[:, tokens.shape[1] :])).unflatten(1, (frames, -1)).flatten(0, 1)
         folded = F.fold(out.transpose(1, 2), (side * self.patch,) * 2, self.patch, stride=self.patch)
-        return folded.unflatten(0, (len(x), frames))
+        return folded.unflatten(0, (len(x), frames))  # type: ignore[no-any-return, no-untyped-call]
 
 
 class IdentityVideo(nn.Module):
@@ -119,7 +119,7 @@ def trained_classifier(data: Data, name: str) -> Classifier:
         for _ in range(_STEPS):
             pictures, who = source.portraits(_BATCH, generator)
             optimizer.zero_grad()
-            F.cross_entropy(model(pictures), who).backward()
+            F.cross_entropy(model(pictures), who).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return model.requires_grad_(False).eval()
 

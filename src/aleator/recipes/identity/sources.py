@@ -22,6 +22,7 @@ from aleator.random import Streams
 
 Data = Literal["moving-digits", "grid-faces", "olivetti"]
 Kind = Literal["same", "conflict"]
+KINDS: tuple[Kind, ...] = ("same", "conflict")
 _VALIDATION = 137  # of the 1,437 digits for training
 
 
@@ -150,7 +151,8 @@ class FaceSource:
     def __init__(self, name: Literal["grid-faces", "olivetti"]) -> None:
         faces = load(name)
         pixels = faces.frames.float().permute(0, 1, 4, 2, 3) / 255
-        self.images = F.avg_pool2d(pixels.flatten(0, 1), pixels.shape[-1] // self.size).unflatten(0, pixels.shape[:2])
+        small = F.avg_pool2d(pixels.flatten(0, 1), pixels.shape[-1] // self.size)
+        self.images = small.view(*pixels.shape[:2], *small.shape[1:])
         self.channels = self.images.shape[2]
         self.who, self.people = faces.people, int(faces.people.max()) + 1
         clips, moments = self.images.shape[:2]

@@ -40,7 +40,7 @@ from aleator.recipes.identity.networks import (
     vision_tokens,
     vision_width,
 )
-from aleator.recipes.identity.sources import Clips, DigitSource, Kind, source_of
+from aleator.recipes.identity.sources import KINDS, Clips, DigitSource, Kind, source_of
 from aleator.recipes.parts.gradient_task import check_shares
 from aleator.video import (
     TwoStageConditions,
@@ -125,8 +125,8 @@ class IdentityTask:
     def evaluate(self, split: Split) -> dict[str, float]:
         """Generate held-out clips with agreeing photographs and with others, and measure them."""
         count = self.options.test_clips if split == "test" else self.options.test_clips // 4
-        found = {}
-        for kind in ("same", "conflict"):
+        found: dict[Kind, tuple[Clips, Tensor]] = {}
+        for kind in KINDS:
             clips = self.source.held_out(split, kind, count)
             found[kind] = clips, self._generated(clips, split)
         if split == "test":
@@ -196,8 +196,8 @@ class IdentityTask:
         pieces = []
         for at in range(0, len(noise), _AT_A_TIME):
             part = slice(at, at + _AT_A_TIME)
-            cut = ({name: value[part] for name, value in given.items()} for given in (condition, negative))
-            pieces.append(sample_clips(network, noise[part], *cut, scales, self.levels))
+            told, untold = ({name: value[part] for name, value in each.items()} for each in (condition, negative))
+            pieces.append(sample_clips(network, noise[part], told, untold, scales, self.levels))
         return ((torch.cat(pieces) + 1) / 2).clamp(0, 1).float().cpu()
 
     def _identity(self, clips: Clips, generated: Tensor) -> dict[str, float]:
