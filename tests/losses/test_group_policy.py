@@ -44,6 +44,13 @@ def test_equal_rewards_have_no_advantage_up_to_rounding(level):
     assert group_advantages(r + 0.01 * torch.arange(8) * max(level, 1), 8).abs().max() > 1
 
 
+def test_a_group_of_equal_rewards_has_no_advantage_beside_others_that_differ():
+    r = torch.tensor([0.1 + 0.2, 0.3, 0.3, 0.0, 0.5, 1.0], dtype=torch.float64)  # 0.1 + 0.2 is not quite 0.3
+    a = group_advantages(r, 3, std="batch", unbiased=False, eps=0.0)
+    assert a[:3].tolist() == [0, 0, 0]
+    torch.testing.assert_close(a[3:], (r[3:] - 0.5) / r.std(correction=0))
+
+
 def test_the_clamp_acts_from_a_group_of_27_on():
     """One sample unlike all others has the largest advantage there is, (G − 1)/√G."""
     for size, largest in ((26, 25 / math.sqrt(26)), (27, 5.0), (64, 5.0)):

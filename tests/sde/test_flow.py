@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from aleator.losses import distillation_target
 from aleator.random import ItemGenerator
 from aleator.sde import FlowSDE, RewardGuidance, shifted_sigmas
 
@@ -196,6 +197,23 @@ def test_half_precision_is_computed_in_float32():
     assert sde.log_prob(x.bfloat16(), mean, s, s_next).dtype == torch.float32
     assert sde.kl(low, low + 1, s, s_next).dtype == torch.float32
     assert sde.mean(x, low, s, s_next).dtype == torch.float64
+
+
+@pytest.mark.parametrize("sde", NOISY, ids=str)
+def test_a_state_in_float64_is_computed_in_float64_also_at_times_in_float32(sde):
+    x, v = case(3, 4)
+    s, s_next = torch.tensor([0.9, 0.7, 0.3]), torch.tensor([0.8, 0.6, 0.1])
+    for low, high in (
+        (each(s, s_next), each(s.double(), s_next.double()))
+        for each in (
+            lambda s, s_next: sde.mean(x, v, s, s_next, v, RewardGuidance(beta=0.5)),
+            lambda s, s_next: sde.log_prob(x, x + 0.1 * v, s, s_next),
+            lambda s, s_next: sde.kl(v, x, s, s_next),
+            lambda s, s_next: distillation_target(sde, v, x, s, s_next),
+            lambda s, s_next: sde.step(x, v, s, s_next, generator=torch.Generator().manual_seed(0)).x,
+        )
+    ):
+        torch.testing.assert_close(low, high, rtol=1e-14, atol=1e-14)
 
 
 def test_a_shifted_grid_is_that_of_the_training_of_euphonium():

@@ -10,16 +10,29 @@ import torch.distributed as dist
 
 from aleator.random import ItemGenerator
 from aleator.sde import FlowSDE, shifted_sigmas
-from aleator.video import DualRewardGRPO, add_lora, group_noise, rollout, save_lora, save_transformer, velocity_of
+from aleator.video import (
+    DualRewardGRPO,
+    Reference,
+    add_lora,
+    group_noise,
+    rollout,
+    save_lora,
+    save_transformer,
+    velocity_of,
+)
 from tests.video.tiny import condition, transformer
 
 GROUPS, GROUP_SIZE = 2, 2
 
 
 def aligned(rank, world, folder):
-    """Take one update on this process's groups, write what came of it, and return ratio and loss."""
+    """Take one update on this process's groups, write what came of it, and return ratio and divergence."""
     network = transformer("wan")
     trained = add_lora(network, generator=torch.Generator().manual_seed(0), rank=2)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in trained:  # away from the reference
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     if world > 1:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
@@ -37,14 +50,14 @@ def aligned(rank, world, folder):
     cond = {name: tensor[list(items)] for name, tensor in condition("wan", GROUPS * GROUP_SIZE).items()}
     trajectory = rollout(velocity, noise, shifted_sigmas(3), FlowSDE(eta=0.5), cond, generator=numbers)
     rewards = trajectory.x0_pred.flatten(1).mean(1)
-    (update,) = DualRewardGRPO.dance_grpo(group_size=GROUP_SIZE).updates(
-        velocity, trajectory, rewards, count=1, piece_size=2
+    (update,) = DualRewardGRPO.dance_grpo(group_size=GROUP_SIZE, kl_coef=1.0).updates(
+        velocity, trajectory, rewards, Reference(velocity), count=1, piece_size=2
     )
-    loss = update.backward(network)
+    update.backward(network)
     torch.optim.SGD(trained, lr=1.0).step()
     save_transformer(network, f"{folder}/whole-{world}")
     save_lora(network, f"{folder}/lora-{world}")
-    return float(update.figures()["ratio"]), float(loss)
+    return float(update.figures()["ratio"]), float(update.figures()["kl"])
 
 
 if __name__ == "__main__":

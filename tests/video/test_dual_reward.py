@@ -152,6 +152,9 @@ def test_pieces_add_up_to_the_loss_of_the_whole(piece_size, mean):
     torch.testing.assert_close(found, loss.detach(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradients(moved), whole, rtol=1e-4, atol=1e-6)
     figures = update.figures()
+    assert {name: figures[name] for name in ("orm_first", "prm", "flat_groups")} == objective.advantages(
+        path, first(path.x0_pred, None)
+    ).figures
     parts = figures["surrogate_orm"] + figures["surrogate_prm"] + 1.3 * figures["distill"] + 0.7 * figures["kl"]
     torch.testing.assert_close(parts, loss.detach(), rtol=1e-4, atol=1e-6)
 
@@ -306,6 +309,8 @@ def test_a_reward_that_is_no_number_is_raised_with_its_name():
         ({}, {"orm_rewards": {"a": torch.zeros(8, 1)}}, r"reward a must be of shape \(8,\), got \(8, 1\)"),
         ({}, {"orm_rewards": {"a": torch.full((8,), math.inf)}}, "reward a must be finite, got inf for sample 0"),
         ({"orm_weights": {"b": 1.0}}, {"orm_rewards": {"a": torch.zeros(8)}}, "must name the rewards a, got b"),
+        ({"orm_weights": {"a": math.nan}}, {"orm_rewards": {"a": torch.zeros(8)}}, "must be finite, got nan for a"),
+        ({}, {"orm_rewards": {"a": [0.0] * 8}}, "reward a must be a tensor, got list"),
         ({}, {"count": 3}, "count must divide the 8 samples, got 3"),
         ({}, {"count": 0}, "count must be at least 1, got 0"),
         ({}, {"piece_size": 0}, "piece_size must be at least 1, got 0"),

@@ -7,7 +7,7 @@ import torch
 
 from aleator.random import ItemGenerator
 from aleator.sde import FlowSDE, RewardGuidance, gaussian_noise, shifted_sigmas
-from aleator.video import ZeroOrderGuidance, group_noise, repeat_groups, rollout
+from aleator.video import ZeroOrderGuidance, group_noise, repeat_groups, reward_gradient, rollout
 from tests.video.flows import GUIDANCE, Flow, curved, rolled
 
 M, Q = 1.5, 0.25
@@ -63,7 +63,7 @@ def test_it_records_the_states_and_their_log_probabilities(sde, mean):
         log_prob = sde.log_prob(path.states[k + 1], under, s, s_next)
         torch.testing.assert_close(path.log_probs[:, k], log_prob, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(path.x0_pred, path.states[4] - s[:, None] * v)
-    found = torch.stack([curved(path.states[k], path.sigmas[k].expand(8), None) for k in range(6)], 1)
+    found = torch.stack([curved(path.states[k], path.sigmas[k].expand(8), None) for k in range(5)], 1)
     torch.testing.assert_close(path.process_rewards, found)
     assert not path.x0_pred.requires_grad
 
@@ -82,12 +82,47 @@ def test_a_group_begins_with_the_same_noise_and_ends_apart():
 def test_process_rewards_are_recorded_in_all_steps_and_guidance_acts_in_its_own():
     guided = rolled(Flow(), guidance=RewardGuidance(scale=1.0, start=1, end=4, interval=2))
     assert [shift is not None for shift in guided.shifts] == [False, True, False, True, False]
-    assert guided.process_rewards.shape == (8, 6)
+    assert guided.process_rewards.shape == (8, 5)
     plain = rolled(Flow(), guidance=None)
     assert torch.equal(plain.states[1], guided.states[1])
     assert not torch.equal(plain.states[2], guided.states[2])
     assert plain.figures == {}
     assert float(guided.figures["shift_over_std"]) > 0
+
+
+def test_states_are_judged_once_each_and_the_last_not_at_all():
+    judged = []
+
+    def watched(x, s, cond):
+        judged.append(float(s[0]))
+        return curved(x, s, cond)
+
+    path = rolled(Flow(), prm=watched, guidance=RewardGuidance(scale=1.0, start=2))
+    assert judged == path.sigmas[:-1].tolist()
+
+
+def test_guidance_by_a_black_box_is_added_to_that_by_a_process_reward():
+    drawn = []
+
+    def noise(like, state, generator):
+        drawn.append(gaussian_noise(like, state, generator))
+        return drawn[-1]
+
+    def black_box(x, cond):
+        return x @ torch.tensor([1.0, -2.0, 0.5])
+
+    zero = ZeroOrderGuidance(black_box, RewardGuidance(scale=0.3, start=1, end=2))
+    path = rolled(Flow(), zero_order=zero, noise=noise)
+    assert len(drawn) == 5 + 1
+    s, s_next = (path.sigmas[i].expand(8) for i in (1, 2))
+    x, u = path.states[1], drawn[2]  # after the noise of two steps
+    _, g = reward_gradient(curved, x, s)
+    slope = (u @ torch.tensor([1.0, -2.0, 0.5]))[:, None] * u
+    h = (s - s_next)[:, None]
+    torch.testing.assert_close(path.shifts[1], 0.5**2 * h * g + 0.3 * h * slope, rtol=1e-3, atol=1e-4)
+    plain = path.sde.mean(x, Flow()(x, s, path.cond).detach(), s, s_next)
+    noisy = plain + path.shifts[1] + path.sde.std(s, s_next)[:, None] * drawn[1]
+    torch.testing.assert_close(path.states[2], noisy, rtol=1e-4, atol=1e-5)
 
 
 def test_outside_a_window_steps_follow_the_ode_and_are_not_trained():

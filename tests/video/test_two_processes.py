@@ -22,8 +22,9 @@ for std in ("group", "batch"):
         flow = Flow()
         path = rolled(flow, groups=1, seed=rank)
         net = DistributedDataParallel(flow) if wrapped == "ddp" else fully_shard(flow)
-        objective = DualRewardGRPO(group_size=4, std=std)
-        (update,) = objective.updates(net, path, first(path.x0_pred, None), count=1)
+        objective = DualRewardGRPO(group_size=4, std=std, timestep_fraction=0.5)
+        drawn = torch.Generator().manual_seed(5)
+        (update,) = objective.updates(net, path, first(path.x0_pred, None), count=1, generator=drawn)
         update.backward(net)
         whole = [p.grad.full_tensor() if wrapped == "fsdp" else p.grad for p in flow.parameters()]
         found[f"{std} {wrapped}"] = torch.cat([gradient.reshape(-1) for gradient in whole])
@@ -42,11 +43,12 @@ def test_two_processes_make_the_update_of_one_and_refuse_to_differ(tmp_path, pro
     assert all("processes must have equally many samples and trained steps, got" in each for each in said)
     paths = [rolled(Flow(), groups=1, seed=rank) for rank in range(2)]
     for std in ("group", "batch"):
-        flow, objective = Flow(), DualRewardGRPO(group_size=4, std=std)
+        flow, objective = Flow(), DualRewardGRPO(group_size=4, std=std, timestep_fraction=0.5)
         # Of one process with both groups: the rewards compared together, the losses of both averaged.
         r = torch.cat([first(path.x0_pred, None)["first"] for path in paths])
         whole = joined(paths)
-        (update,) = objective.updates(flow, whole, {"first": r}, count=1)
+        drawn = torch.Generator().manual_seed(5)
+        (update,) = objective.updates(flow, whole, {"first": r}, count=1, generator=drawn)
         update.backward(flow)
         for rank in range(2):
             found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)

@@ -86,5 +86,5 @@ def distillation_target(
     if shift.shape != v.shape:
         raise ValueError(f"shift must have the shape of v, {tuple(v.shape)}, got {tuple(shift.shape)}")
     dtype = torch.promote_types(torch.promote_types(v.dtype, shift.dtype), torch.float32)
-    follows = over_trailing(sde.velocity_factor(s, s_next), v).to(dtype)
+    follows = over_trailing(sde.velocity_factor(s.to(torch.promote_types(s.dtype, dtype)), s_next), v).to(dtype)
     return (v.to(dtype) - shift.to(dtype) / follows).detach()

@@ -59,9 +59,9 @@ def group_advantages(
         raise ValueError(f"rewards must be finite, got {float(rewards[~rewards.isfinite()][0]):g}")
     r = rewards.detach().double().reshape(-1, group_size, *rewards.shape[1:])
     means = r.mean(1, keepdim=True)
-    over = (0, 1) if std == "batch" else (1,)
-    deviations = r.std(over, correction=int(unbiased), keepdim=True)
-    flat = deviations <= EQUAL * r.mean(over, keepdim=True).abs().clamp(min=1)
+    own = r.std(1, correction=int(unbiased), keepdim=True)
+    deviations = own if std == "group" else r.std((0, 1), correction=int(unbiased), keepdim=True)
+    flat = own <= EQUAL * means.abs().clamp(min=1)
     advantages = torch.where(flat, 0.0, (r - means) / (deviations + eps))
     if clip is not None:
         advantages = advantages.clamp(-clip, clip)

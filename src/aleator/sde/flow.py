@@ -147,7 +147,7 @@ class FlowSDE:
         Raises:
             ValueError: if shapes differ, or only one of ``reward_grad`` and ``guidance`` is given.
         """
-        s, s_next = _interval(s, s_next)
+        s, s_next = _interval(s, s_next, x, v)
         sigma = self._sigma(s, s_next)
         mean = _mean(x, v, s, s_next, sigma)
         shift = _shift(x, s, s_next, sigma, reward_grad, guidance)
@@ -180,7 +180,7 @@ class FlowSDE:
         Raises:
             ValueError: as `mean`, or if noise has to be drawn and there is no generator.
         """
-        s, s_next = _interval(s, s_next)
+        s, s_next = _interval(s, s_next, x, v)
         sigma = self._sigma(s, s_next)
         mean = _mean(x, v, s, s_next, sigma)
         shift = _shift(x, s, s_next, sigma, reward_grad, guidance)
@@ -216,8 +216,8 @@ class FlowSDE:
             raise ValueError(f"reduce must be mean or sum, got {reduce!r}")
         _check_shape("mean", mean, x_next)
         self._needs_noise("a log-probability")
-        std = self.std(s, s_next)
         dtype = _wide(x_next, mean)
+        std = self.std(s.to(_wide(s, x_next, mean)), s_next)
         z = (x_next.to(dtype) - mean.to(dtype)) / over_trailing(std, x_next).to(dtype)
         squares = z.square().reshape(len(z), -1)
         log_std = (torch.log(std) + 0.5 * math.log(2 * math.pi)).to(dtype)
@@ -242,7 +242,7 @@ class FlowSDE:
         _check_shape("v_ref", v_ref, v)
         self._needs_noise("a divergence")
         dtype = _wide(v, v_ref)
-        s, s_next = _interval(s, s_next)
+        s, s_next = _interval(s, s_next, v, v_ref)
         sigma = self._sigma(s, s_next)
         weight = _factors(s, s_next, sigma)[1].square() / (2 * sigma.square() * (s - s_next))
         return weight.to(dtype) * (v.to(dtype) - v_ref.to(dtype)).square().reshape(len(v), -1).mean(1)
@@ -266,11 +266,11 @@ def _wide(*tensors: Tensor) -> torch.dtype:
     return dtype
 
 
-def _interval(s: Tensor, s_next: Tensor) -> tuple[Tensor, Tensor]:
-    """The ends of steps, in at least float32; NaN where they are none."""
+def _interval(s: Tensor, s_next: Tensor, *states: Tensor) -> tuple[Tensor, Tensor]:
+    """The ends of steps, in at least float32 and no narrower than the states; NaN where they are none."""
     if s.shape != s_next.shape or s.ndim != 1:
         raise ValueError(f"s and s_next must have one shape [batch], got {tuple(s.shape)} and {tuple(s_next.shape)}")
-    dtype = _wide(s, s_next)
+    dtype = _wide(s, s_next, *states)
     s, s_next = s.to(dtype), s_next.to(dtype)
     sound = (s <= 1) & (s_next >= 0) & (s_next < s)
     if s.device.type == "cpu" and not torch.compiler.is_compiling() and not bool(sound.all()):

@@ -109,6 +109,9 @@ class DualRewardGRPO:
             raise ValueError(f"std must be group or batch, got {self.std!r}")
         if self.best_of is not None and not (2 <= self.best_of <= self.group_size and self.best_of % 2 == 0):
             raise ValueError(f"best_of must be even, from 2 to group_size = {self.group_size}, got {self.best_of}")
+        for name, weight in (self.orm_weights or {}).items():
+            if not abs(weight) < float("inf"):
+                raise ValueError(f"orm_weights must be finite, got {weight} for {name}")
         if not 0 < self.timestep_fraction <= 1:
             raise ValueError(f"timestep_fraction must be in (0, 1], got {self.timestep_fraction}")
 
@@ -161,7 +164,9 @@ class DualRewardGRPO:
                 ``kl_coef`` is 0.
             count: how many updates; samples are dealt out in turn.
             piece_size: steps of samples that go through the network at once.
-            generator: draws the steps of each sample, and is needed where ``timestep_fraction`` is below 1.
+            generator: draws the steps of each sample, and is needed where ``timestep_fraction`` is below 1. It draws for
+                the samples of all processes, in the order of their ranks, so that with one seed on all of them the
+                steps are those of one process with all groups.
 
         Raises:
             ValueError: if something that a coefficient needs is missing, a reward is not finite, groups or samples
@@ -185,21 +190,25 @@ class DualRewardGRPO:
         if chosen < len(trained) and generator is None:
             raise ValueError(f"generator must be given where timestep_fraction is {self.timestep_fraction}, got None")
         _check_alike(len(samples), chosen, trajectory.log_probs.device)
+        steps_of = [trained] * len(samples)
+        if chosen < len(trained) and generator is not None:
+            everyone = len(samples) * _processes()
+            order = torch.rand(everyone, len(trained), generator=generator, device=generator.device).argsort(1)
+            own = order.chunk(_processes())[dist.get_rank() if _processes() > 1 else 0]
+            steps_of = [[trained[step] for step in sorted(row)] for row in own[:, :chosen].tolist()]
         updates = []
         for first in range(count):
-            pairs = []
-            for sample in samples[first::count]:
-                steps = torch.arange(len(trained))
-                if chosen < len(trained):
-                    steps = torch.randperm(len(trained), generator=generator)[:chosen].sort().values
-                pairs += [(sample, trained[step]) for step in steps.tolist()]
+            pairs = [
+                (sample, step)
+                for sample, steps in zip(samples[first::count], steps_of[first::count], strict=True)
+                for step in steps
+            ]
             if piece_size > 1:
                 pairs.sort(key=lambda pair: pair[1])  # states of one step lie together
             met: list[dict[str, Tensor]] = []
             pieces = [pairs[i : i + piece_size] for i in range(0, len(pairs), piece_size)]
-            updates.append(
-                Update([(len(p), self._piece(velocity, trajectory, advantages, ref, p, met)) for p in pieces], met)
-            )
+            turns = [(len(p), self._piece(velocity, trajectory, advantages, ref, p, met)) for p in pieces]
+            updates.append(Update(turns, met, advantages.figures))
         return updates
 
     def advantages(self, trajectory: Trajectory, orm_rewards: Rewards | None = None) -> Advantages:
@@ -230,7 +239,7 @@ class DualRewardGRPO:
             if r is None:
                 raise ValueError(f"prm_coef must be 0 where the rollout had no prm, got {self.prm_coef:g}")
             last = len(trajectory) - 1  # the last step is never trained
-            credit = {"next": r[:, 1 : last + 1], "current": r[:, :last], "delta": r[:, 1 : last + 1] - r[:, :last]}
+            credit = {"next": r[:, 1:], "current": r[:, :last], "delta": r[:, 1:] - r[:, :last]}
             prm = self._compared(credit[self.prm_at])
             figures["prm"] = r.mean()
             flat &= (prm.reshape(-1, self.group_size * last) == 0).all(1)

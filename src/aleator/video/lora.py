@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from aleator.video.extra import needed
@@ -146,8 +147,16 @@ def save_transformer(transformer: nn.Module, folder: Path | str) -> Path:
     if _first():
         path.mkdir(parents=True, exist_ok=True)
         model.save_config(path)
+        _name_class(model, path / model.config_name)
         save_file(weights, path / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
     return path
+
+
+def _name_class(model: nn.Module, file: Path) -> None:
+    """Write the transformer's own class into its configuration, where FSDP2 has put its subclass of that."""
+    own = next(cls for cls in type(model).__mro__ if not issubclass(cls, FSDPModule))
+    config = {**json.loads(file.read_text()), "_class_name": own.__name__}
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _addition(layer: Any) -> Tensor:

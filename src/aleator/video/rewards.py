@@ -36,21 +36,24 @@ def outcome_rewards(reward: OutcomeReward, samples: Any, condition: Any = None) 
         condition: what they were made for.
 
     Raises:
-        ValueError: if there is no reward, one is not of shape [batch], or one is not finite.
+        ValueError: if there is no reward, one is no tensor of shape [batch], or one is not finite.
     """
     with torch.no_grad():
-        values = dict(reward(samples, condition))
-    return checked_rewards({name: value.detach() for name, value in values.items()})
+        return checked_rewards(dict(reward(samples, condition)))
 
 
 def checked_rewards(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return rewards in at least float32.
 
     Raises:
-        ValueError: if there is none, shapes differ or are not [batch], or one is not finite; with its name.
+        ValueError: if there is none, one is no tensor, shapes differ or are not [batch], or one is not finite; with its
+            name.
     """
     if not values:
         raise ValueError("a reward must return at least one tensor by name, got none")
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"reward {name} must be a tensor, got {type(value).__name__}")
     batch = len(next(iter(values.values())).reshape(-1))
     found = {}
     for name, value in values.items():

@@ -4,8 +4,9 @@
                          x_{k+1} = μ + d + σ √h ε
 
 Samples are what the last step guesses, x̂₀ = x_{K−1} − s v, and not x_K, which has the last step's noise in it. Process
-rewards are recorded of all states, in guided steps and others, for advantages need them. With a window of steps only
-those are random, the others follow the ODE, and only those are trained (J. Li et al., "MixGRPO", arXiv 2507.21802).
+rewards are recorded of all states before x_K, in guided steps and others, for advantages need them. With a window of
+steps only those are random, the others follow the ODE, and only those are trained (J. Li et al., "MixGRPO", arXiv
+2507.21802).
 
 R. Zhong et al., "Euphonium", arXiv 2602.04928. Without guidance and process rewards it is a rollout of DanceGRPO or
 Flow-GRPO.
@@ -51,8 +52,9 @@ class Trajectory:
     """What guidance added to the mean of each step; None where it did not act."""
     targets: tuple[Tensor | None, ...]
     """The velocities that would have made random guided steps unguided ones; None elsewhere."""
-    process_rewards: Float[Tensor, "batch steps_and_one"] | None
-    """r of x_0 … x_K; None without a process reward."""
+    process_rewards: Float[Tensor, "batch steps"] | None
+    """r of x_0 … x_{K−1}; None without a process reward. The last state is judged by nobody: no trained step leads to
+    it."""
     x0_pred: Tensor
     """The samples: what the last step guessed."""
     log_weights: Float[Tensor, " batch"] | None
@@ -180,10 +182,9 @@ def rollout(
         x = x_next
         states.append(kept(x))
     if prm is not None:
-        rewards.append(score(prm, x, grid[-1].to(x.device).expand(len(x)), cond))
         _check_finite("prm must return finite rewards", torch.stack(rewards, 1))
     _check_finite("velocity and the gradients of rewards must be finite", x)
-    if torch.is_autocast_enabled():  # or training would find the weights cast here, without gradients
+    if torch.is_autocast_enabled(x1.device.type):  # or training would find the weights cast here, without gradients
         torch.clear_autocast_cache()
     return Trajectory(
         states=tuple(states),

@@ -25,6 +25,8 @@ class Update:
     `aleator.experiment` takes them."""
     met: list[dict[str, Tensor]]
     """What each piece that was evaluated met."""
+    rewards: dict[str, Tensor]
+    """The figures of the advantages of the whole trajectory."""
 
     def backward(self, module: nn.Module | None = None) -> Float[Tensor, ""]:
         """Add the gradient of the update's loss to the parameters, piece by piece, and return the loss.
@@ -42,10 +44,11 @@ class Update:
         return torch.stack(losses).sum()
 
     def figures(self) -> dict[str, Float[Tensor, ""]]:
-        """Return means over the pieces that were evaluated.
+        """Return means over the pieces that were evaluated, and the figures of the advantages.
 
         They are "ratio" and "ratio_std", "clip_fraction", "surrogate_orm", "surrogate_prm", "distill" and "kl", as far
-        as the objective has them.
+        as the objective has them; and of the whole trajectory those of `Advantages`: "orm_" and the name of each
+        reward, "prm", and "flat_groups". Nothing before a piece was evaluated.
         """
         if not self.met:
             return {}
@@ -57,7 +60,7 @@ class Update:
         }
         square = means.pop("ratio_square")  # of ρ − 1: the square of a number near 1 would leave nothing
         means["ratio_std"] = (square - (means["ratio"] - 1).square()).clamp(min=0).sqrt()
-        return means
+        return {**self.rewards, **means}
 
 
 @contextlib.contextmanager

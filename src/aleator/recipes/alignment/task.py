@@ -12,7 +12,7 @@ distances from one another do not.
 
 Noise belongs to samples, not to batches: keys ``rollout``, ``check``, ``validation`` and ``test``. Every process has
 whole groups; evaluations are small, and every process does all of them. Streams ``init``, ``flow``, ``classifier``,
-``process reward`` and ``wanted``; ``steps`` for the steps that are trained where not all are, of each process its own.
+``process reward`` and ``wanted``; ``steps`` for the steps that are trained where not all are.
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ class AlignmentTask:
         self.processes, self.rank = accelerator.num_processes, accelerator.process_index
         if options.groups % self.processes:
             raise ValueError(f"groups must be a multiple of the {self.processes} processes, got {options.groups}")
+        self.own = options.groups * options.group_size // self.processes
+        if self.own % options.updates:
+            raise ValueError(f"updates must divide the {self.own} samples of a process, got {options.updates}")
         self.budget = Budget(options.iterations, "iterations")
         self.evaluate_every = max(1, options.iterations // 6)
         self.dtype = torch.float64 if options.precision == "float64" else torch.float32
@@ -116,7 +119,7 @@ class AlignmentTask:
     def train_step(self, batch: int) -> StepResult:
         """Roll out groups, compare rewards, and take the optimizer steps of an iteration."""
         options = self.options
-        own = options.groups * options.group_size // self.processes
+        own = self.own
         numbers = ItemGenerator(self._key("rollout", batch), range(self.rank * own, (self.rank + 1) * own))
         like = torch.empty(own, *self.shape, dtype=self.dtype, device=self.accelerator.device)
         noise = group_noise(like, options.group_size, same_noise=options.same_noise, generator=numbers)
@@ -131,7 +134,7 @@ class AlignmentTask:
             self.reference if options.kl_coef else None,
             count=options.updates,
             piece_size=own * options.sampling_steps,
-            generator=self.streams.generator("steps", rank=self.rank) if options.timestep_fraction < 1 else None,
+            generator=self.streams.generator("steps") if options.timestep_fraction < 1 else None,
         )
         reports = []
         for index, update in enumerate(updates):
@@ -141,7 +144,7 @@ class AlignmentTask:
         self.iteration = batch + 1
         figures = {**updates[-1].figures(), **trajectory.figures, "first_ratio": first}
         del figures["ratio_std"]  # of a process; means over processes are logged
-        figures |= {name: value.mean() for name, value in rewards.items()}
+        figures |= {f"orm_{name}": value.mean() for name, value in rewards.items()}  # also where it has no weight
         figures["loss"] = torch.stack([report.loss for report in reports]).mean()
         norms = [report.gradient_norm for report in reports if report.gradient_norm is not None]
         if norms:
