@@ -89,8 +89,10 @@ def test_the_flow_sees_few_images_of_the_wanted_digit_and_rewards_see_all():
     assert float(parts.seen.max()) == 1.0
 
 
-def test_clips_are_written_into_the_run_s_folder_and_play(tmp_path):
+def test_clips_are_written_into_the_run_s_folder_and_play(tmp_path, monkeypatch):
     from PIL import Image
+
+    monkeypatch.setattr("aleator.recipes.alignment.material.CLIPS", 256)
 
     options = {**SMALL, "data": "moving-digits", "iterations": 1, "clips": 2, "check_every": 1}
     run(Alignment(**options), tmp_path, RunOptions(trackers=()), name="alignment")
@@ -104,6 +106,7 @@ def test_clips_are_written_into_the_run_s_folder_and_play(tmp_path):
 
 def test_the_flow_can_be_the_transformer_of_wan(monkeypatch):
     monkeypatch.setattr("aleator.recipes.alignment.models.BATCH", 2)
+    monkeypatch.setattr("aleator.recipes.alignment.material.CLIPS", 256)
     monkeypatch.setattr("aleator.recipes.alignment.task.AlignmentTask._rewarded", lambda *args, **kwargs: 0.0)
     small = {"model": "wan", "width": 32, "flow_steps": 1, "iterations": 1, "groups": 1, "group_size": 2}
     task = task_of(**{**SMALL, **small, "data": "moving-digits", "sampling_steps": 3})
@@ -133,6 +136,16 @@ def test_the_flow_can_be_the_transformer_of_wan(monkeypatch):
 def test_options_that_cannot_work_are_refused_in_one_line(options, line):
     with pytest.raises(ValueError, match=line):
         Alignment(**options)
+
+
+def test_updates_that_do_not_divide_a_process_s_samples_are_refused_before_anything_is_trained():
+    streams, accelerator = Streams(0), make_accelerator("float32")
+    accelerator.state.num_processes = 2
+    try:
+        with pytest.raises(ValueError, match="updates must divide the 3 samples of a process, got 2"):
+            Alignment(**{**SMALL, "group_size": 3}).task(streams, accelerator)
+    finally:
+        AcceleratorState._reset_state()
 
 
 def test_more_of_the_wanted_digit_than_there_are_is_refused():

@@ -143,7 +143,9 @@ CASES = {
         "pde", {**PDE, "problem": "semilinear", "operator": "heat", "dimension_sets": 2, "ema": 0.9}, two=EXACT
     ),
     "pde-blocks": Case("pde", {**PDE, "problem": "hjb-log", "estimator": "exact", "blocks": 3}, two=EXACT, every=6),
-    "alignment": Case("alignment", {**ALIGNMENT, "kl_coef": 0.1, "prm_at": "delta"}, two=EXACT, within=1e-6),
+    "alignment": Case(
+        "alignment", {**ALIGNMENT, "kl_coef": 0.1, "prm_at": "delta", "timestep_fraction": 0.5}, two=EXACT, within=1e-6
+    ),
     "a recipe of one's own": Case(
         DIABETES, {"subset": "rs2", "ratio": 0.3, "optimizer": "adamw", "rounds": 4}, two=EXACT
     ),
