@@ -85,7 +85,7 @@ def test_a_step_learns_from_the_state_it_led_to_and_not_from_where_it_began(at, 
         return of_step[:, None].expand_as(x)
 
     x1 = torch.randn(n, 1, generator=generator, dtype=torch.float64)
-    path = rollout(velocity, x1, grid, sde, prm=lambda x, s, cond: x[:, 0], generator=generator)
+    path = rollout(velocity, x1, grid, sde, prm=lambda x, s, cond: x[:, 0], judge_first=True, generator=generator)
     DualRewardGRPO(n, clip=10.0, adv_clip=None, orm_coef=0.0, prm_at=at)(velocity, path).backward()
     r = path.process_rewards
     credit = {"next": r[:, 1:3], "current": r[:, :2], "delta": r[:, 1:3] - r[:, :2]}[at]
@@ -259,6 +259,13 @@ def test_advantages_of_named_rewards_are_added_with_their_weights():
     torch.testing.assert_close(found.figures["orm_b"], b.mean())
     flat = objective.advantages(path, {"a": torch.cat([a[:4], torch.zeros(4)]), "b": torch.zeros(8)})
     assert float(flat.figures["flat_groups"]) == 0.5
+
+
+@pytest.mark.parametrize("at", ["current", "delta"])
+def test_credit_that_needs_the_first_state_is_refused_where_it_was_not_judged(at):
+    path = rolled(Flow(), guidance=None)
+    with pytest.raises(ValueError, match=f"prm_at must be next where the rollout had no judge_first, got {at}"):
+        DualRewardGRPO(group_size=4, orm_coef=0.0, prm_at=at).advantages(path)
 
 
 def test_only_a_window_of_steps_is_trained():

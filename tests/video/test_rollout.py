@@ -90,14 +90,24 @@ def test_process_rewards_are_recorded_in_all_steps_and_guidance_acts_in_its_own(
     assert float(guided.figures["shift_over_std"]) > 0
 
 
-def test_states_are_judged_once_each_and_the_last_not_at_all():
+def test_states_are_judged_once_each_and_those_that_no_trained_step_leads_to_only_if_asked_for():
     judged = []
 
     def watched(x, s, cond):
         judged.append(float(s[0]))
         return curved(x, s, cond)
 
-    path = rolled(Flow(), prm=watched, guidance=RewardGuidance(scale=1.0, start=2))
+    late = {"prm": watched, "guidance": RewardGuidance(scale=1.0, start=2)}
+    path = rolled(Flow(), **late)
+    assert judged == path.sigmas[1:-1].tolist()
+    assert path.process_rewards.isnan().all(0).tolist() == [True, False, False, False, False]
+    judged.clear()
+    whole = rolled(Flow(), **late, judge_first=True)
+    assert judged == path.sigmas[:-1].tolist()
+    assert torch.equal(whole.process_rewards[:, 1:], path.process_rewards[:, 1:])
+    torch.testing.assert_close(whole.process_rewards[:, 0], curved(path.states[0], path.sigmas[0].expand(8), None))
+    judged.clear()
+    rolled(Flow(), prm=watched)  # guided from the first step on
     assert judged == path.sigmas[:-1].tolist()
 
 

@@ -238,10 +238,12 @@ class DualRewardGRPO:
             r = trajectory.process_rewards
             if r is None:
                 raise ValueError(f"prm_coef must be 0 where the rollout had no prm, got {self.prm_coef:g}")
+            if self.prm_at != "next" and bool(r[:, 0].isnan().any()):
+                raise ValueError(f"prm_at must be next where the rollout had no judge_first, got {self.prm_at}")
             last = len(trajectory) - 1  # the last step is never trained
             credit = {"next": r[:, 1:], "current": r[:, :last], "delta": r[:, 1:] - r[:, :last]}
             prm = self._compared(credit[self.prm_at])
-            figures["prm"] = r.mean()
+            figures["prm"] = r[:, 1:].mean()
             flat &= (prm.reshape(-1, self.group_size * last) == 0).all(1)
         figures["flat_groups"] = flat.float().mean()
         return Advantages(orm, prm, figures)

@@ -4,9 +4,8 @@
                          x_{k+1} = μ + d + σ √h ε
 
 Samples are what the last step guesses, x̂₀ = x_{K−1} − s v, and not x_K, which has the last step's noise in it. Process
-rewards are recorded of all states before x_K, in guided steps and others, for advantages need them. With a window of
-steps only those are random, the others follow the ODE, and only those are trained (J. Li et al., "MixGRPO", arXiv
-2507.21802).
+rewards are recorded in guided steps and others, for advantages need them. With a window of steps only those are random,
+the others follow the ODE, and only those are trained (J. Li et al., "MixGRPO", arXiv 2507.21802).
 
 R. Zhong et al., "Euphonium", arXiv 2602.04928. Without guidance and process rewards it is a rollout of DanceGRPO or
 Flow-GRPO.
@@ -53,8 +52,8 @@ class Trajectory:
     targets: tuple[Tensor | None, ...]
     """The velocities that would have made random guided steps unguided ones; None elsewhere."""
     process_rewards: Float[Tensor, "batch steps"] | None
-    """r of x_0 … x_{K−1}; None without a process reward. The last state is judged by nobody: no trained step leads to
-    it."""
+    """r of x_0 … x_{K−1}; None without a process reward. That of x_0 is NaN where neither guidance nor ``judge_first``
+    asked for it, and x_K is not judged: no step that is trained leads to it."""
     x0_pred: Tensor
     """The samples: what the last step guessed."""
     log_weights: Float[Tensor, " batch"] | None
@@ -90,6 +89,7 @@ def rollout(
     generator: Generator | None = None,
     noise: Noise = gaussian_noise,
     return_log_weights: bool = False,
+    judge_first: bool = False,
     offload: torch.device | str | None = None,
 ) -> Trajectory:
     """Sample a flow and record how.
@@ -113,6 +113,8 @@ def rollout(
         noise: draws standard noise.
         return_log_weights: weigh the paths, see `aleator.sde.RewardGuidance`. Takes one evaluation of ``prm`` more in
             every step, a guidance by ``beta`` in all steps, and a reward that is constant at s = 1.
+        judge_first: evaluate ``prm`` at x_0 too where it is not guided. No step leads there: credit by the state that a
+            step led to does without it, and that with ``prm_at`` "current" or "delta" does not.
         offload: a device to which states are moved as they are made, such as the CPU.
 
     Raises:
@@ -151,8 +153,10 @@ def rollout(
         if prm is not None:
             if guidance is not None and guidance.acts(k):
                 r, gradient = reward_gradient(prm, x, s, cond)
-            else:
+            elif k or judge_first:
                 r = score(prm, x, s, cond)
+            else:
+                r = torch.full((len(x),), torch.nan, device=x.device)
             rewards.append(r)
         follow = None if gradient is None else guidance
         step = kernel.step(x, v, s, s_next, generator=generator, noise=noise, reward_grad=gradient, guidance=follow)
@@ -182,7 +186,8 @@ def rollout(
         x = x_next
         states.append(kept(x))
     if prm is not None:
-        _check_finite("prm must return finite rewards", torch.stack(rewards, 1))
+        first_judged = judge_first or (guidance is not None and guidance.acts(0))
+        _check_finite("prm must return finite rewards", torch.stack(rewards, 1)[:, 0 if first_judged else 1 :])
     _check_finite("velocity and the gradients of rewards must be finite", x)
     if torch.is_autocast_enabled(x1.device.type):  # or training would find the weights cast here, without gradients
         torch.clear_autocast_cache()

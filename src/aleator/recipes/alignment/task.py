@@ -124,8 +124,9 @@ class AlignmentTask:
         like = torch.empty(own, *self.shape, dtype=self.dtype, device=self.accelerator.device)
         noise = group_noise(like, options.group_size, same_noise=options.same_noise, generator=numbers)
         trajectory = rollout(
-            self.model, noise, self.sigmas, self.sde, prm=self.prm, guidance=self.guidance, generator=numbers
-        )
+            self.model, noise, self.sigmas, self.sde, prm=self.prm, guidance=self.guidance, generator=numbers,
+            judge_first=self.objective.prm_at != "next",
+        )  # fmt: skip
         rewards = outcome_rewards(self._judge, trajectory.x0_pred)
         updates = self.objective.updates(
             self.model,
