@@ -20,7 +20,7 @@ def test_without_guidance_it_is_the_loss_of_dancegrpo_by_its_own_formulas():
     loss = DualRewardGRPO.dance_grpo(group_size=4, clip=0.2)(moved, path, {"r": reward})
     groups = reward.reshape(2, 4)
     a = ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-8)).reshape(-1)
-    total, clipped = 0.0, 0
+    total, clipped, ratios = 0.0, 0, []
     for k in range(4):  # the last of five is not trained
         s, s_next = float(path.sigmas[k]), float(path.sigmas[k + 1])
         x, x_next, std = path.states[k], path.states[k + 1], 0.5 * math.sqrt(s - s_next)
@@ -33,8 +33,15 @@ def test_without_guidance_it_is_the_loss_of_dancegrpo_by_its_own_formulas():
         ratio = torch.exp(log_probs[0] - log_probs[1].detach())
         total += torch.maximum(-a * ratio, -a * ratio.clamp(0.8, 1.2)).mean() / 4
         clipped += int(((ratio - 1).abs() > 0.2).sum())
+        ratios.append(ratio.detach())
     assert 0 < clipped < 32
     torch.testing.assert_close(loss, total, rtol=1e-4, atol=1e-6)
+    objective = DualRewardGRPO.dance_grpo(group_size=4, clip=0.2)
+    (update,) = objective.updates(moved, path, reward, count=1, piece_size=3)
+    update.backward()
+    figures, each = update.figures(), torch.stack(ratios)
+    found = [float(figures[name]) for name in ("ratio", "ratio_std", "clip_fraction")]
+    assert found == pytest.approx([float(each.mean()), float(each.std(correction=0)), clipped / 32], rel=1e-3)
 
 
 def test_without_guidance_it_is_the_loss_of_flow_grpo_by_its_own_formulas():
@@ -257,6 +264,8 @@ def test_advantages_of_named_rewards_are_added_with_their_weights():
     found = objective.advantages(path, {"a": a, "b": b})
     torch.testing.assert_close(found.orm, 2 * group_advantages(a, 4) - 0.5 * group_advantages(b, 4))
     torch.testing.assert_close(found.figures["orm_b"], b.mean())
+    narrow = DualRewardGRPO.dance_grpo(group_size=4, adv_clip=0.5).advantages(path, a)
+    assert float(narrow.orm.abs().max()) == 0.5
     flat = objective.advantages(path, {"a": torch.cat([a[:4], torch.zeros(4)]), "b": torch.zeros(8)})
     assert float(flat.figures["flat_groups"]) == 0.5
 

@@ -87,7 +87,9 @@ def test_process_rewards_are_recorded_in_all_steps_and_guidance_acts_in_its_own(
     assert torch.equal(plain.states[1], guided.states[1])
     assert not torch.equal(plain.states[2], guided.states[2])
     assert plain.figures == {}
-    assert float(guided.figures["shift_over_std"]) > 0
+    stds = [guided.sde.std(*(guided.sigmas[i][None] for i in (k, k + 1))) for k in (1, 3)]
+    ratios = torch.stack([guided.shifts[k].norm(dim=1) / std for k, std in zip((1, 3), stds, strict=True)])
+    torch.testing.assert_close(guided.figures["shift_over_std"], ratios.mean())
 
 
 def test_states_are_judged_once_each_and_those_that_no_trained_step_leads_to_only_if_asked_for():

@@ -61,7 +61,8 @@ class DualRewardGRPO:
         orm_coef: of the outcome rewards' surrogate, not negative, as the other coefficients.
         prm_coef: of the process reward's surrogate.
         prm_at: credit a step with the process reward of the state it led to ("next"), of the state it began in
-            ("current", as the official program does) or with the difference of the two ("delta").
+            ("current", as the official program does) or with the difference of the two ("delta"); these two need a
+            rollout with ``judge_first``.
         distill_coef: of the distillation, where steps were guided.
         kl_coef: of the divergence from the reference.
         orm_weights: by name, of the outcome rewards' advantages in their sum; None: 1 for each.
@@ -164,9 +165,9 @@ class DualRewardGRPO:
                 ``kl_coef`` is 0.
             count: how many updates; samples are dealt out in turn.
             piece_size: steps of samples that go through the network at once.
-            generator: draws the steps of each sample, and is needed where ``timestep_fraction`` is below 1. It draws for
-                the samples of all processes, in the order of their ranks, so that with one seed on all of them the
-                steps are those of one process with all groups.
+            generator: draws the steps of each sample, and is needed where ``timestep_fraction`` is below 1. It draws
+                for the samples of all processes, in the order of their ranks: with one seed on all of them the steps
+                are those of one process with all groups.
 
         Raises:
             ValueError: if something that a coefficient needs is missing, a reward is not finite, groups or samples
