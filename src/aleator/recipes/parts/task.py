@@ -25,7 +25,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from aleator.data import BudgetPlan
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.experiment.gradient_step import GradientReport, Loss
 from aleator.experiment.model_state import share_buffers, unwrapped
@@ -67,6 +66,8 @@ class SupervisedTask(GradientTask):
 
         # Which examples a step sees, in which order, how many at a time.
         if (groups := options.groups(splits)) is not None:
+            if options.resplit:
+                raise ValueError("resplit cannot be used with groups of training examples, got True")
             train = train.grouped(*groups)
         self.full_size = len(train)
         train = _drawn(train, options.train_size, streams)
@@ -375,6 +376,9 @@ class SupervisedTask(GradientTask):
                 length((examples.inputs, examples.targets))
             if not len(examples):
                 raise ValueError(f"splits must return at least one example for {name}, got none")
+        if self.options.resplit:
+            again = _redrawn(made["train"], made["validation"], self.run.generator("resplit"))
+            made["train"], made["validation"] = again
         if self.options.loader_workers and all(examples.dataset is None for examples in made.values()):
             workers = self.options.loader_workers
             raise ValueError(f"loader_workers cannot be used with examples in memory, got {workers}")
@@ -395,7 +399,7 @@ class SupervisedTask(GradientTask):
     def _in_rounds(self) -> Order:
         options = self.options
         sampler = whole_rounds(len(self.train), options.batch_size, self.run.streams, self.accelerator)
-        steps = BudgetPlan(len(self.train), 1.0, options.rounds, options.batch_size).total_steps
+        steps = options.total_steps(len(self.train))
         return Order(sampler, endless(sampler), steps, steps)
 
     def _batches(self, order: Order) -> Batches:
@@ -425,6 +429,13 @@ def _drawn(train: Examples, size: int | None, streams: Streams) -> Examples:
     if size > len(train):
         raise ValueError(f"train_size must be at most {len(train)}, got {size}")
     return train.take(torch.randperm(len(train), generator=streams.generator("split"))[:size])
+
+
+def _redrawn(train: Examples, validation: Examples, generator: torch.Generator) -> tuple[Examples, Examples]:
+    """Return as many training and validation examples as before, drawn from all of them."""
+    everything = train.joined(validation)
+    order = torch.randperm(len(everything), generator=generator)
+    return everything.take(order[: len(train)]), everything.take(order[len(train) :])
 
 
 def _headline(examples: Examples) -> Headline:
