@@ -223,7 +223,7 @@ class _Run:
                 self.task.stop_requested = stop.received
             self._train(log, stack.enter_context(self._display()), stop)
             # A request to stop that comes now is met by finishing: the state is saved and little is left to do.
-            return self._conclude(self._evaluate("test", log))
+            return self._conclude(self._evaluate("test", log) if self.options.test else {})
 
     def _train(self, log: MetricLog | None, display: ProgressDisplay, stop: StopRequests) -> None:
         total = self.task.budget.total
@@ -299,7 +299,7 @@ class _Run:
             "test": test,
             "best_validation": self.best,
             "seconds": self.clock.read(),
-            "peak_memory_bytes": _peak_memory(self.accelerator.device),
+            "peak_memory_bytes": peak_memory(self.accelerator.device),
             "device": str(self.accelerator.device),
             "skipped_steps": self.skipped,
             "models": list(weights),
@@ -465,7 +465,7 @@ def _readable(metrics: Mapping[str, float], headline: str) -> str:
     return ", ".join(f"{name} {metrics[name]:.4g}" for name in [headline, *others])
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     """Return the most memory this process ever held, in bytes: the device's for a GPU, else the resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
