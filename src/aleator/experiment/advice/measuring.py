@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import math
 import shutil
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,18 +71,16 @@ def measured(document: Mapping[str, Any], arm: Arm) -> Measured | None:
 def _task(session: Session) -> dict[str, Any]:
     """Return what the baseline as it was given is: its length, its headline, its first costs."""
     job = session.job(Trial(BASELINE, 0, {}), None, method="", seconds=_SHORTEST, limit=math.inf)
-    outcome, wall = session.carry_out_jobs(time_steps, {BASELINE: job})[BASELINE]
+    outcome, _ = session.carry_out_jobs(time_steps, {BASELINE: job})[BASELINE]
     if outcome.status == "refused":
         raise ValueError(outcome.error)
     if outcome.answer is None:
         raise CannotAdvise(f"the task could not be measured: {outcome.error}")
     found = outcome.answer
     headline, validation = found["headline"], found["validation"]
-    inside = found["building"] + found["starting"] + found["step"] + found["evaluation"] + _SHORTEST
     return {
         "steps": found["steps"],
         "seconds": cost_of([found]).seconds(found["steps"]),
-        "process": max(0.05, min(wall - inside, wall)),  # seconds to start a process and to end it
         "headline": headline,
         "device": found["device"],
         "train_examples": found["train_examples"],
@@ -104,6 +103,7 @@ def _arms(session: Session, arms: Sequence[Arm]) -> dict[str, Any]:
     seconds = min(_LONGEST, max(_SHORTEST, budget / (ROUNDS * len(arms))))
     found: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
     why: dict[str, tuple[str, str]] = {}
+    outside: list[float] = []  # seconds to start a process and to end it
     for _ in range(ROUNDS):
         jobs: dict[str, Job] = {}
         for arm in arms:
@@ -116,15 +116,16 @@ def _arms(session: Session, arms: Sequence[Arm]) -> dict[str, Any]:
                 )
             except ValueError as error:  # the method's options do not go with those of the recipe
                 why[arm.name] = "does not apply", str(error)
-        for name, (outcome, _) in session.carry_out_jobs(time_steps, jobs).items():
+        for name, (outcome, wall) in session.carry_out_jobs(time_steps, jobs).items():
             if (reason := _reason(outcome)) is not None:
                 why[name] = reason
             elif outcome.answer is not None:
                 found[name].append(outcome.answer)
+                outside.append(max(0.0, wall - outcome.answer["inside"]))
     if BASELINE in why:
         raise CannotAdvise(f"the task could not be measured: {why[BASELINE][1]}")
     whole = cost_of(found[BASELINE]).seconds(task["steps"])
-    task["seconds"] = whole
+    task["seconds"], task["process"] = whole, statistics.median(outside)
     entries: dict[str, Any] = {}
     for arm in arms:
         entry: dict[str, Any] = {"settings": [dict(one) for one in arm.settings], "cost": None, "steps": 0}

@@ -87,9 +87,7 @@ class Session:
 
     def trial(self, trial: Trial, steps: int, rung: int) -> PlannedRun:
         """Return the run of a trial, which never sees test data."""
-        options = dataclasses.replace(
-            self.options, evaluate_every=NEVER, trackers=(), keep_checkpoints=0, test=False
-        )
+        options = dataclasses.replace(self.options, evaluate_every=NEVER, trackers=(), keep_checkpoints=0, test=False)
         return self._planned(trial, steps, options, {"trial": trial.number, "rung": rung})
 
     def confirming(self, trial: Trial, steps: int, seed: int) -> PlannedRun:
@@ -120,16 +118,15 @@ class Session:
             self.results |= books.results
 
     def _planned(self, trial: Trial, steps: int, options: RunOptions, tuned: Mapping[str, Any]) -> PlannedRun:
-        recipe = self.with_steps(trial, steps)
+        recipe = self.changed(trial.changes, steps)
         digits = identity(self.name, recipe, options)
         suffix = "".join(f"-{key}{value}" for key, value in tuned.items())
         folder = f"{_slug(trial.arm)}-seed{options.seed}{suffix}-{digits[:8]}"
         return PlannedRun(trial.arm, recipe, options, None, tuned, digits, folder)
 
-    def with_steps(self, trial: Trial, steps: int | None) -> Any:
-        """Return the recipe with the settings of a trial and a number of steps."""
-        changes = dict(trial.changes) if steps is None else {**trial.changes, "steps": steps}
-        return dataclasses.replace(self.recipe, **changes)
+    def changed(self, changes: Mapping[str, Any], steps: int | None) -> Any:
+        """Return the recipe with some settings and a number of steps."""
+        return dataclasses.replace(self.recipe, **changes, **({} if steps is None else {"steps": steps}))
 
     # --- other jobs
 
@@ -140,7 +137,7 @@ class Session:
         return {**job, "folder": str((self.out / "measuring" / _slug(trial.arm)).resolve()), **more}
 
     def _as_given(self, trial: Trial) -> PlannedRun:
-        recipe = self.with_steps(trial, None)
+        recipe = self.changed(trial.changes, None)
         return PlannedRun(trial.arm, recipe, self.options, None, {}, "", _slug(trial.arm))
 
     def carry_out_jobs(self, work: Work, jobs: Mapping[str, Job]) -> dict[str, tuple[Outcome, float]]:
