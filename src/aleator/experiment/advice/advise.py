@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from aleator.experiment import registry
-from aleator.stats.advice import hour
 from aleator.experiment.advice.answer import conclude
 from aleator.experiment.advice.arms import arms_of
 from aleator.experiment.advice.choosing import best_pair, choose, seconds_of_runs
@@ -35,6 +34,7 @@ from aleator.experiment.files import clear_left_overs, read_json
 from aleator.experiment.identity import decisive_options, environment, options_of
 from aleator.experiment.locks import FolderLock
 from aleator.experiment.options import RunOptions
+from aleator.stats.advice import hour
 
 _log = logging.getLogger("aleator.experiment")
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aleator.stats.advice import hour
 from aleator.experiment.advice.arms import BASELINE, Arm, Trial, combined, range_of_rates, shared_draws, trials_of
 from aleator.experiment.advice.measure import EVALUATIONS, LEAST_STEPS, cost_of, time_steps
 from aleator.experiment.advice.measuring import Measured
 from aleator.experiment.advice.session import Session
 from aleator.experiment.comparison.plan import PlannedRun
 from aleator.random import Streams
+from aleator.stats.advice import hour
 
 PAIRED = 3  # of the best arms, whose pairs are tried
 
@@ -40,7 +40,6 @@ def choose(session: Session, applying: Sequence[Measured]) -> list[Chosen]:
             look["choosing"] = _planned(session, applying)
             session.save()
         for name in look["choosing"]["arms"]:
-            arm = next(one for one in applying if one.arm.name == name)
             document["arms"][name].setdefault("chosen_in", len(document["looks"]))
         _carry_out(session, applying)
     chosen = [found for one in applying if (found := _chosen(session, one)) is not None]

@@ -10,13 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aleator.stats.advice import hour
 from aleator.experiment.advice.arms import BASELINE, OWN, Trial
 from aleator.experiment.advice.choosing import Chosen, seconds_of_runs
 from aleator.experiment.advice.measure import EVALUATIONS
 from aleator.experiment.advice.session import Session
 from aleator.experiment.comparison.plan import PlannedRun
 from aleator.experiment.comparison.summary import finished_results
+from aleator.stats.advice import hour
 
 SEEDS_OF_A_LOOK = 1000
 FAR_OFF = 3.0

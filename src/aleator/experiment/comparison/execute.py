@@ -373,6 +373,7 @@ def _stop_gently(crew: Workers) -> None:
 
 
 def make_crew(workers: int | None, ray: str | None, threads: int, out: Path) -> Workers:
+    """Return where jobs are carried out: a Ray cluster where an address is given, else processes of this machine."""
     if ray is not None:
         from aleator.experiment.comparison.ray_workers import RayWorkers
 
