@@ -29,7 +29,7 @@ where its interval excludes 0, and a claim once made stays, with the interval of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -153,18 +153,20 @@ def arm_effects(
     direction: Literal["max", "min"] = "max",
     tick: float | None = None,
     kept: Sequence[Effect] = (),
+    family: Collection[str] = (),
 ) -> dict[str, Effect]:
     """Return the effect of every arm that was ever confirmed, in the order given.
 
     Args:
         baseline: the tuned baseline; arms are compared with it on the seeds that both have.
-        arms: every arm ever confirmed, those of earlier looks included: they are the family. An arm may have joined
-            late, with seeds of its own.
+        arms: every arm ever confirmed, those of earlier looks included. An arm may have joined late, with seeds of its
+            own.
         alpha: probability of any false claim, over all looks.
         look: which look this is, from 1.
         direction: whether more or less of the metric is better.
         tick: the smallest step of the metric, such as 1/N for the accuracy on N examples; None where it has none.
         kept: effects of the last look. Those that claim something stay as they are.
+        family: names of further arms whose confirmation was begun, such as those whose runs failed: they count, too.
 
     Raises:
         ValueError: if a value is not finite, an arm shares no seed with the baseline, examples of an arm and the
@@ -174,7 +176,7 @@ def arm_effects(
     if tick is not None and not (tick > 0 and math.isfinite(tick)):
         raise ValueError(f"tick must be a positive number or None, got {tick}")
     claimed = {effect.arm: effect for effect in kept if effect.claim is not None}
-    level = 1 - spent / max(1, len({*arms, *claimed}))
+    level = 1 - spent / max(1, len({*arms, *claimed, *family}))
     sign = 1.0 if direction == "max" else -1.0
     differences = {name: _differences(name, arm, baseline, sign) for name, arm in arms.items()}
     least = 0.0 if tick is None else tick**2 / 12
