@@ -111,7 +111,7 @@ def test_a_crashed_environment_ends_the_run_and_a_resume_goes_on(tmp_path, monke
         ({"betas": (0.0, 1.0), "members": 3}, "members must be 2, one for each of betas, got 3"),
         ({"target_dropout": False}, "target_dropout cannot be used with critic_dropout 0, got False"),
         ({"learning_starts": 30}, r"learning_starts must be in \[0, steps\), \[0, 30\), got 30"),
-        ({"batch_size": 99}, "batch_size must be at most 30, got 99"),
+        ({"batch_size": 99}, "batch_size must be at most steps, 30, got 99"),
     ],
 )
 def test_what_cannot_work_is_refused(given, line, tmp_path):

@@ -317,7 +317,7 @@ def test_log_that_was_cut_off_goes_on_and_another_swarms_is_refused(finished, tm
         (("--join", "me:hunter2@host:6379"), "must hold no password"),
         (("--join", ":hunter2@host:6379"), "must hold no password"),
         (("--join", "redis//:hunter2@host"), "must hold no password"),
-        (("--join", "redis://me:hunter2"), "the port of an address must be a number in [0, 65535]"),
+        (("--join", "redis://me:hunter2"), "join: the port of an address must be a number in [0, 65535]"),
         (("--join", "redis://me:hun ter@2@host"), "must hold no spaces"),
         (("--peers", "redis://:hunter2@host"), "--peers must be an integer or None, got 'redis://:***@host'"),
         (("redis://:hunter2@host",), "unexpected 'redis://:***@host'"),

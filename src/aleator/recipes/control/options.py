@@ -125,7 +125,8 @@ class Control:
         if self.target_entropy is not None and not math.isfinite(self.target_entropy):
             raise ValueError(f"target_entropy must be finite, got {self.target_entropy}")
         if self.batch_size > (self.replay or self.steps):
-            raise ValueError(f"batch_size must be at most {self.replay or self.steps}, got {self.batch_size}")
+            kept = f"the replay, {self.replay}" if self.replay else f"steps, {self.steps}"
+            raise ValueError(f"batch_size must be at most {kept}, got {self.batch_size}")
 
     @property
     def count(self) -> int:

@@ -113,7 +113,10 @@ class Decentral(TaskOptions):
             refuse_unless(False, "join", self, "machines", "peers")
             from aleator.distributed import Address
 
-            Address.parse(self.join)
+            try:
+                Address.parse(self.join)
+            except ValueError as error:
+                raise ValueError(f"join: {error}") from None
         else:
             refuse_unless(self.peers is not None, "machines in one process", self, *_OF_NETWORKS)
             if self.enter_by != "replay":
