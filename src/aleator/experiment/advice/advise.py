@@ -21,20 +21,18 @@ from typing import Any
 from aleator.experiment import registry
 from aleator.experiment.advice.answer import conclude
 from aleator.experiment.advice.arms import arms_of
-from aleator.experiment.advice.choosing import best_pair, choose, seconds_of_runs
+from aleator.experiment.advice.choosing import best_pair, choose
 from aleator.experiment.advice.confirming import confirm
-from aleator.experiment.advice.measure import EVALUATIONS, LEAST_STEPS
 from aleator.experiment.advice.measuring import measure
+from aleator.experiment.advice.plan import affordable
 from aleator.experiment.advice.script import write_script
 from aleator.experiment.advice.session import FILE, Session
 from aleator.experiment.comparison.execute import make_crew
-from aleator.experiment.comparison.progress import clock
 from aleator.experiment.comparison.workers import Work
 from aleator.experiment.files import clear_left_overs, read_json
 from aleator.experiment.identity import decisive_options, environment, options_of
 from aleator.experiment.locks import FolderLock
 from aleator.experiment.options import RunOptions
-from aleator.stats.advice import hour
 
 _log = logging.getLogger("aleator.experiment")
 
@@ -111,40 +109,6 @@ def _look(session: Session, arms: Arms, probe: Work | None) -> None:
         confirm(session, chosen, best_pair(session, chosen))
     finally:
         session.save()
-
-
-def affordable(document: Mapping[str, Any], minutes: float, slots: int) -> list[str]:
-    """Say what a time affords, in a few lines."""
-    task, entries = document["task"], document["arms"]
-    names = [name for name, entry in entries.items() if entry["cost"] is not None]
-    run = seconds_of_runs(document, 0)
-    whole = 60 * minutes * slots
-    full = seconds_of_runs(document, EVALUATIONS)(1.0)
-    found = hour.choosing(hour.CHOOSING * whole, len(names), run, LEAST_STEPS / task["steps"])
-    carried = hour.confirming(hour.CONFIRMING * whole, min(len(names) - 1, hour.MOST_CONFIRMED), full)
-    lines = [
-        f"a run: {task['steps']} steps, about {clock(full)}, {slots} at a time",
-        f"arms: {len(names)} apply, the baseline among them ({', '.join(names)})",
-    ]
-    for name, entry in entries.items():
-        if entry["cost"] is None:
-            lines.append(f"  {name} does not: {entry['why']}")
-    if found.arms:
-        left = f"; no time for {', '.join(names[found.arms :])}" if found.arms < len(names) else ""
-        rungs = ", then ".join(f"{rung.trials} of {rung.share:.0%} of the length" for rung in found.rungs)
-        lines.append(f"choosing: trials of each arm: {rungs}{left}")
-    if carried.arms and found.arms:
-        lines.append(f"confirming: {carried.arms} arm{'s' * (carried.arms > 1)} on {carried.seeds} seeds")
-    else:
-        enough = minutes_needed(document, slots)
-        lines.append(f"confirming: none; one arm on {hour.SEEDS_WANTED} seeds takes about {clock(60 * enough)} in all")
-    return lines
-
-
-def minutes_needed(document: Mapping[str, Any], slots: int) -> float:
-    """Return how many minutes would be enough to confirm one arm."""
-    run = seconds_of_runs(document, EVALUATIONS)(1.0)
-    return hour.minutes_for_one(run, slots, 2 * hour.LEAST_TRIALS * seconds_of_runs(document, 0)(1.0))
 
 
 def dry_run(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aleator.experiment.advice.arms import BASELINE, Arm, Trial, combined, range_of_rates, shared_draws, trials_of
 from aleator.experiment.advice.measure import EVALUATIONS, LEAST_STEPS, cost_of, time_steps
 from aleator.experiment.advice.measuring import Measured
+from aleator.experiment.advice.plan import seconds_of_runs
 from aleator.experiment.advice.session import Session
 from aleator.experiment.comparison.plan import PlannedRun
 from aleator.random import Streams
@@ -70,18 +71,6 @@ def _planned(session: Session, applying: Sequence[Measured]) -> dict[str, Any]:
         entry = document["arms"][one.arm.name]
         entry["status"] = "tuned" if one.arm.name in names else "not tried"
     return {"arms": names}
-
-
-def seconds_of_runs(document: Mapping[str, Any], evaluations: int) -> Callable[[float], float]:
-    """Return a function from a share of the full length to the seconds of a run of any arm, with its process."""
-    task, entry = document["task"], document["arms"][BASELINE]
-    cost = entry["cost"]
-
-    def seconds(share: float) -> float:
-        fixed = cost["building"] + cost["starting"] + (evaluations + 1) * cost["evaluation"]
-        return float(task["process"] + fixed + share * entry["steps"] * cost["step"])
-
-    return seconds
 
 
 def trials_in(session: Session, arm: Arm, count: int) -> list[Trial]:

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aleator.experiment.advice.arms import BASELINE, OWN, Trial
-from aleator.experiment.advice.choosing import Chosen, seconds_of_runs
+from aleator.experiment.advice.choosing import Chosen
 from aleator.experiment.advice.measure import EVALUATIONS
+from aleator.experiment.advice.plan import seconds_of_runs
 from aleator.experiment.advice.session import Session
 from aleator.experiment.comparison.plan import PlannedRun
 from aleator.experiment.comparison.summary import finished_results

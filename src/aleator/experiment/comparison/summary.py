@@ -263,7 +263,7 @@ def _to_target(
     if goal is None or headline is None:
         return None
     done = {run["seed"]: run for run in entry["runs"] if run["status"] == "done"}
-    rows = [_first_reaching(out / done[s]["folder"], goal, headline) if s in done else None for s in _seeds(planned)]
+    rows = [first_reaching(out / done[s]["folder"], goal, headline) if s in done else None for s in _seeds(planned)]
     return {
         "target": goal,
         "source": source,
@@ -274,7 +274,8 @@ def _to_target(
     }
 
 
-def _first_reaching(folder: Path, goal: float, headline: Headline) -> dict[str, Any] | None:
+def first_reaching(folder: Path, goal: float, headline: Headline) -> dict[str, Any] | None:
+    """Return the row of a run's log at which its validation headline first reached a goal, None if it did not."""
     for row in metric_rows(folder / "metrics.jsonl"):
         value = row["metrics"].get(headline.name) if row["split"] == "validation" else None
         if value is not None and not headline.better(goal, value):

@@ -200,6 +200,35 @@ def pairs_figure(pairs: Sequence[Pair], metric: str) -> Figure:
     return figure
 
 
+def gains_figure(gains: Sequence[tuple[str, float, tuple[float, float] | None, bool]], metric: str) -> Figure:
+    """Draw gains over a baseline with their intervals; the dot of a gain that is not claimed is open.
+
+    Args:
+        gains: name, gain, interval, and whether it is claimed.
+        metric: the metric's name, for the axis.
+    """
+    factor = words.scale(metric)
+    traces = [
+        _interval_trace(
+            row,
+            gain * factor,
+            None if ends is None else (ends[0] * factor, ends[1] * factor),
+            f"{words.difference(metric, gain)} ({words.difference_interval(metric, ends)})",
+            "circle" if claimed else "circle-open",
+            {"role": "interval", "colour": "ink"},
+        )
+        for row, (_, gain, ends, claimed) in enumerate(gains)
+    ]
+    unit = ", points" if is_accuracy(metric) else ""
+    figure = _rows_figure(traces, [_short(name, 48) for name, *_ in gains], f"Gain in test {words.title(metric)}{unit}")
+    figure["layout"]["shapes"] = [
+        {"type": "line", "xref": "x", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "layer": "below"}
+    ]
+    bounds = [0.0, *(end * factor for _, gain, ends, _ in gains for end in (ends or (gain, gain)))]
+    figure["layout"]["xaxis"]["range"] = _padded(min(bounds), max(bounds))
+    return figure
+
+
 def sizes_figure(comparison: Comparison, look: dict[str, Look], metric: str) -> Figure:
     """Draw the mean test headline against the training size, with 95 % intervals, on a logarithmic axis.
 
