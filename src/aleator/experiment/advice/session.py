@@ -29,6 +29,7 @@ from aleator.experiment.signals import Interrupted, StopRequests
 
 FILE = "advice.json"
 _LOOK_EVERY = 0.25
+_SAVE_EVERY = 10.0  # seconds
 NEVER = 2**62  # progress between evaluations where only the last one counts
 
 
@@ -74,6 +75,11 @@ class Session:
         self.document["working_directory"] = os.getcwd()
         write_json(self.out / FILE, redacted(self.document))
 
+    def _save_now_and_then(self) -> None:
+        """Write down the time that was spent. Runs are known by their folders, so nothing else is lost with it."""
+        if time.monotonic() - self._mark > _SAVE_EVERY:
+            self.save()
+
     def left(self) -> float:
         """Return the seconds that are left of the look's time, over all workers together."""
         spent = self.look["spent"] + time.monotonic() - self._mark
@@ -109,7 +115,7 @@ class Session:
             self.command,
             {folder: result for folder, result in self.results.items() if folder in known},
             self.ended_badly,
-            self.save,
+            self._save_now_and_then,
         )
         try:
             if waiting:

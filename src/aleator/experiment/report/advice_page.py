@@ -1,4 +1,4 @@
-"""The page of an advice: the answer, effects with intervals, what was tried and dropped, where the time went, curves."""
+"""The page of an advice: the answer, effects with intervals, what was tried and dropped, the time it took, curves."""
 
 from __future__ import annotations
 
@@ -109,7 +109,8 @@ def _described_row(name: str, one: Mapping[str, Any], metric: str) -> list[str]:
     elif not one["reached"]:
         reached = f"not reached in {one['runs']} runs"
     else:
-        times = f"after {words.seconds(one['seconds_to_target'])} s, {words.number(round(one['steps_to_target']), 12)} steps"
+        steps = words.number(round(one["steps_to_target"]), 12)
+        times = f"after {words.seconds(one['seconds_to_target'])} s, {steps} steps"
         reached = f"{one['reached']} of {one['runs']} runs, {times}"
     return [
         name,

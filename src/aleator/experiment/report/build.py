@@ -22,8 +22,8 @@ def write_report(folder: Path) -> Path:
     """Write ``folder/report.html`` for the folder of a comparison, of a run or of advice.
 
     Args:
-        folder: a folder with ``comparison.json``, ``config.json`` or ``advice.json``. Runs that failed, or are not there yet, are
-            named in the report.
+        folder: a folder with ``comparison.json``, ``config.json`` or ``advice.json``. Runs that failed, or are not
+            there yet, are named in the report.
 
     Returns:
         The path of the report: ``folder/report.html``, or one in a new temporary folder where ``folder`` may be read
