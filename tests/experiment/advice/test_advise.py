@@ -48,7 +48,8 @@ def test_every_arm_has_as_many_trials_of_equal_draws_and_none_sees_test_data(ask
     entries = document["arms"]
     counts = {name: len(entry["trials"]) for name, entry in entries.items()}
     assert set(counts) == {"baseline", *ARMS}
-    assert len(set(counts.values())) == 1 and counts["baseline"] > 3
+    assert len(set(counts.values())) == 1
+    assert counts["baseline"] > 3
     assert entries["baseline"]["trials"]["0"]["changes"] == {}
     assert entries["Trick"]["trials"]["0"]["changes"] == {"trick": "on"}
     for number in map(str, range(1, counts["baseline"])):
@@ -129,7 +130,8 @@ def test_a_further_look_has_fresh_seeds_half_the_level_and_keeps_claims(ask, tmp
     again = Pretence(gains={"trick": -0.05})
     second = ask(again, minutes=0.5)
     fresh = {job["run"]["seed"] for job in again.ran}
-    assert fresh and not fresh & seeds
+    assert fresh
+    assert not fresh & seeds
     assert not trials(again)
     claimed = {effect["arm"]: effect for effect in first["effects"] if effect["claim"]}
     kept = {effect["arm"]: effect for effect in second["effects"]}
