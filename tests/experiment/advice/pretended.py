@@ -113,6 +113,7 @@ class Pretence:
             "evaluation": 0.01,
             "memory": 2**20,
             "inside": 0.0,
+            "test_digest": None,
             "steps": options["steps"] or 200,
             "unit": "steps",
             "headline": {"name": "accuracy", "direction": "max"},

@@ -16,6 +16,7 @@ from aleator.experiment.comparison.summary import first_reaching
 from aleator.experiment.protocol import Headline
 from aleator.experiment.report import advice_words
 from aleator.experiment.shares import is_accuracy
+from aleator.experiment.test_examples import read_test_examples
 from aleator.stats.advice.effects import ArmResults, Effect, arm_effects, best_first
 
 Runs = Mapping[int, tuple[PlannedRun, Mapping[str, Any] | None]]
@@ -112,7 +113,14 @@ def _results(session: Session, runs: Runs) -> ArmResults:
         for seed, (_, result) in runs.items()
         if result is not None and (value := result["test"].get(name)) is not None and math.isfinite(value)
     }
-    return ArmResults(values)
+    if not session.document["task"]["test_stays"]:
+        return ArmResults(values)
+    found = {
+        seed: examples
+        for seed in values
+        if (examples := read_test_examples(run_folder(session.out, runs[seed][0]), dict(runs[seed][1] or {})))
+    }
+    return ArmResults(values, found)
 
 
 def _described(session: Session, runs: Mapping[str, Runs]) -> dict[str, Any]:

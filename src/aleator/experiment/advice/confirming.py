@@ -97,7 +97,8 @@ def _seconds_of_a_run(session: Session) -> float:
     ]
     if not seen:
         return predicted
-    return predicted + max(0.0, math.fsum(seen) / len(seen) - without)
+    extra: float = max(0.0, math.fsum(seen) / len(seen) - without)
+    return predicted + extra
 
 
 def runs_of_look(session: Session, look: int) -> list[tuple[str, PlannedRun]]:

@@ -9,6 +9,7 @@ model compiled, a subset chosen) takes time from its training.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import signal
 import statistics
@@ -61,6 +62,20 @@ def cost_of(measured: Sequence[Mapping[str, Any]]) -> Cost:
         evaluation=statistics.median(float(one["evaluation"]) for one in measured),
         memory=max(int(one["memory"]) for one in measured),
     )
+
+
+def _digest(examples: Any) -> str | None:
+    """Return a digest of the targets of examples in memory, by which two drawings of a test part are told apart."""
+    from torch import Tensor
+    from torch.utils._pytree import tree_flatten
+
+    leaves = [leaf for leaf in tree_flatten(getattr(examples, "targets", None))[0] if isinstance(leaf, Tensor)]
+    if not leaves:
+        return None
+    digest = hashlib.sha256()
+    for leaf in leaves:
+        digest.update(leaf.detach().cpu().double().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -148,6 +163,7 @@ def time_steps(job: Job) -> dict[str, Any]:
         "step": each,
         "evaluation": evaluation,
         "memory": peak_memory(accelerator.device),
+        "test_digest": _digest(getattr(task, "held_out", {}).get("test")),
         "inside": time.perf_counter() - began,
         "steps": whole,
         "unit": task.budget.unit,

@@ -104,7 +104,7 @@ def _arms(session: Session, arms: Sequence[Arm]) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
     why: dict[str, tuple[str, str]] = {}
     outside: list[float] = []  # seconds to start a process and to end it
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         jobs: dict[str, Job] = {}
         for arm in arms:
             if arm.name in why:
@@ -116,6 +116,8 @@ def _arms(session: Session, arms: Sequence[Arm]) -> dict[str, Any]:
                 )
             except ValueError as error:  # the method's options do not go with those of the recipe
                 why[arm.name] = "does not apply", str(error)
+        if number:  # with another seed: the test data must not be others
+            jobs[BASELINE] = {**jobs[BASELINE], "run": {**jobs[BASELINE]["run"], "seed": session.options.seed + 1}}
         for name, (outcome, wall) in session.carry_out_jobs(time_steps, jobs).items():
             if (reason := _reason(outcome)) is not None:
                 why[name] = reason
@@ -124,6 +126,7 @@ def _arms(session: Session, arms: Sequence[Arm]) -> dict[str, Any]:
                 outside.append(max(0.0, wall - outcome.answer["inside"]))
     if BASELINE in why:
         raise CannotAdvise(f"the task could not be measured: {why[BASELINE][1]}")
+    task["test_stays"] = len({one["test_digest"] for one in found[BASELINE]}) == 1
     whole = cost_of(found[BASELINE]).seconds(task["steps"])
     task["seconds"], task["process"] = whole, statistics.median(outside)
     entries: dict[str, Any] = {}
