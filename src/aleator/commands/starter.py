@@ -4,6 +4,7 @@ Run it, then see whether a new random half of the data in every round pays, and 
 
     aleator run FILE:MyRecipe --rounds 5
     aleator compare FILE:MyRecipe --variant all --variant half:subset=rs2,ratio=0.5 --variant mean:ema=0.99 --seeds 5
+    aleator advise FILE:MyRecipe --minutes 10
 """
 
 from dataclasses import dataclass
