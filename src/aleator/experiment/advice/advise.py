@@ -28,7 +28,7 @@ from aleator.experiment.advice.plan import affordable
 from aleator.experiment.advice.script import write_script
 from aleator.experiment.advice.session import FILE, Session
 from aleator.experiment.comparison.execute import make_crew
-from aleator.experiment.comparison.workers import Work
+from aleator.experiment.comparison.workers import Work, modules_of
 from aleator.experiment.files import clear_left_overs, read_json
 from aleator.experiment.identity import decisive_options, environment, options_of
 from aleator.experiment.locks import FolderLock
@@ -85,7 +85,7 @@ def advise(
     with contextlib.closing(FolderLock(out)):
         clear_left_overs(out, [FILE, "advice.py"])
         document = _document(recipe, name, out, alpha, options, command or [])
-        with contextlib.closing(make_crew(workers, ray, options.threads, out)) as crew:
+        with contextlib.closing(make_crew(workers, ray, options.threads, out, modules_of(recipe))) as crew:
             if (not document["looks"] or document["looks"][-1]["done"]) and minutes is not None:
                 document["looks"].append({"minutes": minutes, "spent": 0.0, "seconds": {}, "done": False})
             session = Session(recipe, name, out, options, crew, document, command or [])
@@ -134,7 +134,7 @@ def dry_run(
     with tempfile.TemporaryDirectory(prefix="aleator-advise-") as folder:
         document = _document(recipe, name, Path(folder), 0.05, options, [])
         document["looks"].append({"minutes": minutes, "spent": 0.0, "seconds": {}, "done": False})
-        with contextlib.closing(make_crew(workers, ray, options.threads, Path(folder))) as crew:
+        with contextlib.closing(make_crew(workers, ray, options.threads, Path(folder), modules_of(recipe))) as crew:
             session = Session(recipe, name, Path(folder), options, crew, document, [])
             measure(session, arms_of(arms), None)
             return affordable(document, minutes, crew.slots)

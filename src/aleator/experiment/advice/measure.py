@@ -91,7 +91,7 @@ def _at_most(seconds: float) -> Iterator[None]:
         return
 
     def late(number: int, frame: object) -> None:
-        raise TimeoutError(f"it takes more than {seconds:.0f} s to begin, twice a whole run of the baseline")
+        raise TimeoutError(f"no steps after {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -22,6 +22,8 @@ _log = logging.getLogger("aleator.experiment")
 ROUNDS = 2  # in which all arms are timed, one after the other
 _SHARE = 0.015  # of the time, that timing steps may take
 _LONGEST, _SHORTEST = 2.0, 0.2  # seconds
+_FIRST_ROUND = 0.05  # of the time, after which a first round is the last
+_LATE = "before its first step it takes more than twice the time of a whole run"
 
 
 class CannotAdvise(RuntimeError):
@@ -106,8 +108,9 @@ def _arms(session: Session, arms: Sequence[Arm]) -> dict[str, Any]:
     outside: list[float] = []  # seconds to start a process and to end it
     for number in range(ROUNDS):
         jobs: dict[str, Job] = {}
+        late = number > 0 and session.spent() > _FIRST_ROUND * 60 * session.look["minutes"]
         for arm in arms:
-            if arm.name in why:
+            if arm.name in why or (late and arm.name != BASELINE):
                 continue
             try:
                 trial = Trial(arm.name, 0, dict(arm.settings[0]))
@@ -150,7 +153,7 @@ def _reason(outcome: Outcome) -> tuple[str, str] | None:
         return "does not apply", outcome.error or ""
     if outcome.answer is None:
         error = outcome.error or outcome.status
-        return ("does not apply", error) if "TimeoutError" in error else ("failed", error)
+        return ("does not apply", _LATE) if "TimeoutError" in error else ("failed", error)
     return ("does not apply", outcome.answer["why"]) if "why" in outcome.answer else None
 
 

@@ -66,7 +66,7 @@ def write_script(session: Session) -> None:
     document = session.document
     if not document.get("arms") or "winner" not in document:
         return
-    settings, steps, title = _winner(document)
+    settings, steps, title = _winner(document, registry.short(document["recipe"]))
     recipe = session.changed(settings, steps)
     options = redacted(options_of(session.recipe))
     changed = {name: value for name, value in redacted(options_of(recipe)).items() if value != options[name]}
@@ -83,18 +83,18 @@ def write_script(session: Session) -> None:
     write_text(session.out / "advice.py", text)
 
 
-def _winner(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None, str]:
+def _winner(document: Mapping[str, Any], recipe: str) -> tuple[Mapping[str, Any], int | None, str]:
     name = document["winner"]
     if name in document["confirmed"]:
         known = document["confirmed"][name]
-        return known["changes"], known["steps"], f"{document['recipe']} with {name}, which is better than without."
+        return known["changes"], known["steps"], f"{recipe} with {name}, which is better than without."
     entry = document["arms"].get(BASELINE, {})
     best = entry.get("best")
     if name == OWN or best is None:
-        return {}, None, f"{document['recipe']} as it was given."
+        return {}, None, f"{recipe} as it was given."
     changes = entry["trials"][str(best)]["changes"]
     how = "with its tuned settings" if changes else "as it was given, which tuning did not improve"
-    return changes, entry["steps"], f"{document['recipe']} {how}; no method was found to be better."
+    return changes, entry["steps"], f"{recipe} {how}; no method was found to be better."
 
 
 def _given(session: Session) -> dict[str, Any]:

@@ -82,8 +82,11 @@ class Session:
 
     def left(self) -> float:
         """Return the seconds that are left of the look's time, over all workers together."""
-        spent = self.look["spent"] + time.monotonic() - self._mark
-        return float((60 * self.look["minutes"] - spent) * self.crew.slots)
+        return (60 * float(self.look["minutes"]) - self.spent()) * self.crew.slots
+
+    def spent(self) -> float:
+        """Return the seconds of the look that have passed, those before an interruption included."""
+        return float(self.look["spent"]) + time.monotonic() - self._mark
 
     def during(self, phase: str) -> _Phase:
         """Count what passes in the block as the time of a phase."""

@@ -44,6 +44,7 @@ from aleator.experiment.comparison.workers import (
     carry_out,
     default_workers,
     job_of,
+    modules_of,
 )
 from aleator.experiment.files import clear_left_overs, read_json, write_json
 from aleator.experiment.locks import FolderLock
@@ -164,7 +165,7 @@ def _compare(
     waiting = waiting_runs(planned, results, out)
     try:
         if waiting:
-            crew = make_crew(workers, ray, threads, out)
+            crew = make_crew(workers, ray, threads, out, modules_of(variants[0].recipe))
             with contextlib.closing(crew):
                 units = {run.variant: results[run.folder]["unit"] for run in planned if run.folder in results}
                 _refuse_early(waiting, crew, Books(name, out, command, results, ended_badly, write), target, units)
@@ -372,10 +373,10 @@ def _stop_gently(crew: Workers) -> None:
     crew.interrupt()
 
 
-def make_crew(workers: int | None, ray: str | None, threads: int, out: Path) -> Workers:
+def make_crew(workers: int | None, ray: str | None, threads: int, out: Path, preloaded: Sequence[str] = ()) -> Workers:
     """Return where jobs are carried out: a Ray cluster where an address is given, else processes of this machine."""
     if ray is not None:
         from aleator.experiment.comparison.ray_workers import RayWorkers
 
         return RayWorkers(ray, threads=threads, out=out, slots=workers)
-    return LocalWorkers(default_workers(threads) if workers is None else workers)
+    return LocalWorkers(default_workers(threads) if workers is None else workers, preloaded)

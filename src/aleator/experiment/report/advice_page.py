@@ -32,7 +32,7 @@ def advice_page(folder: Path, document: Mapping[str, Any]) -> dict[str, Any]:
         plots["effects"] = _effects_figure(effects, metric)
     curves = _curves(folder, told, look, metric)
     if curves:
-        plots["curves"] = figures.curves_figure(curves, metric, "validation", "seconds", markers=False)
+        plots["curves"] = figures.curves_figure(curves, metric, "validation", "seconds")
     done = bool(document["looks"]) and bool(document["looks"][-1]["done"])
     return {
         "title": f"{document['recipe'].rpartition('/')[2]}: what pays",
@@ -75,7 +75,7 @@ def _effects_figure(effects: Sequence[Mapping[str, Any]], metric: str) -> Figure
         (str(one["arm"]), float(one["gain"]), tuple(one["interval"]) if one["interval"] else None, bool(one["claim"]))
         for one in effects
     ]
-    return figures.gains_figure(shown, metric)
+    return figures.differences_figure(shown, metric, "Gain")
 
 
 def _curves(
