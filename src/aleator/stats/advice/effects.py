@@ -304,18 +304,19 @@ def _effect(
 ) -> Effect:
     n = len(differences)
     gain = math.fsum(differences) / n
-    if over_seeds is None:
-        return Effect(name, gain, None, n, None, None, None, None, level, False, look)
-    seeds = over_seeds[0] / n
-    squared, df, examples, added = seeds, over_seeds[1], None, None
+    # Where all seeds say the same, as with a convex loss trained to its end, examples may still differ.
+    seeds, df = (0.0, n - 1.0) if over_seeds is None else (over_seeds[0] / n, over_seeds[1])
+    squared, examples, added = seeds, None, None
     if table is not None:
         examples = table.shape[1]
         by_example, rest, rest_df = _examples_and_rest(table)
         added = max(0.0, by_example - rest)
         if added > 0:
             squared = seeds + added
-            parts = ((seeds, over_seeds[1]), (by_example, examples - 1.0), (rest, rest_df))
+            parts = ((seeds, df), (by_example, examples - 1.0), (rest, rest_df))
             df = squared**2 / sum(part**2 / freedom for part, freedom in parts)
+    if squared == 0:
+        return Effect(name, gain, None, n, examples, None, None, None, level, False, look)
     half = student_quantile(level, df) * math.sqrt(squared)
     return Effect(name, gain, (gain - half, gain + half), n, examples, seeds, added, df, level, pooled, look)
 
