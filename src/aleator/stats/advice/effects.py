@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aleator.stats.intervals import Interval, spread
+from aleator.stats.intervals import Interval, _checked_level, spread
 
 if TYPE_CHECKING:
     from typing import Self
@@ -190,6 +190,29 @@ def arm_effects(
         table = _table(name, arm, baseline, tuple(differences[name]), sign)
         effects[name] = _effect(name, list(differences[name].values()), over_seeds, table, level, pooled, look)
     return effects | {name: effect for name, effect in claimed.items() if name not in effects}
+
+
+def new_data_interval(a: ArmResults, b: ArmResults, level: float = 0.95) -> tuple[Interval, int] | None:
+    """Return the interval of a − b that includes seeds and test examples, of this pair by itself, and the examples.
+
+    None where results by example are missing for one of the seeds that both have, or there is but one such seed.
+
+    Args:
+        a: results of the one.
+        b: results of the other.
+        level: confidence level in (0, 1).
+
+    Raises:
+        ValueError: if they share no seed, a value is not finite, or examples do not fit together.
+    """
+    level = _checked_level(level)
+    found = _differences("a", a, b, 1.0)
+    variances, _ = _variances_over_seeds(b, {"a": a}, {"a": found}, 0.0)
+    table = _table("a", a, b, tuple(found), 1.0)
+    effect = _effect("a", list(found.values()), variances["a"], table, level, False, 1)
+    if effect.interval is None or effect.examples is None:
+        return None
+    return effect.interval, effect.examples
 
 
 def best_first(effects: Mapping[str, Effect]) -> list[Effect]:
