@@ -49,7 +49,7 @@ class SimulatedHours:
     """The law of a result."""
     looks: int = 1
     """How often an answer is given: 1 and the number of resumes."""
-    seeds: int = 8
+    seeds_of_look: int = 8
     """Seeds of each look."""
     effects: tuple[float, ...] = ()
     """By how many standard deviations of a paired difference the first arms are better."""
@@ -124,8 +124,8 @@ def hour(options: SimulatedHours, rng: np.random.Generator) -> dict[str, Effect]
     for look in range(1, options.looks + 1):
         open_arms = [name for name in arms if effects[name].claim is None][: ARMS // 2]
         new = [str(len(arms) + index) for index in range(ARMS - len(open_arms))]
-        first = (look - 1) * options.seeds
-        seeds = range(first, first + options.seeds)
+        first = (look - 1) * options.seeds_of_look
+        seeds = range(first, first + options.seeds_of_look)
         baseline = joined(baseline, world.results(BASELINE, seeds))
         for name in (*open_arms, *new):
             arms[name] = joined(arms.get(name, ArmResults({}, {})), world.results(int(name), seeds))
