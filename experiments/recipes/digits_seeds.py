@@ -27,7 +27,7 @@ def record() -> None:
     for optimizer, rows in right.items():
         for seed in range(SEEDS):
             with tempfile.TemporaryDirectory() as scratch:
-                recipe = Classify(optimizer=optimizer, rounds=ROUNDS)  # type: ignore[arg-type]
+                recipe = Classify(optimizer=optimizer, rounds=ROUNDS)
                 options = RunOptions(seed=seed, trackers=(), keep_checkpoints=0, evaluate_every=10**9)
                 result = run(recipe, Path(scratch), options, name="classify")
                 found = read_test_examples(Path(scratch), result)

@@ -184,6 +184,15 @@ def test_results_by_example_of_some_seeds_only_are_not_used():
     assert (effect.examples, effect.variance_of_examples) == (None, None)
 
 
+@pytest.mark.parametrize("counts", [None, np.arange(1.0, 21)], ids=["as many", "other counts"])
+def test_results_on_other_examples_are_not_used(counts):
+    rng = np.random.default_rng(13)
+    base, other = rng.normal(size=(5, 20)), rng.normal(size=(5, 20 if counts is not None else 19))
+    ours = {"a": arm(other.mean(1), examples=examples_of(other, counts))}
+    effect = arm_effects(arm(base.mean(1), examples=examples_of(base)), ours)["a"]
+    assert (effect.examples, effect.interval is None) == (None, False)
+
+
 def test_the_best_is_first():
     make = lambda name, gain, interval: Effect(name, gain, interval, 6, None, 1.0, None, 5.0, 0.99, True, 1)  # noqa: E731
     effects = [
@@ -218,6 +227,3 @@ def test_results_that_do_not_fit_are_refused():
         arm_effects(arm([1.0]), {"a": arm([1.0], first=5)})
     with pytest.raises(ValueError, match="must be finite, got nan"):
         arm_effects(arm([1.0, 2.0]), {"a": arm([1.0, math.nan])})
-    ours, theirs = examples_of(np.zeros((2, 3))), examples_of(np.zeros((2, 4)))
-    with pytest.raises(ValueError, match="must be the same, got 3 and 4"):
-        arm_effects(arm([1.0, 2.0], examples=theirs), {"a": arm([1.0, 2.5], examples=ours)})
