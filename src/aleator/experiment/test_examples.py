@@ -41,9 +41,10 @@ def gather_test_examples(task: Any, headline: float, processes: int) -> ExampleR
     """
     say = getattr(task, "test_examples", None)
     own = None if say is None else say()
-    plain = None if own is None else tuple(_plain(part) for part in own)
-    shares = gather_object([plain]) if processes > 1 else [plain]
-    if any(share is None for share in shares):
+    plain = None if own is None else (_plain(own[0]), _plain(own[1]))
+    gathered = gather_object([plain]) if processes > 1 else [plain]
+    shares = [share for share in gathered if share is not None]
+    if len(shares) < len(gathered):
         return None
     values, counts = (_in_order([share[part] for share in shares]) for part in (0, 1))
     if not len(values) or not (np.isfinite(values).all() and np.isfinite(counts).all() and counts.sum() > 0):

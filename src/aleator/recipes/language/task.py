@@ -182,7 +182,7 @@ class LanguageTask(GradientTask):
         # For each domain the sum of −ln p, its bytes, the boundaries that were drawn, and how many were expected.
         sums = torch.zeros(4, len(self.names), dtype=torch.float64, device=self.accelerator.device)
         self.model.eval()
-        each = []
+        bits_of_windows = []
         for indices in torch.split(mine, max(1, EVALUATION_BYTES // length)):
             chosen = indices.clamp(max=count - 1).to(sums.device)
             windows, domains = held_out.windows[chosen].long(), held_out.domains[chosen]
@@ -191,7 +191,7 @@ class LanguageTask(GradientTask):
                 reading = self._read(Piece(windows, domains, noise))
             weight = (indices < count).to(sums)
             nats = reading.nats.sum(1).double() * weight
-            each.append(nats[weight > 0])
+            bits_of_windows.append(nats[weight > 0] / math.log(2))
             # A window has one position more than it predicts bytes.
             marks = [
                 torch.zeros_like(nats) if part is None else part.mean(1).double() * length * weight
@@ -199,7 +199,7 @@ class LanguageTask(GradientTask):
             ]
             sums.index_add_(1, domains, torch.stack([nats, length * weight, *marks]))
         self.model.train()
-        self._bits = torch.cat(each) / math.log(2)
+        self._bits = torch.cat(bits_of_windows)
         sums = self.accelerator.reduce(sums, reduction="sum").cpu()
         nats_of, bytes_of = sums[:2].tolist()
         metrics = {"bits_per_byte": sum(nats_of) / sum(bytes_of) / math.log(2)}

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aleator.stats.intervals import Interval, spread
+from aleator.stats.intervals import Interval, _checked_level, spread
 
 if TYPE_CHECKING:
     from typing import Self
@@ -67,7 +67,8 @@ class ArmResults:
 
     Attributes:
         values: the headline on test data, by seed.
-        examples: the same by example, for the seeds that kept it.
+        examples: the same by example, for the seeds that kept it. They are used where all seeds of an arm and the
+            baseline have them, and of the same examples.
     """
 
     values: Mapping[int, float]
@@ -141,7 +142,7 @@ def level_of_look(alpha: float, look: int) -> float:
         raise ValueError(f"alpha must be in (0, 1), got {alpha}")
     if look < 1:
         raise ValueError(f"look must be at least 1, got {look}")
-    return alpha / 2**look
+    return alpha * 0.5**look
 
 
 def arm_effects(
@@ -169,8 +170,7 @@ def arm_effects(
         family: names of further arms whose confirmation was begun, such as those whose runs failed: they count, too.
 
     Raises:
-        ValueError: if a value is not finite, an arm shares no seed with the baseline, examples of an arm and the
-            baseline do not fit together, or a number is out of range.
+        ValueError: if a value is not finite, an arm shares no seed with the baseline, or a number is out of range.
     """
     spent = level_of_look(alpha, look)
     if tick is not None and not (tick > 0 and math.isfinite(tick)):
@@ -187,9 +187,33 @@ def arm_effects(
             effects[name] = claimed[name]
             continue
         over_seeds = variances[name]
-        table = _table(name, arm, baseline, tuple(differences[name]), sign)
+        table = _table(arm, baseline, tuple(differences[name]), sign)
         effects[name] = _effect(name, list(differences[name].values()), over_seeds, table, level, pooled, look)
     return effects | {name: effect for name, effect in claimed.items() if name not in effects}
+
+
+def new_data_interval(a: ArmResults, b: ArmResults, level: float = 0.95) -> tuple[Interval, int] | None:
+    """Return the interval of a − b that includes seeds and test examples, of this pair by itself, and the examples.
+
+    None where results by example are missing for one of the seeds that both have, or are not of the same examples, or
+    there is but one such seed.
+
+    Args:
+        a: results of the one.
+        b: results of the other.
+        level: confidence level in (0, 1).
+
+    Raises:
+        ValueError: if they share no seed, or a value is not finite.
+    """
+    level = _checked_level(level)
+    found = _differences("a", a, b, 1.0)
+    variances, _ = _variances_over_seeds(b, {"a": a}, {"a": found}, 0.0)
+    table = _table(a, b, tuple(found), 1.0)
+    effect = _effect("a", list(found.values()), variances["a"], table, level, False, 1)
+    if effect.interval is None or effect.examples is None:
+        return None
+    return effect.interval, effect.examples
 
 
 def best_first(effects: Mapping[str, Effect]) -> list[Effect]:
@@ -261,7 +285,7 @@ def _residual_variance(
 # --- the variance over examples ------------------------------------------------------------------------------------
 
 
-def _table(name: str, arm: ArmResults, baseline: ArmResults, seeds: tuple[int, ...], sign: float) -> Array | None:
+def _table(arm: ArmResults, baseline: ArmResults, seeds: tuple[int, ...], sign: float) -> Array | None:
     """Return the differences by seed and example, whose row means are those of the headline; None if some are missing.
 
     Where values are sums over counts c, the headline is a ratio r = Σv/Σc, and an example stands for its linear part
@@ -273,10 +297,7 @@ def _table(name: str, arm: ArmResults, baseline: ArmResults, seeds: tuple[int, .
     first = ours[0]
     for other in (*ours, *theirs):
         if other.values.shape != first.values.shape or not _equal_counts(other.counts, first.counts):
-            raise ValueError(
-                f"the test examples of {name} and the baseline must be the same, "
-                f"got {len(first.values)} and {len(other.values)}"
-            )
+            return None  # they were not tested on the same examples
     if len(first.values) < 2:
         return None
     table: Array = sign * (np.stack([run.values for run in ours]) - np.stack([run.values for run in theirs]))
@@ -304,18 +325,19 @@ def _effect(
 ) -> Effect:
     n = len(differences)
     gain = math.fsum(differences) / n
-    if over_seeds is None:
-        return Effect(name, gain, None, n, None, None, None, None, level, False, look)
-    seeds = over_seeds[0] / n
-    squared, df, examples, added = seeds, over_seeds[1], None, None
+    # Where all seeds say the same, as with a convex loss trained to its end, examples may still differ.
+    seeds, df = (0.0, n - 1.0) if over_seeds is None else (over_seeds[0] / n, over_seeds[1])
+    squared, examples, added = seeds, None, None
     if table is not None:
         examples = table.shape[1]
         by_example, rest, rest_df = _examples_and_rest(table)
         added = max(0.0, by_example - rest)
         if added > 0:
             squared = seeds + added
-            parts = ((seeds, over_seeds[1]), (by_example, examples - 1.0), (rest, rest_df))
+            parts = ((seeds, df), (by_example, examples - 1.0), (rest, rest_df))
             df = squared**2 / sum(part**2 / freedom for part, freedom in parts)
+    if squared == 0:
+        return Effect(name, gain, None, n, examples, None, None, None, level, False, look)
     half = student_quantile(level, df) * math.sqrt(squared)
     return Effect(name, gain, (gain - half, gain + half), n, examples, seeds, added, df, level, pooled, look)
 

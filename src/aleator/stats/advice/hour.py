@@ -126,7 +126,7 @@ def choosing(seconds: float, arms: int, run: Callable[[float], float], least_sha
         return count * sum(rung.trials * run(rung.share) for rung in rungs_of(trials, least_share))
 
     for count in range(arms, 1, -1):
-        affordable = [n for n in range(LEAST_TRIALS, MOST_TRIALS + 1) if price(count, n) <= seconds]
+        affordable = [n for n in range(LEAST_TRIALS, MOST_TRIALS + 1) if price(count, n) <= seconds * (1 + 1e-9)]
         if affordable:
             return Choosing(count, rungs_of(affordable[-1], least_share), price(count, affordable[-1]))
     return Choosing(0, (), 0.0)
