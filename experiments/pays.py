@@ -175,7 +175,7 @@ def _cell(method: str, one: dict[str, Any] | None) -> str:
     headline = Headline(**one["task"]["headline"])
     effect = next((effect for effect in one["effects"] if effect["arm"] == method), None)
     if effect is None:
-        status = one["arms"].get(method, {"status": "–"})["status"]
+        status = str(one["arms"].get(method, {"status": "–"})["status"])
         return {"chosen": "behind on validation"}.get(status, status)
     interval = tuple(effect["interval"]) if effect["interval"] else None
     text = words.difference(headline.name, effect["gain"])

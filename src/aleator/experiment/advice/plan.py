@@ -54,5 +54,5 @@ def affordable(document: Mapping[str, Any], minutes: float, slots: int) -> list[
 def minutes_needed(document: Mapping[str, Any], slots: int) -> float:
     """Return how many minutes would be enough to confirm one arm."""
     run = seconds_of_runs(document, EVALUATIONS)(1.0)
-    measuring = sum(look["seconds"].get("measuring", 0.0) for look in document["looks"])
+    measuring: float = sum(look["seconds"].get("measuring", 0.0) for look in document["looks"])
     return measuring / 60 + hour.minutes_for_one(run, slots, 2 * hour.LEAST_TRIALS * seconds_of_runs(document, 0)(1.0))
