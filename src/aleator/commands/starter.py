@@ -1,6 +1,4 @@
-"""A task of your own: put your data and your network in.
-
-Run it, then see whether a new random half of the data in every round pays, and whether a mean of the weights does:
+"""A task of your own: put your data and your network in. Does a random half in every round, or a mean of weights, pay?
 
     aleator run FILE:MyRecipe --rounds 5
     aleator compare FILE:MyRecipe --variant all --variant half:subset=rs2,ratio=0.5 --variant mean:ema=0.99 --seeds 5
