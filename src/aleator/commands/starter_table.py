@@ -1,4 +1,6 @@
-"""The column TARGET of a table from all others. Change the network, and compare methods on it:
+"""The column TARGET of a table from all others.
+
+Change the network, and compare methods on it:
 
     aleator run FILE:MyRecipe --rounds 20
     aleator compare FILE:MyRecipe --variant plain --variant half:subset=rs2,ratio=0.5 --variant mean:ema=0.99 --seeds 5

@@ -213,3 +213,12 @@ def test_the_report_holds_the_answer_and_every_arm(ask, tmp_path):
 def test_the_document_is_whole_json(ask, tmp_path):
     document = ask(Pretence())
     assert read_json(tmp_path / "a" / "advice.json") == document
+
+
+def test_what_takes_too_long_to_begin_does_not_apply(ask):
+    def spoiled(options):
+        return Outcome("failed", "TooSlow: no steps after 5 s") if changed(options) == "Slow" else None
+
+    document = ask(Pretence(spoiled=spoiled))
+    assert document["arms"]["Slow"]["status"] == "does not apply"
+    assert any(said.startswith("Slow does not apply, because before its first step") for said in document["answer"])

@@ -26,6 +26,10 @@ EVALUATIONS = 20  # of a run that confirms
 LEAST_STEPS = 10  # of which a run is worth the name
 
 
+class TooSlow(Exception):
+    """A task takes too long before its first steps."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a run of an arm costs.
@@ -83,7 +87,7 @@ def _at_most(seconds: float) -> Iterator[None]:
     """End what takes longer, as a compilation that lasts longer than a whole run.
 
     Raises:
-        TimeoutError: then.
+        TooSlow: then.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or not hasattr(signal, "setitimer") or not math.isfinite(seconds):
@@ -91,7 +95,7 @@ def _at_most(seconds: float) -> Iterator[None]:
         return
 
     def late(number: int, frame: object) -> None:
-        raise TimeoutError(f"no steps after {seconds:.0f} s")
+        raise TooSlow(f"no steps after {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -153,7 +153,7 @@ def _reason(outcome: Outcome) -> tuple[str, str] | None:
         return "does not apply", outcome.error or ""
     if outcome.answer is None:
         error = outcome.error or outcome.status
-        return ("does not apply", _LATE) if "TimeoutError" in error else ("failed", error)
+        return ("does not apply", _LATE) if "TooSlow" in error else ("failed", error)
     return ("does not apply", outcome.answer["why"]) if "why" in outcome.answer else None
 
 
