@@ -222,3 +222,9 @@ def test_what_takes_too_long_to_begin_does_not_apply(ask):
     document = ask(Pretence(spoiled=spoiled))
     assert document["arms"]["Slow"]["status"] == "does not apply"
     assert any(said.startswith("Slow does not apply, because before its first step") for said in document["answer"])
+
+
+def test_the_time_of_the_phases_is_part_of_the_time_that_was_spent(ask):
+    look = ask(Pretence())["looks"][0]
+    assert set(look["seconds"]) == {"measuring", "choosing", "confirming"}
+    assert sum(look["seconds"].values()) <= look["spent"] + 1e-6

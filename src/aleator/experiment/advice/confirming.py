@@ -33,6 +33,7 @@ def confirm(session: Session, chosen: Sequence[Chosen], pair: Chosen | None) -> 
             session.save()
         planned = runs_of_look(session, len(document["looks"]))
         session.carry_out([run for _, run in planned])
+    session.save()  # with the time of this phase: a look that is done takes no more
     look["done"] = True
 
 
