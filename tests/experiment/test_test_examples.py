@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +54,13 @@ def test_values_and_counts_come_back_as_they_were(tmp_path):
 def test_the_shares_of_processes_are_put_back_in_order():
     whole = np.arange(7.0)
     assert _in_order([whole[rank::3] for rank in range(3)]).tolist() == whole.tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "found"), [("all", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), ("one is silent", None)])
+def test_processes_put_their_shares_together_without_a_duplicate(case, found, processes):
+    outs = processes(Path(__file__).with_name("gathering_program.py"), 2, case)
+    assert [json.loads(out) for out in outs] == [found, found]
 
 
 def test_a_run_from_before_has_no_results_by_example(tmp_path):
