@@ -1,11 +1,7 @@
 """Spectra and products of curvature matrices on a CPU, one thread: ours against PyHessian and curvlinops.
 
 A convolutional network of about 0.1 million parameters and a batch of 128 images of 16 × 16. The peers are no
-dependencies of ours. They are read from a folder of their own, so that nothing else in the environment changes:
-
-    pip install --no-deps --target /tmp/peers pyhessian curvlinops-for-pytorch backpack-for-pytorch \
-        einops einconv linear_operator opt-einsum unfoldNd tqdm
-    ALEATOR_PEERS=/tmp/peers make bench NAME=curvature
+dependencies of ours; `benchmarks.peers` reads them from a folder of their own.
 
 A spectrum is 20 steps of Lanczos' algorithm from one random vector, with everything that has to be set up for it; both
 re-orthogonalise. A product is one, set up before. In one batch our operator keeps the graph of its passes; in four it
@@ -14,11 +10,8 @@ cannot, and does the same passes as the peer. Times are CPU times of this proces
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import distributions
 from typing import Any
 
 import torch
@@ -27,26 +20,26 @@ from torch.nn import functional as F
 
 from aleator.optim import CurvatureOperator, slq
 from benchmarks.pairs import interleave
+from benchmarks.peers import package, rows_of_a_peer
 
 STEPS = 20
 
 
 def benchmark() -> list[dict[str, Any]]:
     """Return peer / ours for a spectrum against PyHessian, and for products against curvlinops."""
-    folder = os.environ.get("ALEATOR_PEERS", "/tmp/peers")
-    sys.path.append(folder)
-    try:
-        from curvlinops import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
-            GGNLinearOperator,
-            HessianLinearOperator,
-        )
-        from pyhessian import hessian  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError as error:
-        raise SystemExit(f"no pyhessian or no curvlinops in {folder}: see {__file__}") from error
-    finally:
-        sys.path.remove(folder)
+    with rows_of_a_peer(), package("curvature") as versions:
+        return _against(versions)
+    return []
+
+
+def _against(versions: dict[str, str]) -> list[dict[str, Any]]:
+    from curvlinops import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        GGNLinearOperator,
+        HessianLinearOperator,
+    )
+    from pyhessian import hessian  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
     torch.eig = _removed_eig  # type: ignore[assignment, attr-defined]  # the released PyHessian calls it, on a 20 × 20 matrix
-    versions = {found.name.lower(): found.version for found in distributions(path=[folder])}
 
     model, inputs, targets = _problem()
     params = [p for p in model.parameters() if p.requires_grad]

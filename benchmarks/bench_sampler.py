@@ -1,16 +1,20 @@
 """The time and memory of an epoch of index batches: `RepeatedRandomSampler.batches` against torch's samplers.
 
 Both sides run through every batch of 128 of a shuffled epoch, short batch dropped, with one thread. Up to 10^7 examples
-they take turns in one process. Above, where the peer needs minutes and gigabytes, each side runs once in a fresh
+they take turns in one process, and with them the limit, `torch.randperm`. 7 812 tensors of a batch each take about as
+long to make as the order itself, so there is a second limit, the same permutation cut into as many, and a row for the
+indices of an epoch in one tensor. Above, where the peer needs minutes and gigabytes, each side runs once in a fresh
 process, which gives its peak memory as well.
 """
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import resource
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +34,25 @@ Side = Callable[[int], Iterable[Any]]
 
 def benchmark() -> list[dict[str, Any]]:
     """Return the ratio of times at 10^6 and 10^8 examples, and of memory at 10^8."""
-    side_by_side = interleave(partial(_exhaust, _ours(10**6)), partial(_exhaust, _peer(10**6)), pairs=15)
+    n = 10**6
+    ours, peer = partial(_exhaust, _ours(n)), partial(_exhaust, _peer(n))
+    permuted, cut = partial(torch.randperm, n), partial(_cut, n)
+    rows = [
+        interleave(ours, peer, limit=limit, clock=time.process_time, pairs=31).row(
+            _what(n), PEER, "≥ 10", limit=(name, 1.3)
+        )
+        for name, limit in (("torch.randperm", permuted), ("torch.randperm, cut into batches", cut))
+    ]
+    sampler, rounds = RepeatedRandomSampler(n, ratio=1), itertools.count()
+    whole = partial(_whole_round, sampler, rounds)
+    timings = interleave(whole, permuted, limit=permuted, clock=time.process_time, pairs=31)
+    rows.append(
+        timings.row(f"the indices of an epoch, N = {n:,}", "torch.randperm", "–", limit=("torch.randperm", 1.3))
+    )
     (own_seconds, own_bytes), (peer_seconds, peer_bytes) = (_alone(side, 10**8) for side in (_ours, _peer))
     memory = Pairs([own_bytes], [peer_bytes]).row(f"peak memory of {_what(10**8)}", PEER, "constant in N", unit="bytes")
     return [
-        side_by_side.row(_what(10**6), PEER, "≥ 10"),
+        *rows,
         Pairs([own_seconds], [peer_seconds]).row(_what(10**8), PEER, "≥ 10"),
         memory,
     ]
@@ -50,6 +68,14 @@ def _ours(n: int) -> Iterable[Any]:
 
 def _peer(n: int) -> Iterable[Any]:
     return BatchSampler(RandomSampler(range(n), generator=torch.Generator().manual_seed(0)), BATCH, drop_last=True)
+
+
+def _cut(n: int) -> object:
+    return torch.randperm(n)[: n // BATCH * BATCH].view(-1, BATCH).unbind()
+
+
+def _whole_round(sampler: RepeatedRandomSampler, rounds: Iterator[int]) -> object:
+    return sampler.round_indices(next(rounds))
 
 
 def _exhaust(batches: Iterable[Any]) -> None:

@@ -3,8 +3,6 @@
 A step is the gradient of the mean squared Laplacian of a tanh network (d-128-128-128-1, 100 points, float32) in its
 weights, by one thread. Every side is a program of its own, on the same weights and points, and the sides take turns.
 
-    python -m benchmarks.peers deepxde folx jet         makes the peers' environments
-
 - **Sampled against exact**: 10 dimensions of d (`SDGD`) against DeepXDE, which takes one second derivative after
   another, and the trace of ``torch.func.hessian``. Programs are given 6 GiB of address space; one that needs more is
   said to have failed.
@@ -27,7 +25,7 @@ from torch import nn
 
 from aleator.random import Streams
 from benchmarks.pairs import Pairs
-from benchmarks.peers import Program, command
+from benchmarks.peers import Program, command, rows_of_a_peer
 
 POINTS, WIDTH = 100, 128
 LIMIT = 6144  # MiB
@@ -49,9 +47,11 @@ def benchmark() -> list[dict[str, Any]]:
         for dim in (100, 1000):
             case = _case(Path(folder), dim)
             for peer in ("deepxde", "naive"):
-                rows += _compare("sdgd", peer, dim, case, target="≥ 10", limit=LIMIT)
+                with rows_of_a_peer():
+                    rows += _compare("sdgd", peer, dim, case, target="≥ 10", limit=LIMIT)
             for peer in ("jet", "folx"):
-                rows += _compare("exact", peer, dim, case, target="≥ 1", limit=0)
+                with rows_of_a_peer():
+                    rows += _compare("exact", peer, dim, case, target="≥ 1", limit=0)
         rows += _compare("sdgd", "naive", 10_000, _case(Path(folder), 10_000), target="finishes", limit=LIMIT)
     return rows
 

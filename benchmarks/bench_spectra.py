@@ -1,15 +1,17 @@
 """The time of an optimizer step: SPECTRA-AdamW against `torch.optim.Muon`, and against the wrapper around AdamW.
 
-The parameters are the matrices of transformer blocks, with fused and with separate projections. Muon
-computes in bfloat16; for the comparison in float32, the default of SPECTRA, its cast is left out. One thread on a CPU;
-on a GPU where there is one.
+The parameters are the matrices of transformer blocks, with fused and with separate projections. Muon computes in
+bfloat16, for which torch has no fast products on a CPU without instructions for it; for the comparison in float32, the
+default of SPECTRA, its cast is left out. One thread on a CPU; on a GPU where there is one.
 """
 
 from __future__ import annotations
 
 import itertools
+import time
 from contextlib import nullcontext
 from functools import partial
+from timeit import default_timer
 from typing import Any
 
 import torch
@@ -35,7 +37,8 @@ def benchmark() -> list[dict[str, Any]]:
         peer = torch.optim.Muon(_parameters(shapes), lr=1e-3)
         what = f"step in {str(dtype)[6:]}, {BLOCKS} block(s) of width {WIDTH}, {name} projections"
         with nullcontext() if dtype == torch.bfloat16 else _WithoutCast():
-            rows.append(_timed(ours, peer).row(f"SPECTRA-AdamW, {what}", "torch.optim.Muon", "≥ 0.8"))
+            target = "≥ 1" if (name, dtype) == ("separate", torch.bfloat16) else "≥ 0.8"
+            rows.append(_timed(ours, peer).row(f"SPECTRA-AdamW, {what}", "torch.optim.Muon", target))
     native = SpectraAdamW(_parameters(FUSED), lr=1e-3)
     wrapper = Spectra(torch.optim.AdamW(_parameters(FUSED), lr=1e-3, weight_decay=0.1))
     what = f"step in float32, {BLOCKS} block(s) of width {WIDTH}, fused projections"
@@ -51,7 +54,8 @@ class _WithoutCast(TorchFunctionMode):
 
 
 def _timed(ours: Optimizer, peer: Optimizer) -> Pairs:
-    return interleave(partial(_step, ours), partial(_step, peer), pairs=5)
+    clock = default_timer if torch.cuda.is_available() else time.process_time
+    return interleave(partial(_step, ours), partial(_step, peer), clock=clock)
 
 
 def _parameters(shapes: list[tuple[int, int]]) -> list[Tensor]:

@@ -1,8 +1,5 @@
 """Training the spiking classifier against BindsNET and Brian2, and its batch engine against its event engine.
 
-    python -m benchmarks.peers bindsnet brian2      # once: the environments of the peers
-    make bench NAME=spiking
-
 All sides learn from the same MNIST images, at 784 inputs and the same number of hidden cells, for the same simulated
 time in steps of the same length, on one thread, in turns. The figure is the processor time of a step, which other
 processes disturb less than the clock on the wall.
@@ -13,14 +10,16 @@ same shape with current-based synapses, at its own step of 1 ms; it normalises w
 the equations of our hidden layer, at 0.5 ms, without class cells and scaling, traces kept in the cells, compiled by
 cython. What it does before the first step of every ``run``, about half a second, is not counted.
 
-The last rows compare our engines, whole presentations of 500 ms, by the clock on the wall: the batch engine may use two
-cores, the event engine learns on one.
+The next rows compare our engines, whole presentations of 500 ms, by the clock on the wall: the batch engine may use two
+cores, the event engine learns on one. The last compare the event engine, on one core and on two, with itself where the
+network runs as a whole instead of as front and crowd. An epoch of MNIST is 60 000 images.
 """
 
 from __future__ import annotations
 
 import time
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +34,12 @@ from aleator.spiking import (
     PrivateEngine,
     SpikingParameters,
     SpikingState,
+    event_engine,
     preset,
     sample_keys,
 )
 from benchmarks.pairs import Pairs, interleave
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, rows_of_a_peer
 
 IMAGES, TURNS = 64, 7
 SHOWN = preset("hao2019-mnist-400").replace(rest=0.0, min_spikes=0, intensity_max=2)
@@ -48,8 +48,13 @@ BATCH = 32
 
 def benchmark() -> list[dict[str, Any]]:
     """Return time of a peer's step / time of ours, and of the event engine's samples / the batch engines'."""
-    rows = [_row("bindsnet", 1.0, hidden, "≥ 40") for hidden in (100, 400, 1600)]
-    rows.append(_row("brian2", 0.5, 400, "≥ 15"))
+    rows: list[dict[str, Any]] = []
+    for peer, dt, hidden, target in (
+        *(("bindsnet", 1.0, hidden, "≥ 40") for hidden in (100, 400, 1600)),
+        ("brian2", 0.5, 400, "≥ 15"),
+    ):
+        with rows_of_a_peer():
+            rows.append(_row(peer, dt, hidden, target))
     engines: list[tuple[str, type[FrozenEngine], int]] = [
         ("frozen", FrozenEngine, 400),
         ("frozen", FrozenEngine, 1600),
@@ -60,6 +65,13 @@ def benchmark() -> list[dict[str, Any]]:
         sides = [_training(each, parameters, hidden) for each in (kind(parameters, BATCH), EventEngine(parameters))]
         what = f"training on {IMAGES} MNIST images, 784-{hidden}-10, {name} batches of {BATCH}, 2 threads"
         rows.append(interleave(*sides, pairs=3, threads=2).row(what, "event engine, online, 1 thread", "–"))
+    for hidden in (1600, 6400):
+        parameters = preset(f"hao2019-mnist-{hidden}")
+        whole = _training(EventEngine(parameters), parameters, hidden, whole=True)
+        for threads in (1, 2):
+            train = _training(EventEngine(parameters, threads), parameters, hidden)
+            what = f"training on {IMAGES} MNIST images, 784-{hidden}-10, {threads} thread{'s' * (threads > 1)}"
+            rows.append(interleave(train, whole, pairs=TURNS, threads=threads).row(what, "as a whole, 1 thread", "–"))
     return rows
 
 
@@ -68,12 +80,17 @@ def _images() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     return train.inputs[:IMAGES].flatten(1).double().numpy(), train.targets[:IMAGES].numpy()
 
 
-def _training(engine: Engine, parameters: SpikingParameters, hidden: int) -> Any:
-    """Return a function that trains on all images once more."""
+def _training(engine: Engine, parameters: SpikingParameters, hidden: int, whole: bool = False) -> Any:
+    """Return a function that trains on all images once more, the network as a whole if so told."""
     greys, labels = _images()
     state = SpikingState.initial(greys.shape[1], hidden, 10, parameters, torch.Generator().manual_seed(0))
     keys = sample_keys(0, "benchmark", 0, IMAGES)
-    return lambda: engine.train(state, greys, labels, keys, "both")
+
+    def train() -> None:
+        with patch.object(event_engine, "CROWD", hidden + 1 if whole else event_engine.CROWD):
+            engine.train(state, greys, labels, keys, "both")
+
+    return train
 
 
 def _row(name: str, dt: float, hidden: int, target: str) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 CPU time of one thread for a whole update: the batch is drawn from a replay of 5 000 transitions, critics, targets,
 actor and temperature step. Spaces are those of HalfCheetah, widths 256 and batches of 256 unless said. Of members the
-figure is the time of one update of all eight, batches of 128. The peer takes turns with us in a process of its own:
-``python -m benchmarks.peers stable_baselines3`` makes its environment.
+figure is the time of one update of all eight, batches of 128. The peer takes turns with us in a process of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torch
 
 from aleator.rl import SAC, STAC, Agent, Members, Replay
 from benchmarks.pairs import Pairs, interleave
-from benchmarks.peers import Program, command
+from benchmarks.peers import Program, command, rows_of_a_peer
 
 OBS, ACT, KEPT = 17, 6, 5_000
 NUMBER, PAIRS, MEMBERS = 10, 7, 8
@@ -38,7 +37,8 @@ def benchmark() -> list[dict[str, Any]]:
         )
     ]
     for name, update, target in (("SAC", sac, "≥ 1.3"), ("STAC, without dropout", stac["without dropout"], "≥ 1.5")):
-        rows.append(_against_peer(name, update, target))
+        with rows_of_a_peer():
+            rows.append(_against_peer(name, update, target))
     for width in (64, 128):
         one = _filled(STAC, width=width, batch=128, **PLAIN)
         members = _members(width)

@@ -9,7 +9,9 @@ are there to be better, and that is claimed.
 The authors' thresholds decay with time constants that single precision does not resolve from 2·10⁷ ms on, the settings
 of 6 400 cells and more: there they never decay. The experiment mnist-decay has both regimes with 1 600 cells, whose
 eight epochs take twenty minutes. A trial in the project's notes (400 cells, decay sped up by 16, one seed) had about 60
-hidden spikes a sample fewer without decay and was 2.6 points better; the thresholds are set from it.
+hidden spikes a sample fewer without decay and was 2.6 points better; the thresholds are set from it. The experiment
+mnist-6400-paper is the authors' setting in both regimes. It has one seed, which can refute the figure that is quoted
+and not confirm it: without an interval nothing counts as reproduced.
 """
 
 from __future__ import annotations
@@ -167,6 +169,29 @@ EXPERIMENTS = (
             ),
             Claim("Eight epochs are better than one where thresholds decay", "exact", "exact-1", "at least", 0.0),
             Claim("Eight epochs are better than one where thresholds never decay", "none", "none-1", "at least", 0.0),
+        ),
+    ),
+    Experiment(
+        "mnist-6400-paper",
+        "MNIST, 59 500 training, 500 validation and 10 000 test images, 6 400 cells, twenty epochs, one seed",
+        (
+            *("spiking", "--data", "mnist", "--validation-size", "500", "--hidden", "6400", "--epochs", "20"),
+            *("--seeds", "1", "--workers", "1", "--threads", "2"),
+            *_variants("exact", "none:theta_decay=none"),
+        ),
+        (
+            *(
+                Claim(
+                    f"After twenty epochs 6 400 hidden cells whose thresholds {do} reach the 96.73 % on MNIST that are "
+                    "quoted for the paper",
+                    a, 0.9673, "no less than", 0.0,
+                )
+                for a, do in (("exact", "decay"), ("none", "never decay"))
+            ),
+            Claim(
+                "After twenty epochs of 6 400 cells thresholds that never decay are better",
+                "none", "exact", "at least", 0.0,
+            ),
         ),
     ),
     *(

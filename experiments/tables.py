@@ -13,6 +13,7 @@ from typing import Any
 
 from aleator.commands.methods import METHODS, is_identical, verdicts
 from aleator.experiment.files import read_json, write_text
+from benchmarks.reading import judged, spread
 from experiments import pays
 from experiments.book import chapter_map
 from experiments.chooser import WISHES
@@ -120,13 +121,24 @@ def _difference(claim: dict[str, Any]) -> str:
 
 
 def _benchmark_table(prefix: str) -> str:
-    rows = ["| what | ours | peer | ratio, lowest to highest | target |", "|---|---|---|---|---|"]
-    for path in sorted(BENCHMARKS.glob(f"{prefix}*.json")):
-        for row in read_json(path)["rows"]:
-            ratio = row["ratio"]
-            spread = f"{ratio['median']:.3g} ({ratio['low']:.3g} to {ratio['high']:.3g})"
-            rows.append(f"| {row['what']} | {row['ours']} | {row['peer']} | {spread} | {row['target']} |")
-    return "\n".join(rows)
+    """Return the rows of all results whose names begin so; in brackets 95 % intervals, in parentheses extremes."""
+    rows = [row for path in sorted(BENCHMARKS.glob(f"{prefix}*.json")) for row in read_json(path)["rows"]]
+    if not any("interval" in row for row in rows):
+        lines = ["| what | ours | peer | ratio, lowest to highest | target |", "|---|---|---|---|---|"]
+        return "\n".join([*lines, *(f"| {' | '.join(_benchmark_cells(row))} |" for row in rows)])
+    lines = [
+        "| what | ours | peer | ratio [95 % interval] | target | limit | ours / limit |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        limit = row.get("limit")
+        of_limit = (limit["what"], f"{spread(limit)}, {judged(limit)}") if limit else ("–", "–")
+        lines.append(f"| {' | '.join([*_benchmark_cells(row), *of_limit])} |")
+    return "\n".join(lines)
+
+
+def _benchmark_cells(row: dict[str, Any]) -> list[str]:
+    return [row["what"], row["ours"], row["peer"], spread(row), judged(row)]
 
 
 _CUTS = {

@@ -1,17 +1,20 @@
-"""Programs of other people, each in a virtual environment of its own, driven from ours.
+"""Programs and packages of other people, beside ours and never among them.
 
-    python -m benchmarks.peers bindsnet brian2 deepxde folx jet stable_baselines3
+    python -m benchmarks.peers                          fetches all of them; a benchmark fetches what it needs itself
 
-makes the environments in the folder ``ALEATOR_PEERS`` (``/tmp/peers`` unless set), from the requirements beside this
-file; they share no package with ours. A peer's program, ``NAME_peer.py``, runs there, and answers on its standard
-output: one line of JSON with its version when it is ready, and after every line on its input one with the seconds of
-processor time of the next piece of work. So the sides can take turns on a machine whose speed drifts. Simulators are
-given a file with a raster of spikes, the number of hidden cells, the number of samples side by side and of samples at a
-time. What programs that take derivatives are given is in `pde_protocol`; learners are given numbers alone.
+What is installed is written beside this file, ``NAME.txt``, with versions, and goes to the folder ``ALEATOR_PEERS``,
+``build/peers`` of the checkout unless set. A peer is there in one of two ways. A *package* is read from a folder of its
+own into our process, on our torch, see `package`. A *program*, ``NAME_peer.py``, has an environment of its own, which
+shares no package with ours. It answers on its standard output: one line of JSON with its version when it is ready, and
+after every line on its input one with the seconds of processor time of the next piece of work. So the sides can take
+turns on a machine whose speed drifts. Simulators are given a file with a raster of spikes, the number of hidden cells,
+the number of samples side by side and of samples at a time. What programs that take derivatives are given is in
+`pde_protocol`; learners are given numbers alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +32,9 @@ import numpy as np
 import numpy.typing as npt
 
 HERE = Path(__file__).parent
+FOLDER = Path(os.environ.get("ALEATOR_PEERS", HERE.parents[1] / "build" / "peers"))
+
+PACKAGES = ("curvature", "pytorch_optimizer", "torch_tract")
 
 # What is installed without its dependencies, beside the requirements.
 ALONE = {
@@ -39,21 +47,96 @@ ALONE = {
 }
 
 
+class PeerMissing(Exception):
+    """A pinned file could not be fetched."""
+
+
+class rows_of_a_peer:  # it reads as contextlib.suppress does
+    """Leave out the rows inside, and say so in one line, where their peer cannot be fetched."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Say what is missing."""
+        if isinstance(error, PeerMissing):
+            print(f"left out: {error}", file=sys.stderr)
+        return isinstance(error, PeerMissing)
+
+
 def python(name: str) -> Path:
     """Return the interpreter of a peer's environment, whether it is there or not."""
-    return Path(os.environ.get("ALEATOR_PEERS", "/tmp/peers")) / f"{name}-env" / "bin" / "python"
+    return FOLDER / f"{name}-env" / "bin" / "python"
 
 
 def install(name: str) -> None:
-    """Make the environment of a peer, or bring it up to date."""
+    """Make the environment or the folder of a peer, or bring it up to date.
+
+    Raises:
+        PeerMissing: if a file cannot be fetched.
+    """
+    requirements = HERE / f"{name}.txt"
+    if name in PACKAGES:
+        target = _folder(name)
+        _pip(name, [sys.executable, "-m", "pip", "install", "--upgrade", "--no-deps", "--target", str(target)])
+        _done(target).write_bytes(requirements.read_bytes())
+        return
     interpreter = python(name)
     venv.create(interpreter.parent.parent, with_pip=True)
-    pip = [str(interpreter), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "--requirement", str(HERE / f"{name}.txt")], check=True)
+    pip = [str(interpreter), "-m", "pip", "install"]
+    _pip(name, pip)
     if ALONE[name]:
-        subprocess.run([*pip, "--no-deps", *ALONE[name]], check=True)
+        _pip(name, [*pip, "--no-deps"], ALONE[name])
     if name == "jet":
         _without_type_statement(interpreter)
+    _done(interpreter.parent.parent).write_bytes(requirements.read_bytes())
+
+
+@contextlib.contextmanager
+def package(name: str) -> Iterator[dict[str, str]]:
+    """Let a peer's packages be imported inside, by their own names; what is here of ours comes first.
+
+    Args:
+        name: of the file with its requirements.
+
+    Yields:
+        The version of each package, by its name in small letters.
+
+    Raises:
+        PeerMissing: if a file cannot be fetched.
+    """
+    folder = _folder(name)
+    if not _is_up_to_date(name, folder):
+        install(name)
+    sys.path.append(str(folder))
+    try:
+        yield {found.name.lower(): found.version for found in distributions(path=[str(folder)])}
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _folder(name: str) -> Path:
+    return FOLDER / name
+
+
+def _done(folder: Path) -> Path:
+    """Return the file that says what an installation was made from, written when it is whole."""
+    return folder / "aleator-requirements.txt"
+
+
+def _is_up_to_date(name: str, folder: Path) -> bool:
+    done = _done(folder)
+    return done.exists() and done.read_bytes() == (HERE / f"{name}.txt").read_bytes()
+
+
+def _pip(name: str, command: list[str], given: list[str] | None = None) -> None:
+    requirements = HERE / f"{name}.txt"
+    wanted = ["--requirement", str(requirements)] if given is None else given
+    if subprocess.run([*command, "--quiet", "--disable-pip-version-check", *wanted], check=False).returncode:
+        what = requirements.relative_to(HERE.parents[1]) if given is None else " ".join(given)
+        raise PeerMissing(f"what {what} pins could not be fetched; pip's message is above")
 
 
 def _without_type_statement(interpreter: Path) -> None:
@@ -119,14 +202,14 @@ class Program:
 
 
 def command(name: str, *arguments: object) -> list[str]:
-    """Return what starts a peer's program.
+    """Return what starts a peer's program, in an environment that is made if it is not there.
 
     Raises:
-        SystemExit: if its environment has not been made.
+        PeerMissing: if a file cannot be fetched.
     """
     interpreter = python(name)
-    if not interpreter.exists():
-        sys.exit(f"error: no environment of {name} in {interpreter.parent.parent}: python -m benchmarks.peers {name}")
+    if not _is_up_to_date(name, interpreter.parent.parent):
+        install(name)
     return [str(interpreter), str(HERE / f"{name}_peer.py"), *map(str, arguments)]
 
 
@@ -141,7 +224,7 @@ class Peer(Program):
         chunk: how many samples it simulates each time it is asked.
 
     Raises:
-        SystemExit: if its environment has not been made.
+        PeerMissing: if its environment cannot be made.
     """
 
     def __init__(

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import itertools
 import tracemalloc
@@ -146,6 +147,7 @@ def test_wrapped_rounds_known_by_size():
 # --- 3 to 5. probabilities
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 def test_inclusion_probabilities_of_examples_and_pairs():
     # 20 000 rounds, N = 50, m = 2, so that pairs are a multinomial sample. False-alarm rate of either: 1e-3.
     sampler = RS2(50, ratio=0.04, replacement_between_rounds=True, seed=1)
@@ -158,6 +160,7 @@ def test_inclusion_probabilities_of_examples_and_pairs():
     assert stats.chisquare(pairs[np.triu_indices(50, 1)]).pvalue > 1e-3
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 def test_coverage_is_that_of_the_closed_forms():
     n, m, count, trials = 50, 5, 8, 400
     distinct = [
@@ -714,3 +717,21 @@ def test_a_state_of_other_classes_is_refused():
     state = RS2(labels=labels, ratio=0.3, stratified=True).state_dict()
     with pytest.raises(ValueError, match="saved sampler has classes="):
         RS2(labels=labels.flip(0) * (torch.arange(97) > 3), ratio=0.3, stratified=True).load_state_dict(state)
+
+
+def test_the_indices_of_a_seed_and_a_round_never_change():
+    small = RS2(1000, ratio=0.25, seed=3)
+    assert small.round_indices(0)[:6].tolist() == [268, 211, 723, 289, 460, 405]
+    assert small.round_indices(5)[:6].tolist() == [914, 108, 674, 618, 168, 638]
+    digests = {}
+    for order in ("shuffle", "feistel"):
+        sampler = RS2(10**5, ratio=1, seed=3, order=order)
+        batches = torch.cat(list(sampler.batches(100)))
+        digests[order] = [
+            hashlib.sha256(indices.numpy().astype("<i8").tobytes()).hexdigest()[:16]
+            for indices in (batches, sampler.round_indices(2))
+        ]
+    assert digests == {
+        "shuffle": ["0450458c7a068ca1", "ad5131dc314d4143"],
+        "feistel": ["6fe6bbe2eda5e56e", "14a91c502331c1a2"],
+    }

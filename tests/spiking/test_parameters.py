@@ -74,10 +74,12 @@ def test_what_is_taken_out_is_out_and_nothing_else_changes():
             lambda: SpikingParameters(rest=-1.0),
             "stimulus must be at least dt and rest not negative, got 350.0 and -1",
         ),
+        (lambda: SpikingParameters(trace_step=-0.1), "trace_step must not be negative, got -0.1"),
+        (lambda: SpikingParameters(trace_init=math.nan), "trace_init must not be negative, got nan"),
     ],
     ids=[
         *("preset", "parameter", "ablation", "dt-zero", "dt-long", "pixel-rate", "teacher-rate"),
-        *("lr", "target", "tau_theta", "rest"),
+        *("lr", "target", "tau_theta", "rest", "trace_step", "trace_init"),
     ],
 )
 def test_wrong_values_are_named(call, message):

@@ -3,6 +3,7 @@
 from aleator.sde.chains import Chains, LogDensity
 from aleator.sde.cyclical_steps import CyclicalSteps
 from aleator.sde.euler_maruyama import EulerMaruyama
+from aleator.sde.flow import FlowNoise, FlowSDE, FlowStep, check_sigmas, shifted_sigmas
 from aleator.sde.hmc import HMC, leapfrog
 from aleator.sde.langevin import LangevinCorrector
 from aleator.sde.mala import MALA, mala_proposal
@@ -11,6 +12,7 @@ from aleator.sde.preconditioned_sgld import PreconditionedSGLD
 from aleator.sde.predictor_corrector import PredictorCorrector
 from aleator.sde.processes import SDE, VESDE, VPSDE, SubVPSDE, over_trailing
 from aleator.sde.reverse_diffusion import ReverseDiffusion
+from aleator.sde.reward_guidance import RewardGuidance
 from aleator.sde.s4 import S4
 from aleator.sde.sghmc import SGHMC
 from aleator.sde.sgld import SGLD
@@ -29,6 +31,9 @@ __all__ = [
     "Constrain",
     "CyclicalSteps",
     "EulerMaruyama",
+    "FlowNoise",
+    "FlowSDE",
+    "FlowStep",
     "Generator",
     "LangevinCorrector",
     "LogDensity",
@@ -36,16 +41,19 @@ __all__ = [
     "PreconditionedSGLD",
     "PredictorCorrector",
     "ReverseDiffusion",
+    "RewardGuidance",
     "Score",
     "Solution",
     "Solver",
     "States",
     "SubVPSDE",
     "System",
+    "check_sigmas",
     "gaussian_noise",
     "leapfrog",
     "mala_proposal",
     "over_trailing",
     "prior_sample",
+    "shifted_sigmas",
     "solve",
 ]

@@ -115,7 +115,7 @@ class SymSTDPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             thresholds, then, these fixed, hidden → classes from new random weights.
         epochs: passes of `fit` over the samples, in each phase of the schedule.
         batch_size: samples of a batch of the engines ``"private"`` and ``"frozen"``.
-        n_jobs: threads of an evaluation with the event engine.
+        n_jobs: threads of the event engine: of an evaluation, and of training with 1 024 hidden cells or more.
         device: of the torch engines.
         seed: any non-negative integer.
 

@@ -34,7 +34,7 @@ def make_engine(
         name: ``"auto"`` is event on the CPU and private elsewhere.
         parameters: the constants.
         batch_size: samples of a batch, for the engines that learn in batches.
-        n_jobs: threads of an evaluation, for the event engine.
+        n_jobs: threads of the event engine.
         device: for the torch engines.
         process_group: the processes that share batches, for the engines that learn in batches.
 

@@ -1,7 +1,8 @@
 """The event-driven engine: online learning on the CPU, sample after sample, at the cost of the spikes.
 
 It is the reference of the other engines: the authors' order of operations, double precision, and one compiled call for
-many samples. Evaluation has no plasticity, so samples are shared out among threads.
+many samples. Evaluation has no plasticity, so samples are shared out among threads. Training shares out the cells of a
+large network, see `aleator.spiking.crowd`.
 
 An evaluated sample starts from the rested network. The authors' program goes on from where the sample before left the
 voltages 150 ms earlier, which makes its results depend on the order of the samples.
@@ -9,6 +10,7 @@ voltages 150 ms earlier, which makes its results depend on the order of the samp
 
 from __future__ import annotations
 
+import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +26,10 @@ from aleator.spiking.engines import Phase, Responses, check_samples, no_response
 from aleator.spiking.parameters import SpikingParameters
 from aleator.spiking.state import SpikingState
 from aleator.spiking.threshold import NEAREST_TO_POLE
+
+# Hidden cells from which on a front of them is worth its administration in training; an evaluation, where a step does
+# less and there is nothing to scale, needs four times as many.
+CROWD = 1024
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ class EventEngine:
 
     Args:
         parameters: the constants.
-        n_jobs: threads of an evaluation. The results do not depend on it.
+        n_jobs: threads of an evaluation, and of the training of 1 024 hidden cells or more. The results do not depend
+            on it.
 
     Raises:
         ImportError: if numba is missing.
@@ -74,7 +81,8 @@ class EventEngine:
         filled = no_responses(len(greys), state)
         network = _network(state)
         constants = _constants(self.parameters, state, phase in ("both", "hidden"), phase in ("both", "classes"))
-        _kernels().present(network, constants, network, greys, labels, keys, *filled.values())
+        present = _presenter(network, constants, CROWD, self.n_jobs)
+        present(network, greys, labels, keys, *filled.values())
         return Responses(**filled)
 
     def evaluate(self, state: SpikingState, greys: npt.NDArray[np.float64], keys: npt.NDArray[np.uint64]) -> Responses:
@@ -90,7 +98,8 @@ class EventEngine:
             own = _network(rested.rested(self.parameters))
             part = slice(begin, end)
             arrays = (filled[name][part] for name in filled)
-            _kernels().present(own, constants, shared, greys[part], labels[part], keys[part], *arrays)
+            present = _presenter(own, constants, 4 * CROWD, 1)
+            present(shared, greys[part], labels[part], keys[part], *arrays)
 
         # Small pieces, so that no thread waits for another at the end.
         cuts = np.linspace(0, len(greys), 1 + (1 if self.n_jobs == 1 else min(8 * self.n_jobs, len(greys)))).astype(int)
@@ -148,6 +157,15 @@ class EventEngine:
             kernels.Record(rasters.hidden.numpy(), rasters.inhibitory.numpy(), rasters.classes.numpy()),
         )
         return rasters
+
+
+def _presenter(network: Any, constants: Any, crowd: int, threads: int) -> Any:
+    """Return what presents samples to a network, as front and crowd from a size on. The numbers are the same."""
+    if len(network.theta) < crowd:
+        return functools.partial(_kernels().present, network, constants)
+    from aleator.spiking.crowd import Crowd
+
+    return Crowd(network, constants, threads).present
 
 
 def _kernels() -> Any:

@@ -36,6 +36,8 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _11, _27, _30, _31, _ONE = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(1)
 _TINY = 1e-150  # far below an ulp of anything it is added to
+_NO_TRACE = 1e-25  # far below an ulp of any weight that matters; a trace gets there in two or three samples
+_FEW = 4  # a list of fewer than one cell of so many is faster than a pass over all
 _FLUSH_EVERY = 256  # steps; in these a conductance falls by a factor of 1e-56 at most
 
 
@@ -196,25 +198,31 @@ def poisson_events(probabilities: Floats, steps: int, key: np.uint64, presentati
 
 @_compiled
 def scale(weights: Floats, target: float) -> None:
-    """Scale every column to the target, in place; a column that sums to 0 stays."""
+    """Scale every column to the target, in place, but those that sum to it up to rounding, or to 0."""
     factors = np.zeros(weights.shape[1])
     for i in range(weights.shape[0]):
         row = weights[i]
         for j in range(weights.shape[1]):
             factors[j] += row[j]
+    # A scaled column sums to the target up to this, so that scaling it again changes nothing.
+    tolerance = target * weights.shape[0] * 2.0**-52
+    columns = np.empty(weights.shape[1], np.int64)
+    count = 0
     for j in range(weights.shape[1]):
-        factors[j] = target / factors[j] if factors[j] != 0.0 else 1.0
+        if factors[j] != 0.0 and not abs(factors[j] - target) <= tolerance:
+            columns[count], factors[count] = j, target / factors[j]
+            count += 1
     for i in range(weights.shape[0]):
         row = weights[i]
-        for j in range(weights.shape[1]):
-            w = row[j] * factors[j]
-            row[j] = w if w > _TINY else 0.0
+        for k in range(count):
+            w = row[columns[k]] * factors[k]
+            row[columns[k]] = w if w > _TINY else 0.0
 
 
 @_compiled
-def _flush(values: Floats) -> None:
+def _flush(values: Floats, least: float) -> None:
     for k in range(len(values)):
-        values[k] = values[k] if values[k] > _TINY else 0.0
+        values[k] = values[k] if values[k] > least else 0.0
 
 
 @_compiled
@@ -239,6 +247,17 @@ def _raise_column(weights: Floats, column: int, traces: Floats, lr: float, w_max
 
 
 @_compiled
+def _traced(traces: Floats, cells: Integers) -> int:
+    """List the cells that have a trace, and return how many they are."""
+    count = 0
+    for k in range(len(traces)):
+        if traces[k] != 0.0:
+            cells[count] = k
+            count += 1
+    return count
+
+
+@_compiled
 def _listed(spikes: Booleans, cells: Integers) -> int:
     count = 0
     for k in range(len(spikes)):
@@ -249,16 +268,32 @@ def _listed(spikes: Booleans, cells: Integers) -> int:
 
 
 @_part
-def _deliver_inputs(net: Network, c: Constants, cells: Integers, count: int) -> None:
+def _deliver_inputs(net: Network, c: Constants, cells: Integers, count: int, traced: Integers, n_traced: int) -> None:
     """Let input spikes arrive at E, and learn from them."""
-    g = net.g_input
+    g, x = net.g_input, net.x_hidden_post
+    few = n_traced * _FEW < len(g)
     for k in range(count):
         row = net.weights_in[cells[k]]
-        for j in range(len(g)):
-            g[j] += row[j]
-        if c.learn_in:
-            _raise_row(row, net.x_hidden_post, c.lr_in_before, c.w_max_in)
-            net.x_input[cells[k]] += c.trace_step
+        if not c.learn_in:
+            for j in range(len(g)):
+                g[j] += row[j]
+            continue
+        outside = 0  # weights that the rule cuts although there is nothing to learn
+        if few:
+            for j in range(len(g)):
+                g[j] += row[j]
+                outside += (row[j] > c.w_max_in) | (row[j] < 0.0)
+        else:
+            for j in range(len(g)):
+                g[j] += row[j]
+        if few and outside == 0:
+            for m in range(n_traced):
+                w = row[traced[m]] + c.lr_in_before * x[traced[m]]
+                w = w if w < c.w_max_in else c.w_max_in
+                row[traced[m]] = w if w > 0.0 else 0.0
+        else:
+            _raise_row(row, x, c.lr_in_before, c.w_max_in)
+        net.x_input[cells[k]] += c.trace_step
 
 
 @_part
@@ -287,12 +322,16 @@ def _deliver_inhibition(net: Network, c: Constants, cells: Integers, count: int)
 
 
 @_part
-def _learn_from_hidden(net: Network, c: Constants, cells: Integers, count: int) -> None:
-    """Learn from E spikes as postsynaptic ones, which see the raised traces of the inputs."""
+def _learn_from_hidden(net: Network, c: Constants, cells: Integers, count: int, traced: Integers, n_traced: int) -> int:
+    """Learn from E spikes as postsynaptic ones, which see the raised traces of the inputs; list new traces of E."""
     if c.learn_in:
         for k in range(count):
             _raise_column(net.weights_in, cells[k], net.x_input, c.lr_in, c.w_max_in)
+            if net.x_hidden_post[cells[k]] == 0.0 and c.trace_step > 0.0 and n_traced < len(traced):
+                traced[n_traced] = cells[k]
+                n_traced += 1
             net.x_hidden_post[cells[k]] += c.trace_step
+    return n_traced
 
 
 @_part
@@ -401,15 +440,15 @@ def _step_inputs(net: Network, c: Constants, cells: Integers, count: int, kept: 
 
 @_part
 def _flush_all(net: Network, c: Constants) -> None:
-    _flush(net.g_input)
-    _flush(net.g_inhibition)
-    _flush(net.g_partner)
-    _flush(net.g_class)
+    _flush(net.g_input, _TINY)
+    _flush(net.g_inhibition, _TINY)
+    _flush(net.g_partner, _TINY)
+    _flush(net.g_class, _TINY)
     if c.learn_in or c.learn_out:
-        _flush(net.x_input)
-        _flush(net.x_hidden_post)
-        _flush(net.x_hidden_pre)
-        _flush(net.x_class)
+        _flush(net.x_input, _NO_TRACE)
+        _flush(net.x_hidden_post, _NO_TRACE)
+        _flush(net.x_hidden_pre, _NO_TRACE)
+        _flush(net.x_class, _NO_TRACE)
 
 
 @_part
@@ -456,13 +495,16 @@ def advance(
     n_inputs, n_hiddens = _listed(net.spikes_input, inputs), _listed(net.spikes_hidden, hidden)
     n_partners, n_taught = _listed(net.spikes_inhibitory, partners), _listed(net.spikes_class, classes)
 
+    traced = np.empty(n_hidden, np.int64)
+    n_traced = _traced(net.x_hidden_post, traced)
+
     for t in range(steps):
         # 1. Spikes of the step before arrive, and presynaptic plasticity.
-        _deliver_inputs(net, c, inputs, n_inputs)
+        _deliver_inputs(net, c, inputs, n_inputs, traced, n_traced)
         _deliver_hidden(net, c, hidden, n_hiddens)
         _deliver_inhibition(net, c, partners, n_partners)
         # 2. Postsynaptic plasticity.
-        _learn_from_hidden(net, c, hidden, n_hiddens)
+        n_traced = _learn_from_hidden(net, c, hidden, n_hiddens, traced, n_traced)
         _learn_from_classes(net, c, classes, n_taught)
         # 3. Every cell advances.
         n_hiddens = _step_hidden(net, c, hidden)
@@ -483,6 +525,7 @@ def advance(
             _mark(record.classes[t], classes, n_taught)
         if t % _FLUSH_EVERY == _FLUSH_EVERY - 1:
             _flush_all(net, c)
+            n_traced = _traced(net.x_hidden_post, traced)
 
     _mark(net.spikes_input, inputs, n_inputs)
     _mark(net.spikes_hidden, hidden, n_hiddens)
@@ -491,7 +534,7 @@ def advance(
 
 
 @_compiled
-def _reset(net: Network, rest_cells: Network) -> None:
+def reset(net: Network, rest_cells: Network) -> None:
     """Put the cells where the rested network's cells are, and leave what was learned."""
     net.v_hidden[:] = rest_cells.v_hidden
     net.v_inhibitory[:] = rest_cells.v_inhibitory
@@ -546,7 +589,7 @@ def present(
     probabilities = np.zeros(n_in + 1)
     for s in range(len(greys)):
         if not learning:
-            _reset(net, rest_cells)
+            reset(net, rest_cells)
         intensity = c.intensity
         presentation = 0
         while True:

@@ -140,6 +140,9 @@ class SpikingParameters:
                 raise ValueError(f"{name}.lr must not be negative, got {rule.lr}")
             if rule.target is not None and not rule.target > 0:
                 raise ValueError(f"{name}.target must be positive, or None for no scaling, got {rule.target}")
+        for name in ("trace_step", "trace_init"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not (self.stimulus >= self.dt and self.rest >= 0):
             raise ValueError(
                 f"stimulus must be at least dt and rest not negative, got {self.stimulus} and {self.rest} ms"

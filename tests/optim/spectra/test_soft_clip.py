@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aleator.optim import soft_norm_clip, soft_spectral_clip, spectral_clip_grads_
+from aleator.optim.spectra import soft_clip
 
 STEPS = ["scaled_newton_schulz", "newton_schulz"]
 SHAPES = [(5, 5), (4, 9), (9, 4), (1, 6), (6, 1), (1, 1), (3, 4, 7), (2, 3, 6, 4)]
@@ -428,3 +429,16 @@ def test_what_is_not_a_number_spreads_over_its_matrix(method, value):
     clipped = soft_spectral_clip(matrices, 1.0, method=method)
     assert clipped[0].isfinite().all()
     assert clipped[1].isnan().all()
+
+
+@pytest.mark.parametrize("shape", [(2, 40, 90), (1, 120, 100)])
+def test_bfloat16_without_instructions_for_it_is_rounded_as_with_them(shape, monkeypatch):
+    update = 0.3 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    exact = soft_spectral_clip(update, 2.0, method="svd")
+    errors = []
+    for has_instructions in (True, False):
+        monkeypatch.setattr(soft_clip, "_CPU_MULTIPLIES_BFLOAT16", has_instructions)
+        found = soft_spectral_clip(update, 2.0, compute_dtype=torch.bfloat16)
+        errors.append(float((found - exact).norm() / exact.norm()))
+    assert max(errors) < 0.01
+    assert errors[1] < 1.2 * errors[0]

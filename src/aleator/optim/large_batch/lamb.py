@@ -24,6 +24,7 @@ from torch.optim.optimizer import ParamsT
 
 from aleator.optim.adam import adam_updates
 from aleator.optim.arguments import Bounds, check_betas, check_bounds, check_not_negative
+from aleator.optim.large_batch.fused import lamb_step
 from aleator.optim.large_batch.trust_ratio import (
     Adapt,
     Layers,
@@ -56,8 +57,10 @@ class LAMB(TrustRatioOptimizer):
         adapt: the tensors with a trust ratio: ``"all"``, ``"decayed"`` for those with weight decay, or a rule, a
             function of a parameter's name and the parameter. Others take Adam's step of size ``lr``.
         phi: bounds (low, high) between which φ keeps ‖w‖; None is the identity.
-        foreach: False updates one tensor after the other. The numbers are the same. Default: many at once, where
-            torch has kernels for that and the step is not compiled.
+        foreach: False updates one tensor after the other, True many at once by torch's functions. The numbers are the
+            same to rounding. Default: on a CPU in two passes over memory, where numba is installed, see
+            `aleator.optim.large_batch.fused`; else many at once, where torch has kernels for that and the step is not
+            compiled.
 
     Raises:
         ValueError: if an option is out of range.
@@ -130,6 +133,8 @@ class LAMB(TrustRatioOptimizer):
         layers = self._layers()
         if self.max_grad_norm is not None and layers:
             layers = _clipped(layers, self.max_grad_norm)
+        if self.foreach is None:
+            layers = lamb_step(layers)
         for portion in portions(layers):
             updates = [self._updates(part) for part in portion]
             for part, us, ratios in zip(portion, updates, trust_ratios(portion, updates), strict=True):

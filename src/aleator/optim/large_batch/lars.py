@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from aleator.optim.arguments import Bounds, check_bounds, check_fraction, check_not_negative
+from aleator.optim.large_batch.fused import lars_step
 from aleator.optim.large_batch.trust_ratio import (
     Adapt,
     Layers,
@@ -134,7 +135,7 @@ class LARS(TrustRatioOptimizer):
         super().__init__(params, defaults)
 
     def _take_step(self) -> None:
-        layers = self._layers()
+        layers = lars_step(self._layers(), self.form)
         take = original_step if self.form == "original" else algorithm1_step
         for portion in portions(layers):
             take(portion)

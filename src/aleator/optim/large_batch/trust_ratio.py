@@ -204,7 +204,7 @@ class TrustRatioOptimizer(LayerwiseOptimizer):
         """
         found = []
         for group in self.param_groups:
-            for adapted in (True, False):
+            for adapted in _kinds(group):
                 part = Layers(group, adapted, [], [], [], [], [], tuple([] for _ in self._averages))
                 self._init_group(*part[:-1], *part.averages)
                 if part.params:
@@ -275,6 +275,13 @@ def _cut(part: Layers, begin: int, end: int) -> Layers:
     group, adapted, *columns, averages = part
     make: Callable[..., Layers] = Layers
     return make(group, adapted, *(c[begin:end] for c in columns), tuple(c[begin:end] for c in averages))
+
+
+def _kinds(group: dict[str, Any]) -> tuple[bool, ...]:
+    """Return what the tensors of a group are: adapted, not adapted, or some the one and some the other."""
+    if isinstance(group["adapt"], (tuple, list)):
+        return True, False
+    return (_is_adapted(group, 0),)
 
 
 def _is_adapted(group: dict[str, Any], index: int) -> bool:

@@ -53,6 +53,9 @@ _CHUNK_ON_CPU = 2**16
 # A threshold of this many times the largest entry leaves a matrix alone in float64 too, and its square is a float32.
 _LARGEST_RATIO = 1e12
 
+# Whether torch has a library that multiplies matrices of bfloat16 on this CPU.
+_CPU_MULTIPLIES_BFLOAT16: bool = torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
 _COMPUTE_DTYPES = (torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -125,7 +128,7 @@ def soft_spectral_clip(
             gram = _symmetric_product(scaled, scaled.mT)
             root = _inverse_root(gram, ratio, steps, method == "scaled_newton_schulz")
             # The root is symmetric: what comes out lies in memory as what went in.
-            clipped = matrices @ root if tall else root @ matrices
+            clipped = _product(matrices, root) if tall else _product(root, matrices)
             return clipped.to(update.dtype)
     return (clipped.mT if tall else clipped).to(update.dtype)
 
@@ -313,6 +316,8 @@ def _add_to_diagonal(matrix: Float[Tensor, "*batch m m"], number: Float[Tensor, 
 
 def _symmetric_product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k m"]) -> Float[Tensor, "*batch m m"]:
     """Return A B, known to be symmetric: polynomials of one symmetric matrix commute."""
+    if _widens(a):
+        return _symmetric_product(a.float(), b.float()).to(a.dtype)
     m = a.shape[-2]
     if a.device.type != "cpu" or m < _LEAST_ROWS_OF_PANELS.get(a.dtype, math.inf):
         return a @ b
@@ -323,3 +328,16 @@ def _symmetric_product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch 
         product[..., begin:end, begin:] = a[..., begin:end, :] @ b[..., begin:]
         product[..., end:, begin:end] = product[..., begin:end, end:].mT
     return product
+
+
+def _product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch m n"]:
+    return (a.float() @ b.float()).to(a.dtype) if _widens(a) else a @ b
+
+
+def _widens(a: Tensor) -> bool:
+    """Whether a product is taken in float32 and rounded: in bfloat16 on a CPU that has no instructions for it.
+
+    Such products add up in float32 anyway, so that the result differs by rounding alone. torch's own code for them
+    takes up to sixty times as long as float32's.
+    """
+    return a.dtype == torch.bfloat16 and a.device.type == "cpu" and not _CPU_MULTIPLIES_BFLOAT16
