@@ -104,7 +104,8 @@ def _look(session: Session, arms: Arms, probe: Work | None) -> None:
     session.save()
     try:
         applying = measure(session, arms_of(arms), probe)
-        _log.info("%s", "; ".join(affordable(session.document, session.look["minutes"], session.crew.slots)))
+        for line in affordable(session.document, session.look["minutes"], session.crew.slots):
+            _log.info("%s", line)
         chosen = choose(session, applying)
         confirm(session, chosen, best_pair(session, chosen))
     finally:
