@@ -93,6 +93,16 @@ def test_s3im_in_nerfstudio_loop_learns_the_room(output_of):
     assert float(found[1]) > float(found[2]) + 4  # 22.72 and 15.57 measured
 
 
+def test_a_face_of_your_own_is_found_and_learned():
+    pytest.importorskip("imageio", reason="needs the extra video: pip install 'aleator[video]'")
+    said = output_of(str(EXAMPLES / "a_face_of_your_own.py"))
+    assert "2 faces, and empty.png without one" in said
+    found = re.search(r"^loss ([\d.]+), then ([\d.]+); (0\.\d+) of the photographs were shown$", said, re.MULTILINE)
+    assert found, said
+    assert float(found[2]) < 0.7 * float(found[1])
+    assert 0.2 < float(found[3]) < 0.3  # none in the first half, half in the second
+
+
 def test_no_example_is_left_out():
     tested = set(re.findall(r"EXAMPLES / \"(\w+\.py)\"", Path(__file__).read_text()))
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
@@ -103,3 +113,10 @@ def test_stac_pendulum_says_what_it_learned(output_of):
     said = output_of(EXAMPLES / "stac_pendulum.py", "700")
     assert re.search(r"^median return -\d+ before, -\d+ after 700 steps$", said, re.MULTILINE), said
     assert re.search(r"torque [+-]\d\.\d\d, value -\d", said), said
+
+
+def test_a_flow_is_aligned_and_keeps_what_it_learned_without_guidance():
+    said = output_of(str(EXAMPLES / "align_a_flow.py"))
+    before, after = map(int, re.findall(r"(\d+)%", said))
+    assert before < 25  # one of eight spots
+    assert after > 2 * before

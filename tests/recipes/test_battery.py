@@ -35,6 +35,7 @@ FIELD = {"steps": 6, "batch_size": 256}
 CONTROL = {
     "steps": 14, "learning_starts": 4, "batch_size": 4, "width": 8, "train_freq": 2, "episodes": 1, "test_episodes": 1,
 }  # fmt: skip
+IDENTITY = {"steps": 6, "batch_size": 4, "width": 8, "depth": 1, "sampling_steps": 2, "test_clips": 8}
 SPIKING = {"hidden": 12, "validation_size": 4, "test_size": 9}
 
 
@@ -59,6 +60,10 @@ class Case:
     every: int = 2
 
 
+ALIGNMENT = {
+    "flow_steps": 20, "classifier_steps": 20, "prm_steps": 20, "width": 8, "depth": 1, "groups": 2, "group_size": 4,
+    "sampling_steps": 4, "iterations": 6, "test_samples": 8,
+}  # fmt: skip
 EXACT = {"precision": "float64"}
 CASES = {
     "classify-rs2": Case("classify", {**FEW_IMAGES, "subset": "rs2", "ratio": 0.5, "optimizer": "lamb"}, two=EXACT),
@@ -133,10 +138,13 @@ CASES = {
     "decentral-backprop": Case("decentral", {"rounds": 6, "machines": 2, "method": "backprop"}),
     "pairs": Case("pairs", {"steps": 6}, two=EXACT, within=1e-6),
     "pairs-digits": Case("pairs", {"steps": 4, "data": "digits-of-pi", "head": "autoregressive"}),
+    "identity": Case("identity", IDENTITY, two=EXACT, within=1e-6),
+    "identity-always-on": Case("identity", {**IDENTITY, "arm": "always-on", "guidance": "progress"}),
     "pde": Case(
         "pde", {**PDE, "problem": "semilinear", "operator": "heat", "dimension_sets": 2, "ema": 0.9}, two=EXACT
     ),
     "pde-blocks": Case("pde", {**PDE, "problem": "hjb-log", "estimator": "exact", "blocks": 3}, two=EXACT, every=6),
+    "alignment": Case("alignment", {**ALIGNMENT, "kl_coef": 0.1, "prm_at": "delta"}, two=EXACT, within=1e-6),
     "a recipe of one's own": Case(
         DIABETES, {"subset": "rs2", "ratio": 0.3, "optimizer": "adamw", "rounds": 4}, two=EXACT
     ),
@@ -151,6 +159,7 @@ MODULES = (
     *("aleator.recipes.spiking.task", "aleator.recipes.curve.task", "aleator.recipes.surrogate.tables"),
     *("aleator.recipes.surrogate.imitation", "aleator.recipes.pairs.task", "aleator.recipes.decentral.task"),
     *("aleator.recipes.pde.task", "aleator.recipes.field.task", "aleator.recipes.control.task"),
+    *("aleator.recipes.alignment.task", "aleator.recipes.identity.task"),
     *("imageio.v3", "sklearn.base", "scipy.stats", "scipy.integrate", "tokenizers", "gymnasium"),
     *("transformers.models.llama.modeling_llama", "aleator.experiment.report.run_page"),
 )
