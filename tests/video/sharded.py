@@ -12,6 +12,7 @@ from aleator.random import ItemGenerator
 from aleator.sde import FlowSDE, shifted_sigmas
 from aleator.video import (
     DualRewardGRPO,
+    PolicyAverage,
     Reference,
     add_lora,
     group_noise,
@@ -54,9 +55,12 @@ def aligned(rank, world, folder):
         velocity, trajectory, rewards, Reference(velocity), count=1, piece_size=2
     )
     update.backward(network)
+    average = PolicyAverage(network, 0.5)  # of parameters that have gradients
     torch.optim.SGD(trained, lr=1.0).step()
+    average.update()
     save_transformer(network, f"{folder}/whole-{world}")
-    save_lora(network, f"{folder}/lora-{world}")
+    with average.applied():
+        save_lora(network, f"{folder}/lora-{world}")
     return float(update.figures()["ratio"]), float(update.figures()["kl"])
 
 

@@ -31,7 +31,9 @@ class PolicyAverage:
         self._trained = nn.ParameterList([p for p in model.parameters() if p.requires_grad])
         if not len(self._trained):
             raise ValueError("model must have parameters that train, got none")
-        self._average = weight_ema(self._trained, decay)
+        # Of weights alone: a parameter would be copied with its gradient, which FSDP2's cannot be.
+        weights = nn.ParameterList([nn.Parameter(p.detach(), requires_grad=False) for p in self._trained])
+        self._average = weight_ema(weights, decay)
 
     def update(self) -> None:
         """Let the mean follow the weights; call it after every step of the optimizer."""

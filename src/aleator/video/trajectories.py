@@ -108,7 +108,8 @@ def rollout(
         zero_order: guidance by a black box, beside that or alone.
         logprob_mean: record log-probabilities under the mean without guidance, so that training on them makes guidance
             superfluous, or under the guided one.
-        window: (first step, step after the last) that is random, the others follow the ODE; None: all are.
+        window: (first step, step after the last) that is random, the others follow the ODE; None: all are. Guidance by
+            ``scale`` moves the others too, where its ``start`` and ``end`` let it; by ``beta``, only random steps.
         generator: feeds ``noise``; the ODE alone needs none.
         noise: draws standard noise.
         return_log_weights: weigh the paths, see `aleator.sde.RewardGuidance`. Takes one evaluation of ``prm`` more in
