@@ -120,6 +120,8 @@ def test_times_between_two_steps_of_cogvideox_are_interpolated_and_none_is_outsi
     low, high = velocity.times[300], velocity.times[301]
     torch.testing.assert_close(velocity.timestep(torch.stack([(low + high) / 2])), torch.tensor([300.5]))
     assert velocity.timestep(torch.tensor([0.0, 1.0])).tolist() == [0.0, 999.0]
+    half = adapted("cogvideox").to(torch.bfloat16)
+    torch.testing.assert_close(half.timestep(torch.stack([low, high])), torch.tensor([300.0, 301.0]))
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 8), (8, 4)])

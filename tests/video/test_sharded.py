@@ -15,7 +15,10 @@ from tests.video.tiny import SHAPES, condition, scheduler, transformer
 
 @pytest.mark.plain
 def test_two_processes_that_share_a_model_out_align_it_as_one_does(processes, warm, tmp_path):
-    warm.get_ready("tests.video.sharded")  # imports diffusers once for both
+    # Imported once for both.
+    warm.get_ready(
+        "tests.video.sharded", "diffusers.models.transformers.transformer_wan", "peft", "torch.distributed.fsdp"
+    )
     ratio, divergence = aligned(0, 1, tmp_path)
     assert divergence > 0
     found = processes(Path(__file__).with_name("sharded.py"), 2, tmp_path)

@@ -138,12 +138,12 @@ class CogVideoXVelocity(TransformerVelocity):
     ) -> None:
         super().__init__(transformer, guidance=guidance, autocast=autocast)
         kept, lost = alphas_cumprod.double().sqrt(), (1 - alphas_cumprod.double()).sqrt()
-        self.register_buffer("times", lost / (kept + lost), persistent=False)
+        self.times = lost / (kept + lost)  # no buffer: a cast of the model would round them
         self._rotary: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
 
     def timestep(self, s: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the step of the schedule whose time is s; between two of them it is interpolated."""
-        times: Any = self.times
+        times = self.times = self.times.to(s.device)
         above = torch.searchsorted(times, s.double()).clamp(1, len(times) - 1)
         low, high = times[above - 1], times[above]
         return (above - 1 + ((s.double() - low) / (high - low)).clamp(0, 1)).float()  # type: ignore[no-any-return]
