@@ -160,8 +160,11 @@ class EventEngine:
 
 
 def _presenter(network: Any, constants: Any, crowd: int, threads: int) -> Any:
-    """Return what presents samples to a network, as front and crowd from a size on. The numbers are the same."""
-    if len(network.theta) < crowd:
+    """Return what presents samples to a network, as front and crowd from a size on. The numbers are the same.
+
+    Only weights of a state that somebody wrote can be negative. Whichever input spikes, the rule cuts them in all cells.
+    """
+    if len(network.theta) < crowd or not network.weights_in.min() >= 0:
         return functools.partial(_kernels().present, network, constants)
     from aleator.spiking.crowd import Crowd
 
