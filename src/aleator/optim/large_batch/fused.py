@@ -123,7 +123,7 @@ def _number(lr: float | Tensor) -> float | None:
     """Return a learning rate as a number, unless that would wait for a device."""
     if not isinstance(lr, Tensor):
         return float(lr)
-    return float(lr.detach().item()) if type(lr) in _PLAIN and lr.device.type == "cpu" else None
+    return float(lr.detach().double().numpy()) if type(lr) in _PLAIN and lr.device.type == "cpu" else None
 
 
 def _row(parameter: Tensor, weight: Tensor, grad: Tensor, step: Tensor, ratio: Tensor, *means: Tensor) -> _Row | None:
