@@ -35,9 +35,12 @@ demo: $(VENV)/installed  ## compare four ways to spend a tenth of the training b
 # are tested as users run them.
 CHECKED := --jaxtyping-packages='aleator,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 
+# Tests that share a fixture of their file run in one process (tests/conftest.py), and the long files first.
+SPREAD := -n auto --dist loadgroup
+
 test: $(VENV)/installed-dev  ## run the tests
-	$(BIN)/pytest -n auto -m 'not plain' $(CHECKED)
-	$(BIN)/pytest -n auto -m plain
+	$(BIN)/pytest $(SPREAD) -m 'not plain' $(CHECKED)
+	$(BIN)/pytest $(SPREAD) -m plain
 
 lint: $(VENV)/installed-dev  ## style, the storeys of the house, generated tables up to date
 	$(BIN)/ruff check .

@@ -151,6 +151,20 @@ WISHES = (
         "S3IM raises the PSNR of held-out views",
     ),
     Wish(
+        "a flow that makes what a reward asks for",
+        "euphonium",
+        "aleator run alignment",
+        "digits",
+        "It is there within 24 iterations, 0.6 of 40",
+    ),
+    Wish(
+        "to generate a known person, and not to copy the photograph",
+        "echovideo",
+        "aleator run identity",
+        "moving-digits",
+        "At random (p = 0.5) at most 1/1.5 of that leaks",
+    ),
+    Wish(
         "to learn to act, and to shun what may go wrong",
         "stac",
         "aleator run control --env Pendulum-v1 --beta 0.5",

@@ -3,9 +3,11 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from tests.experiment.injection import Warm
@@ -32,6 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         room, *inside = item.path.relative_to(REPOSITORY / "tests").parts
         if room in WHOLE or not inside:
             item.add_marker("plain")
+        # What the tests of a file share is made once: they run in one process (--dist loadgroup).
+        shared = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
+        if any(definitions[-1].scope in ("module", "class") for definitions in shared):
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(REPOSITORY).as_posix()))
 
 
 @pytest.fixture(scope="session")
@@ -86,23 +92,23 @@ def processes(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 
 @pytest.fixture(scope="session")
-def compiled_kernels(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The spiking loops, compiled once: other workers wait and read numba's cache, instead of compiling as well."""
-    import numpy as np
-    import torch
-    from filelock import FileLock
+def one_compiles(tmp_path_factory: pytest.TempPathFactory) -> FileLock:
+    """Held by who compiles the spiking loops: others wait and read numba's cache, instead of compiling as well."""
+    return FileLock(tmp_path_factory.getbasetemp().parent / "kernels.lock")
 
-    from aleator.spiking import EventEngine, SpikingState, preset, sample_keys
 
-    parameters = preset("hao2019-mnist-100").replace(stimulus=1.0, rest=0.5, intensity_max=2)
-    state = SpikingState.initial(2, 2, 2, parameters, torch.Generator().manual_seed(0))
-    with FileLock(tmp_path_factory.getbasetemp().parent / "spiking-kernels.lock"):
-        engine = EventEngine(parameters)
-        engine.train(state, np.zeros((1, 2)), np.zeros(1, np.int64), sample_keys(0, "train", 0, 1), "both")
-        engine.simulate(state, torch.zeros(1, 2, dtype=torch.bool))
-        large = SpikingState.initial(2, 1024, 2, parameters.replace(trace_init=0.0), torch.Generator().manual_seed(0))
-        rested = large.rested(parameters)  # so that it has a crowd
-        engine.train(rested, np.zeros((1, 2)), np.zeros(1, np.int64), sample_keys(0, "train", 0, 1), "both")
+@pytest.fixture(scope="session")
+def compiled_kernels(one_compiles: FileLock) -> None:
+    """The compiled loops, here."""
+    with one_compiles:
+        import_module("tests.kernels")
+
+
+@pytest.fixture(scope="session")
+def warm_kernels(warm: Warm, one_compiles: FileLock) -> None:
+    """The compiled loops, in the interpreter that forks a child for every command."""
+    with one_compiles:
+        warm.get_ready("tests.kernels")
 
 
 @pytest.fixture(scope="session")

@@ -135,6 +135,7 @@ ROOMS = (
     "graphs",
     "pde",
     "fields",
+    "video",
     "spiking",
     "stats",
     "experiment",

@@ -234,3 +234,24 @@ def test_the_process_itself_leaves_with_130_on_a_signal():
     assert answer.returncode == 130
     assert "Traceback" not in answer.stderr
     assert "--out o --resume" in answer.stderr.strip().split("\n")[-1]
+
+
+# What is slow to import and needed by few runs: of this run, by nothing.
+NEEDLESS = (
+    *("scipy.stats", "scipy.sparse", "sklearn", "numba", "transformers", "tensorboard", "ray", "imageio", "gymnasium"),
+    *("torch.distributed.checkpoint", "torch.utils.tensorboard"),
+)
+
+
+def test_a_run_loads_no_module_that_it_does_not_need():
+    code = f"""
+import sys
+from aleator.cli import main
+assert main(["run", "classify", "--rounds", "1", "--threads", "1", "--trackers", "--out", "o"]) == 0
+ours = [name for name in sys.modules if name.startswith("aleator.")]
+print(len(ours), [name for name in {NEEDLESS} if name in sys.modules])
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    ours, needless = answer.stdout.strip().split("\n")[-1].split(" ", 1)
+    assert needless == "[]"
+    assert int(ours) < 170  # of more than four hundred; 147 measured

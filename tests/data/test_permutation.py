@@ -92,11 +92,13 @@ def uniform_p_value(counts):
     return stats.chisquare(counts).pvalue
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 def test_every_position_holds_every_example_equally_often(orders):
     for position in (0, 7, 8, 49):
         assert uniform_p_value(np.bincount(orders[:, position], minlength=50)) > 1e-3 / 4
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 @pytest.mark.parametrize("start", [0, 20, 45])
 def test_every_example_is_in_a_block_of_5_with_probability_a_tenth(orders, start):
     counts = np.bincount(orders[:, start : start + 5].ravel(), minlength=50)
@@ -106,6 +108,7 @@ def test_every_example_is_in_a_block_of_5_with_probability_a_tenth(orders, start
     assert stats.chi2.sf(statistic, 49) > 1e-3 / 3
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 @pytest.mark.parametrize("positions", [(0, 1), (0, 8), (24, 25), (3, 42)])
 def test_every_pair_is_drawn_equally_often(orders, positions):
     first, second = orders[:, positions[0]], orders[:, positions[1]]
@@ -114,6 +117,7 @@ def test_every_pair_is_drawn_equally_often(orders, positions):
     assert uniform_p_value(pairs.reshape(50, 50)[np.triu_indices(50, 1)]) > 1e-3 / 4
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 def test_neighbours_differ_by_anything_equally_often(orders):
     differences = np.diff(orders, axis=1) % 50
     assert uniform_p_value(np.bincount(differences.ravel(), minlength=50)[1:]) > 1e-3

@@ -147,6 +147,7 @@ def test_wrapped_rounds_known_by_size():
 # --- 3 to 5. probabilities
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 def test_inclusion_probabilities_of_examples_and_pairs():
     # 20 000 rounds, N = 50, m = 2, so that pairs are a multinomial sample. False-alarm rate of either: 1e-3.
     sampler = RS2(50, ratio=0.04, replacement_between_rounds=True, seed=1)
@@ -159,6 +160,7 @@ def test_inclusion_probabilities_of_examples_and_pairs():
     assert stats.chisquare(pairs[np.triu_indices(50, 1)]).pvalue > 1e-3
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 def test_coverage_is_that_of_the_closed_forms():
     n, m, count, trials = 50, 5, 8, 400
     distinct = [

@@ -315,13 +315,13 @@ def _begun(job: dict[str, Any]) -> tuple[int, Path]:
 
 
 def _carried_out(argv: list[str], script: bool, processes: tuple[str, int, float] | None) -> int:
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(True)  # a process has one precision, and the command that warmed it up had its own
     if not script and processes is None:
         from aleator.cli import main
 
         return main(argv)
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(True)  # a process has one precision, and the command that warmed it up had its own
     if processes is None:
         return as_program(argv)
     folder, count, seconds = processes
@@ -379,6 +379,13 @@ def take_small_steps() -> None:
     from aleator.recipes.spiking import task
 
     task.STRIDE = 2
+
+
+def take_single_steps() -> None:
+    """Let the recipe spiking learn from one image in a step."""
+    from aleator.recipes.spiking import task
+
+    task.STRIDE = 1
 
 
 def offer(port: int, sha256: str, size: int) -> None:

@@ -228,6 +228,7 @@ def test_a_step_with_the_networks_and_noise_of_items_asks_the_device_for_nothing
         assert [x.shape for x in states] == [(3, 7, 5), (3, 7, 7)]
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 @pytest.mark.parametrize("solver", [S4(20), PredictorCorrector(20)], ids=["s4", "pc"])
 def test_samples_of_their_own_noise_do_not_depend_on_the_batch_size(solver):
     made = model()

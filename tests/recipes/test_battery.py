@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from aleator.experiment import RunOptions, run
 from aleator.experiment.files import read_json
 from aleator.experiment.registry import names, resolve
+from aleator.experiment.test_examples import read_test_examples
 from aleator.experiment.tracking import read_metrics
 from tests.experiment.survival import Scenario, Trial
 
@@ -34,7 +35,8 @@ FIELD = {"steps": 6, "batch_size": 256}
 CONTROL = {
     "steps": 14, "learning_starts": 4, "batch_size": 4, "width": 8, "train_freq": 2, "episodes": 1, "test_episodes": 1,
 }  # fmt: skip
-SPIKING = {"hidden": 12, "validation_size": 4, "test_size": 20}
+IDENTITY = {"steps": 6, "batch_size": 4, "width": 8, "depth": 1, "sampling_steps": 2, "test_clips": 8}
+SPIKING = {"hidden": 12, "validation_size": 4, "test_size": 9}
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Case:
         steps: a function of `tests.experiment.injection` that makes steps small, where a run has few of them.
         two: further options for two processes: float64 where the recipe has it. None where the recipe is for one.
         within: the relative difference that is allowed between two processes and one.
+        every: steps between two evaluations of the run that is killed.
     """
 
     recipe: str
@@ -54,8 +57,13 @@ class Case:
     steps: str | None = None
     two: dict[str, Any] | None = None
     within: float = 1e-9
+    every: int = 2
 
 
+ALIGNMENT = {
+    "flow_steps": 20, "classifier_steps": 20, "prm_steps": 20, "width": 8, "depth": 1, "groups": 2, "group_size": 4,
+    "sampling_steps": 4, "iterations": 6, "test_samples": 8,
+}  # fmt: skip
 EXACT = {"precision": "float64"}
 CASES = {
     "classify-rs2": Case("classify", {**FEW_IMAGES, "subset": "rs2", "ratio": 0.5, "optimizer": "lamb"}, two=EXACT),
@@ -108,7 +116,7 @@ CASES = {
     "spiking-frozen": Case(
         "spiking", {**SPIKING, "engine": "frozen", "batch_size": 2, "train_size": 8}, steps="take_small_steps", two={}
     ),
-    "spiking-dense": Case("spiking", {**SPIKING, "engine": "dense", "train_size": 6}, steps="take_small_steps"),
+    "spiking-dense": Case("spiking", {**SPIKING, "engine": "dense", "train_size": 3}, steps="take_single_steps"),
     "spiking-private": Case(
         "spiking", {**SPIKING, "engine": "private", "batch_size": 2, "train_size": 6}, steps="take_small_steps"
     ),
@@ -119,9 +127,10 @@ CASES = {
     "surrogate-imitation": Case(
         "surrogate", {"calls": 6, "problem": "linear-imitation", "step_schedule": "inverse-sqrt"}
     ),
-    "control": Case("control", {**CONTROL, "temperature": "adam"}),
+    "control": Case("control", {**CONTROL, "temperature": "adam"}, every=7),
     "control-members": Case(
-        "control", {**CONTROL, "env": "RiskyPointMass-v0", "betas": (0.0, 1.0), "n_envs": 2, "critic_dropout": 0.1}
+        "control", {**CONTROL, "env": "RiskyPointMass-v0", "betas": (0.0, 1.0), "n_envs": 2, "critic_dropout": 0.1},
+        every=7,
     ),
     "curve": Case("curve", {**CURVE, "tagger": "perceptron", "against": "hmm"}),
     "curve-folds": Case("curve", {**CURVE, "folds": 2}),
@@ -129,10 +138,13 @@ CASES = {
     "decentral-backprop": Case("decentral", {"rounds": 6, "machines": 2, "method": "backprop"}),
     "pairs": Case("pairs", {"steps": 6}, two=EXACT, within=1e-6),
     "pairs-digits": Case("pairs", {"steps": 4, "data": "digits-of-pi", "head": "autoregressive"}),
+    "identity": Case("identity", IDENTITY, two=EXACT, within=1e-6),
+    "identity-always-on": Case("identity", {**IDENTITY, "arm": "always-on", "guidance": "progress"}),
     "pde": Case(
         "pde", {**PDE, "problem": "semilinear", "operator": "heat", "dimension_sets": 2, "ema": 0.9}, two=EXACT
     ),
-    "pde-blocks": Case("pde", {**PDE, "problem": "hjb-log", "estimator": "exact", "blocks": 3}, two=EXACT),
+    "pde-blocks": Case("pde", {**PDE, "problem": "hjb-log", "estimator": "exact", "blocks": 3}, two=EXACT, every=6),
+    "alignment": Case("alignment", {**ALIGNMENT, "kl_coef": 0.1, "prm_at": "delta"}, two=EXACT, within=1e-6),
     "a recipe of one's own": Case(
         DIABETES, {"subset": "rs2", "ratio": 0.3, "optimizer": "adamw", "rounds": 4}, two=EXACT
     ),
@@ -147,7 +159,9 @@ MODULES = (
     *("aleator.recipes.spiking.task", "aleator.recipes.curve.task", "aleator.recipes.surrogate.tables"),
     *("aleator.recipes.surrogate.imitation", "aleator.recipes.pairs.task", "aleator.recipes.decentral.task"),
     *("aleator.recipes.pde.task", "aleator.recipes.field.task", "aleator.recipes.control.task"),
-    *("imageio.v3", "sklearn.base", "scipy.stats"),
+    *("aleator.recipes.alignment.task", "aleator.recipes.identity.task"),
+    *("imageio.v3", "sklearn.base", "scipy.stats", "scipy.integrate", "tokenizers", "gymnasium"),
+    *("transformers.models.llama.modeling_llama", "aleator.experiment.report.run_page"),
 )
 
 pytestmark = pytest.mark.usefixtures("mirror")
@@ -160,6 +174,13 @@ def typed(options: dict[str, Any]) -> list[str]:
         for name, value in options.items()
         for word in (f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,)))
     ]
+
+
+@pytest.fixture(scope="module")
+def ready(warm, warm_kernels):
+    """The interpreter that forks a child for every run, with all that a run imports or loads."""
+    warm.get_ready(*MODULES)
+    return warm
 
 
 @pytest.fixture(scope="module")
@@ -185,22 +206,21 @@ def test_every_recipe_has_a_case():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_a_run_killed_behind_a_checkpoint_goes_on_to_the_same_bits(name, warm, place, tmp_path):
+def test_a_run_killed_behind_a_checkpoint_goes_on_to_the_same_bits(name, ready, place, tmp_path):
     case = CASES[name]
     words = typed(there(case.options, place))
-    often = ("--checkpoint-seconds", "0", "--log-every", "1", "--evaluate-every", "2")
+    often = ("--checkpoint-seconds", "0", "--log-every", "1", "--evaluate-every", str(case.every))
     prepare = [case.steps] if case.steps else None
     command = ["run", case.recipe, *words, *often, "--trackers", "--out", "o/it"]
     scenario = Scenario("run", command, [["run", "--resume", "--out", "o/it"]], prepare)
-    warm.get_ready(*MODULES)
-    trial = Trial(warm, scenario, tmp_path)
+    trial = Trial(ready, scenario, tmp_path)
     saved = [at for at, made in enumerate(trial.operations) if made.startswith("rename /it/checkpoints/step-")]
     assert len(saved) > 2, "too few steps to be killed between two of them"
     assert [cut.fault for cut in trial.cut([(saved[1] + 1, "kill")])] == [""]
 
 
 @pytest.fixture(scope="module")
-def twos(place, processes):
+def twos(place, processes, ready):
     """The folder of what every case for two processes left, each run in two processes."""
     asked = [
         {"recipe": case.recipe, "options": {**there(case.options, place), **case.two}, "out": str(place / "two" / name)}
@@ -224,6 +244,10 @@ def test_two_processes_compute_what_one_does(name, place, twos, tmp_path):
     logs = [read_metrics(folder / "metrics.jsonl") for folder in (tmp_path, twos / name)]
     for first, second in zip(*logs, strict=True):
         assert second["metrics"] == pytest.approx(first["metrics"], rel=case.within, abs=1e-12)
+    assert two["test_examples"] == one["test_examples"]
+    if one["test_examples"]:
+        each = [read_test_examples(folder, one) for folder in (tmp_path, twos / name)]
+        assert each[1].values == pytest.approx(each[0].values, rel=1e3 * case.within, abs=1e-9)
     weights = [load_file(folder / "model.safetensors") for folder in (tmp_path, twos / name)]
     for key, value in weights[0].items():
         assert weights[1][key].numpy() == pytest.approx(value.numpy(), rel=1e4 * case.within, abs=1e-5), key

@@ -138,7 +138,7 @@ def test_readout_decides_which_accuracy_is_the_headline():
 def test_threads_of_an_evaluation_change_nothing(tmp_path):
     results = [
         run(
-            Spiking(hidden=30, train_size=250, test_size=100),
+            Spiking(hidden=30, train_size=20, test_size=9, validation_size=10),
             tmp_path / str(threads),
             RunOptions(trackers=(), threads=threads),
             name="spiking",

@@ -31,6 +31,7 @@ def learned(std, updates):
     return x, *agent.value(x, a)
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 def test_it_learns_the_spread_of_a_noisy_bandit():
     x, mean, std = learned(lambda x: 0.5 + 0.3 * x, 700)
     expected = (0.5 + 0.3 * x).squeeze(1)
@@ -38,5 +39,6 @@ def test_it_learns_the_spread_of_a_noisy_bandit():
     torch.testing.assert_close(mean, 0.5 * x.squeeze(1), atol=0.1, rtol=0)
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 def test_it_finds_that_a_bandit_has_none():
     assert learned(lambda x: 0.0, 300)[2].max() < 0.05

@@ -51,6 +51,7 @@ def test_without_the_decision_the_same_step_leaves_the_density() -> None:
     assert distance_to_target(x) < 1e-20
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 @pytest.mark.parametrize("kind", [MALA, HMC])
 def test_chains_come_from_far_away_and_learn_their_step_size(kind) -> None:
     init = torch.tensor([[10.0, -10.0], [-10.0, 10.0], [10.0, 10.0], [-10.0, -10.0]], dtype=torch.float64)

@@ -47,6 +47,7 @@ def assert_same_rasters(one, other):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 @pytest.mark.parametrize("learn", [False, True])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_replayed_spikes_and_state_are_those_of_the_event_engine(learn, symmetric):
@@ -61,6 +62,7 @@ def test_replayed_spikes_and_state_are_those_of_the_event_engine(learn, symmetri
         assert_same(one, other)
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 def test_a_batch_of_rasters_is_each_of_them_from_the_same_state():
     state = network()
     DenseEngine(PARAMETERS).simulate(state, noise(50, N_IN))  # in the middle of things
@@ -75,6 +77,7 @@ def test_a_batch_of_rasters_is_each_of_them_from_the_same_state():
             assert torch.equal(getattr(batch, name)[:, b], getattr(alone, name))
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 @pytest.mark.parametrize("batch_size", [4, 32])
 def test_evaluation_is_that_of_the_event_engine_whatever_the_batch(batch_size):
     greys, _, _ = images(9)
@@ -93,6 +96,7 @@ def test_evaluation_is_that_of_the_event_engine_whatever_the_batch(batch_size):
     assert_same(state, before, 0)
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 @pytest.mark.parametrize(("phase", "samples"), [("both", 5), ("hidden", 2), ("classes", 2)])
 def test_training_is_the_online_rule(phase, samples):
     greys, labels, keys = images(samples)
@@ -106,6 +110,7 @@ def test_training_is_the_online_rule(phase, samples):
         assert np.array_equal(getattr(found, own.name), getattr(expected, own.name)), own.name
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 def test_single_precision_trains_too():
     greys, labels, keys = images(2)
     one, other = network(), network()

@@ -166,6 +166,20 @@ METHODS = (
         paper="Zelikman et al. 2023, arXiv 2306.10015",
     ),
     Method(
+        name="euphonium",
+        room="aleator.video",
+        import_path="aleator.video:DualRewardGRPO",
+        summary="Euphonium: a flow that is aligned with rewards of its samples and of its steps; DanceGRPO, Flow-GRPO",
+        paper="Zhong et al. 2026, arXiv 2602.04928",
+    ),
+    Method(
+        name="echovideo",
+        room="aleator.nn",
+        import_path="aleator.nn:StochasticConditioning",
+        summary="EchoVideo: a condition that is there at random, so that a model does not copy it; identity in video",
+        paper="Wei et al. 2025, arXiv 2501.13452",
+    ),
+    Method(
         name="s3im",
         room="aleator.losses",
         import_path="aleator.losses:S3IM",

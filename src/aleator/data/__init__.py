@@ -3,8 +3,9 @@
 `RepeatedRandomSampler` draws a new random subset in every round, `BudgetPlan` counts its steps; `DomainMixture` says in
 what proportion domains are shown and `MixtureSampler` draws from them; `PairSampler` draws two answers to one question.
 `BatchSizeController` lets batches grow when their gradients are too noisy, and `VariableBatchSampler` cuts them.
-``load`` knows images, texts, treebanks, graphs, molecules and views of scenes by name; `table_splits`, `text_splits`,
-`image_splits` and `read_texts` take a user's own files, and `InMemoryLoader` hands out batches.
+``load`` knows images, texts, treebanks, graphs, molecules and views of scenes by name, `moving_digits` makes clips of
+images; `table_splits`, `text_splits`, `image_splits` and `read_texts` take a user's own files, and `InMemoryLoader`
+hands out batches.
 """
 
 from typing import TYPE_CHECKING
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
     from aleator.data.own.table_splits import table_splits
     from aleator.data.pair_sampler import PairSampler
     from aleator.data.repeated_random import RepeatedRandomSampler
+    from aleator.data.sets.faces import Faces
     from aleator.data.sets.graphs import Graph, GraphSet
     from aleator.data.sets.images import AnsweredImages, Examples, LabelledImages
     from aleator.data.sets.load import load
     from aleator.data.sets.molecules import MoleculeSet
+    from aleator.data.sets.moving_digits import Motions, MovingDigits, moving_digits
     from aleator.data.sets.texts import ParallelCorpus, TextCorpus, TextDomain, read_texts
     from aleator.data.sets.treebanks import TaggedSentence, Treebank
     from aleator.data.sets.views import Pictures, Views, read_picture
@@ -57,6 +60,7 @@ __all__ = [
     "DatasetInfo",
     "DomainMixture",
     "Examples",
+    "Faces",
     "FileStatus",
     "Graph",
     "GraphSet",
@@ -67,6 +71,8 @@ __all__ = [
     "MixtureSchedule",
     "MoleculeFacts",
     "MoleculeSet",
+    "Motions",
+    "MovingDigits",
     "OrderMatters",
     "PairSampler",
     "ParallelCorpus",
@@ -86,6 +92,7 @@ __all__ = [
     "largest_micro",
     "load",
     "lookup",
+    "moving_digits",
     "read_picture",
     "read_texts",
     "required_batch_size",
@@ -112,6 +119,7 @@ __getattr__ = later(
         "Cooldown": "mixtures.schedules",
         "DomainMixture": "mixtures.mixture",
         "Examples": "sets.images",
+        "Faces": "sets.faces",
         "Graph": "sets.graphs",
         "GraphSet": "sets.graphs",
         "InMemoryLoader": "in_memory",
@@ -119,6 +127,8 @@ __getattr__ = later(
         "MixtureSampler": "mixtures.sampler",
         "MixtureSchedule": "mixtures.schedules",
         "MoleculeSet": "sets.molecules",
+        "Motions": "sets.moving_digits",
+        "MovingDigits": "sets.moving_digits",
         "OrderMatters": "mixtures.schedules",
         "PairSampler": "pair_sampler",
         "ParallelCorpus": "sets.texts",
@@ -135,6 +145,7 @@ __getattr__ = later(
         "image_splits": "own.folder_splits",
         "largest_micro": "batch_size",
         "load": "sets.load",
+        "moving_digits": "sets.moving_digits",
         "read_picture": "sets.views",
         "read_texts": "sets.texts",
         "required_batch_size": "batch_tests",

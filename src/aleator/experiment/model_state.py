@@ -13,20 +13,10 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-
-_GATHER = StateDictOptions(full_state_dict=True, cpu_offload=True)
-_SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -80,13 +70,16 @@ def training_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     if not is_sharded(model):
         plain = unwrapped(model)
         return {"model": plain.state_dict(), "optimizer": _by_name(plain, optimizer)}
+    from torch.distributed.checkpoint import state_dict as torchs
+
     _reshard(model)
+    gather = torchs.StateDictOptions(full_state_dict=True, cpu_offload=True)
     if optimizer.state:
-        gathered = get_optimizer_state_dict(model, optimizer, options=_GATHER)
+        gathered = torchs.get_optimizer_state_dict(model, optimizer, options=gather)
     else:
         # torch would take a step to have a state to gather, and Adam's step count would be ahead by one.
         gathered = _by_name(model, optimizer)
-    return {"model": get_model_state_dict(model, options=_GATHER), "optimizer": gathered}
+    return {"model": torchs.get_model_state_dict(model, options=gather), "optimizer": gathered}
 
 
 def load_training_state(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
@@ -95,10 +88,13 @@ def load_training_state(model: nn.Module, optimizer: Optimizer, state: dict[str,
         unwrapped(model).load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         return
+    from torch.distributed.checkpoint import state_dict as torchs
+
     _reshard(model)
-    set_model_state_dict(model, state["model"], options=_SPREAD)
+    spread = torchs.StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+    torchs.set_model_state_dict(model, state["model"], options=spread)
     if state["optimizer"]["state"]:
-        set_optimizer_state_dict(model, optimizer, state["optimizer"], options=_SPREAD)
+        torchs.set_optimizer_state_dict(model, optimizer, state["optimizer"], options=spread)
     else:
         optimizer.load_state_dict(state["optimizer"])
 
@@ -106,8 +102,11 @@ def load_training_state(model: nn.Module, optimizer: Optimizer, state: dict[str,
 def model_state(model: nn.Module) -> dict[str, Any]:
     """Return the model's state dict as plain tensors on the CPU."""
     if is_sharded(model):
+        from torch.distributed.checkpoint import state_dict as torchs
+
         _reshard(model)
-        return get_model_state_dict(model, options=_GATHER)
+        gather = torchs.StateDictOptions(full_state_dict=True, cpu_offload=True)
+        return torchs.get_model_state_dict(model, options=gather)
     return {name: tensor.detach().cpu() for name, tensor in unwrapped(model).state_dict().items()}
 
 

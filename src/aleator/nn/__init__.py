@@ -37,6 +37,7 @@ from aleator.nn.stochastic_binary import (
     relaxed_bernoulli_st,
     sts,
 )
+from aleator.nn.stochastic_conditioning import Conditioned, Stage, StochasticConditioning
 from aleator.nn.tract import TrAct, apply_tract, first_layer_group, remove_tract
 from aleator.nn.tract_gradient import tract_weight_grad
 from aleator.nn.tract_preconditioner import TrActPreconditioner
@@ -49,6 +50,7 @@ __all__ = [
     "Boundaries",
     "BoundaryPredictor",
     "ConditionalLinear",
+    "Conditioned",
     "EstimatorReport",
     "EvalBoundaries",
     "GateEstimator",
@@ -63,6 +65,8 @@ __all__ = [
     "ReinMaxBernoulli",
     "RelaxedBernoulliST",
     "SparsityController",
+    "Stage",
+    "StochasticConditioning",
     "StochasticUnits",
     "TrAct",
     "TrActPreconditioner",

@@ -61,16 +61,16 @@ def clopper_pearson(successes: SupportsIndex, trials: SupportsIndex, level: floa
 
 def exact_lower(k: int, n: int, tail: float) -> float:
     """Return the proportion at which k successes or more have probability ``tail``; 0 for k = 0."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # a quantile of beta, without the second that scipy.stats takes to import
 
-    return 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
+    return 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
 
 
 def exact_upper(k: int, n: int, tail: float) -> float:
     """Return the proportion at which k successes or fewer have probability ``tail``; 1 for k = n."""
-    from scipy.stats import beta
+    from scipy.special import betainccinv
 
-    return 1.0 if k == n else float(beta.isf(tail, k + 1, n - k))
+    return 1.0 if k == n else float(betainccinv(k + 1, n - k, tail))
 
 
 def spread(values: Sequence[float], scale: float = 0.0) -> float:
@@ -112,8 +112,8 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval | No
     deviation = spread(checked) if n > 1 else 0.0
     if deviation == 0:
         return None
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     mean = math.fsum(checked) / n
-    half = float(t.isf((1 - level) / 2, n - 1)) * deviation / math.sqrt(n)
+    half = -float(stdtrit(n - 1, (1 - level) / 2)) * deviation / math.sqrt(n)
     return mean - half, mean + half

@@ -32,7 +32,7 @@ from torch import Tensor
 from aleator.losses import Velocity, clipped_surrogate, group_advantages
 from aleator.video.groups import check_groups, take
 from aleator.video.rewards import checked_rewards
-from aleator.video.rollout import Trajectory
+from aleator.video.trajectories import Trajectory
 from aleator.video.update import Update
 
 Rewards = Tensor | Mapping[str, Tensor]

@@ -1,4 +1,7 @@
-"""A recipe for comparisons: logistic regression on drawn points, and ways to go wrong that a real one has, too."""
+"""A recipe for comparisons: logistic regression on drawn points, and ways to go wrong that a real one has, too.
+
+As in any recipe, torch is imported by who carries it out, and not by who only plans.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,6 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import nn
 
 from aleator.experiment import Budget, Headline, StepResult
 
@@ -55,6 +55,8 @@ class GridTask:
     evaluate_every = 10
 
     def __init__(self, options: Grid, streams) -> None:
+        from torch import nn
+
         if options.refuse:
             raise ValueError("batch_size must be at most 3, got 8")
         self.options, self.seed = options, streams.seed
@@ -70,14 +72,21 @@ class GridTask:
 
     @staticmethod
     def _draw(generator, count):
+        import torch
+
         y = torch.arange(count) % 2
         return torch.randn(count, 2, generator=generator) + y[:, None], y.float()
 
     def train_batches(self):
+        import torch
+
         while True:
             yield torch.randint(self.options.train_size, (8,), generator=self.order)
 
     def train_step(self, batch) -> StepResult:
+        import torch
+        from torch import nn
+
         if self.options.say:
             print(self.options.say)  # noqa: T201
         if self.taken == 5:

@@ -52,6 +52,7 @@ def test_linear_rule_multiplies_by_the_ratio_of_batches():
     assert scale_for_batch(0.1, 256, 64) == pytest.approx(0.05)
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 @given(total=st.integers(1, 60), share=st.floats(0, 1), power=st.sampled_from([0.5, 1.0, 2.0]))
 def test_every_step_uses_the_closed_form(total, share, power):
     warmup = int(share * total)

@@ -114,6 +114,7 @@ def test_the_interval_is_that_of_twenty_batch_means_of_the_last_half():
 # --- when rates fall
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 def test_sasa_waits_while_the_iterates_travel_and_drops_when_they_hover():
     problem = NoisyQuadratic(start=300.0)
     optimizer = torch.optim.SGD([problem.x], lr=0.002, momentum=0.5)

@@ -2,7 +2,8 @@
 
     python program.py OUT MODES…            (or under torchrun)
 
-Modes are ``straight`` and ``float64``. Several processes carry out the sets whose step differs with their number.
+Modes are ``straight``, ``float64`` and ``first64``: float64 for the first set of each recipe alone. Several processes
+carry out the sets whose step differs with their number.
 """
 
 import hashlib
@@ -96,9 +97,11 @@ def main(out: Path, modes: list[str]) -> None:
     os.chdir(out)
     found = {}
     for recipe, sets in SETS.items():
-        for name in sets if processes == 1 else SHARED[recipe]:
+        carried = list(sets) if processes == 1 else SHARED[recipe]
+        for name in carried:
             runs = {"straight": sets[name], "float64": {**sets[name], "precision": "float64"}}
-            for mode in modes if not name.endswith("16") else ["straight"]:
+            asked = [mode.replace("first", "float") for mode in modes if mode != "first64" or name == carried[0]]
+            for mode in asked if not name.endswith("16") else ["straight"]:
                 folder = out / f"{recipe}-{name}-{mode}-{processes}"
                 batches = carried_out(class_of(recipe), runs[mode], folder, recipe)
                 found[f"{recipe}/{name}/{mode}"] = figures(folder, mode == "float64") | {"batches": batches}

@@ -1,8 +1,5 @@
 """Target surrogates as an option of ``classify``."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -119,12 +116,12 @@ def test_a_finite_loss_whose_gradient_is_not_is_told_as_skipped():
     assert schedule.last_epoch == 0
 
 
-def test_bfloat16_learns(tmp_path):
+def test_bfloat16_learns(tmp_path, warm):
     # A process of its own: an accelerator has one precision in a process.
-    words = ["-m", "aleator", "run", "classify", "--precision", "bfloat16", "--surrogate", "2", "--rounds", "6"]
+    words = ["run", "classify", "--precision", "bfloat16", "--surrogate", "2", "--rounds", "6"]
     words += ["--lr", "0.005", "--out", str(tmp_path / "o"), "--trackers"]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = warm.command(*words)
+    assert done.code == 0, done.err
     assert read_json(tmp_path / "o" / "result.json")["test"]["accuracy"] > 0.9
 
 

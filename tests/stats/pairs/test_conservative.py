@@ -21,6 +21,7 @@ def calibration_sets(items: int, name: str) -> tuple[torch.Tensor, torch.Tensor,
     return (true + off).clamp(0, 1), true, y1.long(), y2.long()
 
 
+@pytest.mark.plain  # a loop, whose functions other tests check
 @pytest.mark.filterwarnings("ignore:.*variances are below")
 @pytest.mark.parametrize(
     ("method", "claimed"),

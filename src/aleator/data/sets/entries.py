@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["images", "responses", "text", "treebank", "graphs", "molecules", "views", "pictures"]
+Kind = Literal["images", "responses", "text", "treebank", "graphs", "molecules", "views", "pictures", "faces"]
 Reader = Literal[
     "digits",
     "idx",
@@ -27,6 +27,7 @@ Reader = Literal[
     "smiles",
     "views",
     "png",
+    "faces",
 ]
 
 

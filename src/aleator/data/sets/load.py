@@ -13,6 +13,7 @@ from typing import Literal, overload
 
 from aleator.data.sets.catalog import lookup
 from aleator.data.sets.entries import DatasetInfo, Kind
+from aleator.data.sets.faces import Faces, faces
 from aleator.data.sets.files import checked_files
 from aleator.data.sets.graphs import GraphSet, graph_set
 from aleator.data.sets.images import AnsweredImages, LabelledImages, answered_images, labelled_images
@@ -24,7 +25,7 @@ from aleator.data.sets.views import Pictures, Views, pictures, views
 
 _LOG = logging.getLogger("aleator.data")
 
-Dataset = LabelledImages | AnsweredImages | TextCorpus | Treebank | GraphSet | MoleculeSet | Views | Pictures
+Dataset = LabelledImages | AnsweredImages | TextCorpus | Treebank | GraphSet | MoleculeSet | Views | Pictures | Faces
 
 
 @overload
@@ -54,6 +55,8 @@ def load(name: Literal["nerf-buddha", "nerf-lego-100"], root: str | os.PathLike[
 @overload
 def load(name: Literal["images"], root: str | os.PathLike[str] | None = None) -> Pictures: ...
 @overload
+def load(name: Literal["grid-faces", "olivetti"], root: str | os.PathLike[str] | None = None) -> Faces: ...
+@overload
 def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset: ...
 def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
     """Load a data set by name.
@@ -67,7 +70,7 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
 
     Returns:
         The data set in memory, by the kind of its entry: `LabelledImages`, `AnsweredImages`, `TextCorpus` (for
-        ``"tico19"`` a `ParallelCorpus`), `Treebank`, `GraphSet`, `MoleculeSet`, `Views` or `Pictures`.
+        ``"tico19"`` a `ParallelCorpus`), `Treebank`, `GraphSet`, `MoleculeSet`, `Views`, `Pictures` or `Faces`.
         `Treebank.corpus` gives the treebank's running text as a `TextCorpus`.
 
     Raises:
@@ -91,5 +94,6 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Dataset:
         "molecules": molecule_set,
         "views": views,
         "pictures": pictures,
+        "faces": faces,
     }
     return readers[info.kind](info, paths, notes)

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
-from scipy.sparse.linalg import LinearOperator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -167,8 +166,10 @@ class CurvatureOperator:
             dist.all_reduce(total, group=self._group)
         return total.add_(vector.to(total), alpha=self._weight_decay) if self._weight_decay else total
 
-    def scipy(self) -> LinearOperator:
+    def scipy(self) -> Any:
         """Return the matrix as SciPy's ``LinearOperator``, for ``scipy.sparse.linalg.eigsh`` and its like."""
+        from scipy.sparse.linalg import LinearOperator
+
         dtype = np.float64 if self.dtype == torch.float64 else np.float32
 
         def matvec(vector: Any) -> Any:

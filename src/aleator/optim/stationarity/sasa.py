@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
@@ -109,6 +108,8 @@ class SASA(StationaritySchedule):
 
     def interval(self) -> tuple[float, float] | None:
         """Return the interval of the mean of the samples' last half; None where there are too few."""
+        from scipy.special import stdtrit  # Student's quantile, without all of scipy.stats
+
         half = len(self._read) // 2
         length = half // self.BATCHES
         if length == 0:
@@ -116,7 +117,8 @@ class SASA(StationaritySchedule):
         last = torch.tensor(self._read[len(self._read) - length * self.BATCHES :], dtype=torch.float64)
         means = last.view(self.BATCHES, length).mean(1)
         mean = float(means.mean())
-        width = stats.t.ppf((1 + self.confidence) / 2, self.BATCHES - 1) * float(means.std()) / math.sqrt(self.BATCHES)
+        quantile = float(stdtrit(self.BATCHES - 1, (1 + self.confidence) / 2))
+        width = quantile * float(means.std()) / math.sqrt(self.BATCHES)
         return mean - width, mean + width
 
     def before_step(self) -> None:

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
 from aleator.experiment.model_state import unwrapped
 from aleator.later import named
-from aleator.optim import SASA, ClipSchedule, CosineToBudget, LinearEpochWarmupPoly, is_vector, without_decay
+from aleator.optim import CosineToBudget, LinearEpochWarmupPoly, is_vector, without_decay
 from aleator.recipes.parts.descent import TrainingOptions
 from aleator.recipes.parts.rows import OPTIMIZERS
 
@@ -43,6 +43,8 @@ def make_optimizer(
     given = {name: getattr(options, name) for name in ("betas", "clip", "apply_to")}
     settings |= {name: value for name, value in given.items() if value is not None}
     if "clip_schedule" in row.paced:
+        from aleator.optim import ClipSchedule
+
         settings["clip_schedule"] = ClipSchedule(warmup_steps=options.warmup_steps(total_steps))
     if "warmup" in row.paced:
         settings["warmup"] = total_steps
@@ -77,6 +79,8 @@ def make_schedule(optimizer: Optimizer, options: TrainingOptions, total_steps: i
     if options.schedule == "linear":
         return LinearEpochWarmupPoly(optimizer, total_steps, warmup_steps=warmup)
     if options.schedule == "sasa":
+        from aleator.optim import SASA
+
         return SASA(optimizer, min(1000, max(40, total_steps // 20)))
     own = options.peak_lr / 500 if options.own_lr_min is None else options.own_lr_min
     lr_min = own if options.lr_min is None else options.lr_min

@@ -107,8 +107,8 @@ def _end(k: int, n: int, tail: float, method: Method, sign: Literal[-1, 1]) -> f
 
 
 def _wilson(p: float, n: int, tail: float, sign: int) -> float:
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    z = float(norm.isf(tail))
+    z = -float(ndtri(tail))
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return (p + z * z / (2 * n) + sign * half) / (1 + z * z / n)

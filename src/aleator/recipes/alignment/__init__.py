@@ -1,0 +1,5 @@
+"""Alignment of flows with rewards."""
+
+from aleator.recipes.alignment.options import Alignment
+
+__all__ = ["Alignment"]
