@@ -103,6 +103,23 @@ def test_parts_of_a_condition_are_dropped_together_and_nulls_may_be_given():
     assert torch.equal(found["image"], torch.where(keep.view(-1, 1, 1, 1), 0.0, -1.0).expand(10, 1, 2, 2))
 
 
+def test_nulls_follow_the_module_to_a_device_and_are_no_part_of_its_state():
+    null = {"text": torch.zeros(2), "a.b": torch.ones(1)}
+    conditioning = two_stages(null=null)
+    assert list(conditioning.state_dict()) == ["_extra_state"]
+    assert [each.device.type for each in conditioning.to("meta").buffers()] == ["meta"] * 2
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(two_stages(p=0.0, null=null))))
+    assert copied({"text": torch.ones(1, 2), "a.b": torch.zeros(1, 3)}, 4).condition["a.b"].tolist() == [[1.0] * 3]
+
+
+def test_a_null_may_be_learnt():
+    conditioning = two_stages(null=torch.nn.Parameter(torch.tensor([7.0, 8.0])))
+    (null,) = conditioning.parameters()
+    found, keep = conditioning(torch.zeros(10, 2), 4)
+    found.sum().backward()
+    assert null.grad.tolist() == [10 - int(keep.sum())] * 2
+
+
 def test_one_draw_may_hold_for_the_whole_batch():
     conditioning = two_stages(per_sample=False)
     kept = torch.stack([conditioning.keep(step, 5) for step in range(3, 40)])

@@ -79,9 +79,10 @@ class StochasticConditioning(nn.Module):
     Args:
         stages: one after the other.
         null: what stands in the place of a condition: ``"zeros"``, or a tensor that broadcasts against a sample, or of
-            a condition by names a tensor of each.
+            a condition by names a tensor of each; a parameter is learnt.
         per_sample: whether each sample is drawn; otherwise one draw holds for the whole batch.
-        generator: one integer is drawn from it, here and never again; None stands for 0.
+        generator: one integer is drawn from it, here and never again; None stands for 0, so that two modules without a
+            generator drop the same samples.
         rank: of this process, so that processes with one generator do not drop together. Leave it at 0 where
             ``samples`` number the batch of all processes.
 
@@ -111,7 +112,16 @@ class StochasticConditioning(nn.Module):
         if rank < 0:
             raise ValueError(f"rank must not be negative, got {rank}")
         self.stages, self.per_sample, self.rank = tuple(stages), per_sample, rank
-        self.null = null
+        # Buffers, so that they go to a device with the module and not at every step.
+        self._nulls: dict[str, str] | None = None
+        if not isinstance(null, str):
+            given = {"": null} if isinstance(null, Tensor) else null
+            self._nulls = {name: f"null_{number}" for number, name in enumerate(given)}
+            for name, buffer in self._nulls.items():
+                if isinstance(given[name], nn.Parameter):
+                    setattr(self, buffer, given[name])
+                else:
+                    self.register_buffer(buffer, given[name], persistent=False)
         self._key = 0
         if generator is not None:
             self._key = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
@@ -228,12 +238,12 @@ class StochasticConditioning(nn.Module):
         self._counted = (step, counted | {piece})
 
     def _null_of(self, name: str, part: Tensor) -> Tensor:
-        if isinstance(self.null, str):
+        if self._nulls is None:
             return part.new_zeros(())
-        if isinstance(self.null, Mapping) != bool(name) or (isinstance(self.null, Mapping) and name not in self.null):
-            given = list(self.null) if isinstance(self.null, Mapping) else "a tensor"
+        if name not in self._nulls:
+            given = "a tensor" if list(self._nulls) == [""] else list(self._nulls)
             raise ValueError(f"null must be of the condition's form, with {name or 'one tensor'!r}, got {given}")
-        null = self.null[name] if isinstance(self.null, Mapping) else self.null
+        null: Tensor = getattr(self, self._nulls[name])
         try:
             return null.to(part).expand(part.shape[1:])
         except RuntimeError:
