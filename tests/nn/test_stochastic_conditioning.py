@@ -84,6 +84,22 @@ def test_gradient_checkpointing_sees_the_same_mask_and_counts_it_once():
     assert torch.equal(plain.realised_rate, again.realised_rate)
 
 
+@pytest.mark.plain
+def test_a_compiled_model_is_not_compiled_anew_at_every_step():
+    conditioning, plain = two_stages(), two_stages()
+    compiled = []
+
+    def backend(graph, _):
+        compiled.append(graph)
+        return graph.forward
+
+    model = torch.compile(lambda x, step: 2 * conditioning(2 * x, step).condition, backend=backend)
+    x = torch.ones(6, 2)
+    for step in range(6):
+        assert torch.equal(model(x, step), 4 * plain(x, step).condition)
+    assert len(compiled) == 3  # before it, after it, and again where the step is found to be a variable
+
+
 def test_processes_draw_apart_and_pieces_of_a_batch_draw_what_the_whole_does():
     whole = two_stages().keep(4, 64)
     assert not torch.equal(two_stages(rank=1).keep(4, 64), whole)
@@ -146,7 +162,9 @@ def test_evaluation_lets_everything_through_and_an_empty_batch_stays_empty():
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: Stage(0), "steps of a stage must be at least 1, got 0"),
+        (lambda: Stage(0), "steps of a stage must be a whole number of at least 1, got 0"),
+        (lambda: Stage(2.5), "steps of a stage must be a whole number of at least 1, got 2.5"),
+        (lambda: Stage(5, p="half"), r"p must be in \[0, 1\], got 'half'"),
         (lambda: Stage(5, p=1.5), r"p must be in \[0, 1\], got 1.5"),
         (lambda: Stage(5, p=float("nan")), r"p must be in \[0, 1\], got nan"),
         (lambda: StochasticConditioning([]), "stages must have at least one stage, got none"),

@@ -1,5 +1,7 @@
 """The recipe ``identity``: what its arms and its measures are."""
 
+import math
+
 import pytest
 import torch
 
@@ -33,6 +35,27 @@ def test_a_copy_of_the_photograph_leaks_all_of_its_block_and_the_true_clip_none(
     levels = torch.tensor([0.4, 0.7, 1.0])
     apart = (levels[clips.of_photo.level] - levels[clips.motions.level]).abs().mean()
     assert _copied(source, "test", clips, copied)["brightness_error"] == pytest.approx(float(apart), abs=1e-6)
+
+
+def test_a_leak_that_is_no_number_is_none_in_its_logarithm_either():
+    source = DigitSource()
+    clips = source.held_out("test", "conflict", 20)
+    broken = _copied(source, "test", clips, clips.clips * torch.nan)
+    assert math.isnan(broken["leak"])
+    assert math.isnan(broken["log_leak"])
+    assert _copied(source, "test", clips, clips.clips)["log_leak"] == math.log(0.01)
+
+
+def test_an_evaluation_in_the_first_stage_is_without_the_photograph():
+    given = {}
+    for step in (2, 3):  # the first stage has two of four steps
+        task = built()
+        task.step = step
+        clips = task.source.held_out("validation", "same", 2)
+        task.model.forward = lambda x, t, condition, step=step: given.setdefault(step, condition["shallow"]) * 0 + x
+        task._generated(clips, "validation")
+    assert not given[2].any()
+    assert given[3].any()
 
 
 def test_digits_for_training_validation_and_test_are_apart():

@@ -20,6 +20,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -48,8 +49,8 @@ class Stage:
     p: float | Callable[[float], float] = 0.5
 
     def __post_init__(self) -> None:
-        if not self.steps >= 1:
-            raise ValueError(f"steps of a stage must be at least 1, got {self.steps}")
+        if not (isinstance(self.steps, int) and self.steps >= 1):
+            raise ValueError(f"steps of a stage must be a whole number of at least 1, got {self.steps!r}")
         if not callable(self.p):
             _check_probability(self.p)
 
@@ -180,6 +181,7 @@ class StochasticConditioning(nn.Module):
         bits = random_bits((self._key, _whole(step), self.rank, 0), 0, numbers)
         return bits < round(p * 2**32)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # counts change, so it would be compiled at every step
     def forward(
         self, condition: Condition, step: int, *, samples: Int64[Tensor, " batch"] | None = None
     ) -> Conditioned:
@@ -212,7 +214,11 @@ class StochasticConditioning(nn.Module):
 
     @property
     def realised_rate(self) -> Tensor:
-        """Share of the samples so far that were kept, a 0-d tensor; not a number before the first."""
+        """Share of the samples so far that were kept, a 0-d tensor; not a number before the first.
+
+        A sample that is seen twice in one step counts once. Pieces are told apart by ``samples`` on a CPU only; of
+        those whose numbers are on a device the first of a step counts.
+        """
         kept = torch.as_tensor(self._kept, dtype=torch.float64)
         return kept / self._seen
 
@@ -253,8 +259,8 @@ class StochasticConditioning(nn.Module):
 
 
 def _check_probability(p: float) -> float:
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must be in [0, 1], got {p}")
+    if not (isinstance(p, Real) and 0 <= p <= 1):
+        raise ValueError(f"p must be in [0, 1], got {p!r}")
     return p
 
 
