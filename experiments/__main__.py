@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments import evidence, tables
+from experiments import evidence, pays, tables
 
 
 def run(
@@ -25,6 +25,15 @@ def run(
     evidence.produce(method, ("laptop", "gpu") if scale == "all" else (scale,), only)
 
 
+def advise(task: Annotated[str, tyro.conf.Positional]) -> None:
+    """Ask which method pays on a task, and write evidence/advice/TASK.json.
+
+    Args:
+        task: one of `experiments.pays.ASKED`.
+    """
+    pays.produce(task)
+
+
 def write_tables(check: bool = False) -> None:
     """Write the evidence tables of README and method cards.
 
@@ -40,6 +49,6 @@ def write_tables(check: bool = False) -> None:
 
 if __name__ == "__main__":
     try:
-        tyro.extras.subcommand_cli_from_dict({"run": run, "tables": write_tables})
+        tyro.extras.subcommand_cli_from_dict({"run": run, "advise": advise, "tables": write_tables})
     except ValueError as error:
         sys.exit(f"error: {error}")

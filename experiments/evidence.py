@@ -24,7 +24,7 @@ def experiments_of(method: str) -> Sequence[Experiment]:
         ValueError: if there are none.
     """
     modules = [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")]
-    known = sorted(name.replace("_", "-") for name in modules if name not in ("claims", "evidence", "tables"))
+    known = sorted(name.replace("_", "-") for name in modules if name not in ("claims", "evidence", "pays", "tables"))
     if method not in known:
         raise ValueError(f"method must be one of {', '.join(known)}, got {method!r}")
     module = importlib.import_module(f"experiments.{method.replace('-', '_')}")

@@ -14,6 +14,7 @@ from typing import Any
 from aleator.commands.methods import METHODS, is_identical, verdicts
 from aleator.experiment.files import read_json, write_text
 from benchmarks.reading import judged, spread
+from experiments import pays
 from experiments.book import chapter_map
 from experiments.chooser import WISHES
 from experiments.evidence import EVIDENCE, ROOT
@@ -48,6 +49,7 @@ def _filled(match: re.Match[str]) -> str:
         "survival": _survival_table,
         "endurance": lambda folder: _figures_table(folder, "survival.json", "endurance"),
         "swarms": lambda folder: _figures_table(folder, "swarms.json", "rows"),
+        "pays": _pays_table,
         "book": lambda _: chapter_map(),
     }
     if kind not in makers:
@@ -155,6 +157,11 @@ def _survival_table(folder: str) -> str:
         cut, ended = _CUTS[row["how"]], f"{row['identical']} of {row['cuts']}"
         rows.append(f"| `{row['command']}` | {cut} | {which}: {kinds} | {ended} |")
     return "\n".join(rows)
+
+
+def _pays_table(part: str) -> str:
+    makers = {"effects": pays.effects_table, "tasks": pays.tasks_table, "never": pays.never_table}
+    return makers[part]()
 
 
 def _figures_table(folder: str, file: str, part: str) -> str:

@@ -22,6 +22,7 @@ VERBS = {
     "list": ("list", "List the methods, recipes and data sets there are."),
     "run": ("run", "Run one recipe once."),
     "check": ("check", "Say whether a recipe of your own resumes exactly, and which methods it can use."),
+    "advise": ("advise", "Find out which methods pay on a task, within an hour, and say so in words that hold."),
     "compare": ("compare", "Compare variants of a recipe over several seeds, with intervals and a report."),
     "report": ("report", "Write the report of a run or a comparison again."),
     "data": ("data_sets", "List, download and check data sets."),

@@ -26,8 +26,10 @@ def mine(capsys) -> list[str]:
     return [line.strip() for line in lines[1:]]
 
 
-def test_the_two_commands_it_prints_work(mine, capsys):
-    run, compare = (shlex.split(command)[1:] for command in mine)
+def test_the_commands_it_prints_work(mine, capsys):
+    run, compare, advise = (shlex.split(command)[1:] for command in mine)
+    assert main([*advise, "--help"]) == 0
+    assert "--minutes" in capsys.readouterr().out
     assert main([*run, "--out", "run"]) == 0
     assert json.loads(Path("run/result.json").read_text())["test"]["accuracy"] > 0.9
     assert main([*compare, "--seeds", "1", "--rounds", "2", "--out", "compared"]) == 0
@@ -98,7 +100,7 @@ def test_it_has_at_most_40_lines(mine):
 
 def test_the_commands_in_the_file_name_the_file(mine):
     text = Path("mine.py").read_text()
-    assert len(re.findall(r"aleator (?:run|compare) mine\.py:MyRecipe", text)) == 2
+    assert len(re.findall(r"aleator (?:run|compare|advise) mine\.py:MyRecipe", text)) == 3
     assert "FILE" not in text
 
 

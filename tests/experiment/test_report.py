@@ -245,6 +245,19 @@ def test_equal_means_share_the_first_place(tmp_path):
 # --- the page of a comparison
 
 
+def test_intervals_over_seeds_speak_of_this_test_set_unless_examples_were_kept(page, tmp_path):
+    assert "Intervals over seeds speak of this training and test set, not of new data." in page.text
+    assert "for new data" not in " ".join(page.tables["pairs"][0])
+
+    def keep(document):
+        document["pairs"][0].update(new_data_interval=[-0.02, 0.03], test_examples=360)
+
+    edit(write_comparison(tmp_path, fail=None, variants=VARIANTS[:2]), keep)
+    found = page_of(tmp_path)
+    assert [row[-1] for row in found.tables["pairs"]] == ["95 % interval for new data", "−2.00 to +3.00"]
+    assert "those for new data include the 360 test examples, too" in found.text
+
+
 def test_tables_are_complete(page):
     head, *rows = page.tables["table-variants"]
     assert head[:6] == ["Variant", "Changed options", "Test accuracy, %", "95 % interval", "Seeds", "Steps"]

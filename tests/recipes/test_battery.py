@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from aleator.experiment import RunOptions, run
 from aleator.experiment.files import read_json
 from aleator.experiment.registry import names, resolve
+from aleator.experiment.test_examples import read_test_examples
 from aleator.experiment.tracking import read_metrics
 from tests.experiment.survival import Scenario, Trial
 
@@ -243,6 +244,10 @@ def test_two_processes_compute_what_one_does(name, place, twos, tmp_path):
     logs = [read_metrics(folder / "metrics.jsonl") for folder in (tmp_path, twos / name)]
     for first, second in zip(*logs, strict=True):
         assert second["metrics"] == pytest.approx(first["metrics"], rel=case.within, abs=1e-12)
+    assert two["test_examples"] == one["test_examples"]
+    if one["test_examples"]:
+        each = [read_test_examples(folder, one) for folder in (tmp_path, twos / name)]
+        assert each[1].values == pytest.approx(each[0].values, rel=1e3 * case.within, abs=1e-9)
     weights = [load_file(folder / "model.safetensors") for folder in (tmp_path, twos / name)]
     for key, value in weights[0].items():
         assert weights[1][key].numpy() == pytest.approx(value.numpy(), rel=1e4 * case.within, abs=1e-5), key

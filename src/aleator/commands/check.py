@@ -62,7 +62,7 @@ def _methods(recipe: Any, seed: int) -> Iterator[tuple[str, str]]:
     for method, arms in getattr(recipe, "arms_by_part", dict)().items():
         if not arms:
             continue
-        words = " ".join(_flag(option, value) for option, value in arms[0].items())
+        words = " ".join(_flag(option, value) for option, value in arms[0].items() if value is not None)
         fault = _one_step(recipe, arms[0], method, seed)
         yield method, f"does not apply: {fault}" if fault else f"applies: {words}"
 
@@ -83,7 +83,7 @@ def _one_step(recipe: Any, arm: dict[str, Any], method: str, seed: int) -> str:
         streams = Streams(seed, accelerator.device)
         with streams.scope("init"):
             task = options.task(streams, accelerator)
-        applies, why = options.applies_by_part(task)[method]
+        applies, why = options.applies_by_part(task).get(method, (True, ""))
         if not applies:
             return str(why)
         batch = next(iter(task.train_batches()))

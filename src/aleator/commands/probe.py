@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aleator.random import Streams
 
 POINTS = 400  # of a drawn density
+QUICK_STEPS, QUICK_EXAMPLES = 50, 256  # of a look that is not to take long
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,42 @@ def main(args: Sequence[str]) -> int:
         seen[moment] = _looked_at(task, streams, asked, moment)
     _say(name, task, seen, asked)
     return 0
+
+
+def probe_job(job: dict[str, Any]) -> dict[str, Any]:
+    """Ask the curvature of a job's task after a few steps, for `aleator.experiment.advise`.
+
+    Raises:
+        ValueError: if the task cannot be probed.
+    """
+    import torch
+
+    from aleator.experiment.accelerators import make_accelerator
+    from aleator.experiment.comparison.workers import recipe_and_options
+    from aleator.random import Streams
+
+    recipe, options = recipe_and_options(job)
+    torch.set_num_threads(options.threads)
+    accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
+    streams = Streams(options.seed, accelerator.device)
+    with streams.scope("init"):
+        task = recipe.task(streams, accelerator)
+    if not hasattr(task, "per_sample_loss") or not hasattr(task, "probe_batches"):
+        raise ValueError("its task has no losses of single examples, as supervised tasks have")
+    taken = _trained(task, streams, QUICK_STEPS)
+    summary = _looked_at(task, streams, Probe(examples=QUICK_EXAMPLES), f"after {taken} steps")
+    group = task.optimizer.param_groups[0] if hasattr(task, "optimizer") else {}
+    momentum, nesterov = float(group.get("momentum", 0.0)), bool(group.get("nesterov", False))
+    plain_sgd = type(getattr(task, "optimizer", None)).__name__ == "SGD"
+    stable = summary.max_lr(getattr(recipe, "batch_size", 1), momentum, nesterov) if plain_sgd else None
+    return {
+        "largest_stable_lr": stable,
+        "noise_scale": summary.noise_scale,
+        "critical_batch": summary.critical_batch,
+        "largest_eigenvalue": summary.spectrum.top,
+        "steps": taken,
+        "examples": summary.examples,
+    }
 
 
 def _trained(task: Any, streams: Streams, steps: int) -> int:

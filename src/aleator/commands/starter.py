@@ -4,6 +4,7 @@ Run it, then see whether a new random half of the data in every round pays, and 
 
     aleator run FILE:MyRecipe --rounds 5
     aleator compare FILE:MyRecipe --variant all --variant half:subset=rs2,ratio=0.5 --variant mean:ema=0.99 --seeds 5
+    aleator advise FILE:MyRecipe --minutes 10
 """
 
 from dataclasses import dataclass
@@ -30,9 +31,8 @@ class MyRecipe(Supervised):
         x, y = (torch.tensor(column) for column in load_breast_cancer(return_X_y=True))
         order = torch.randperm(len(x), generator=Streams(0).generator("split"))
         train, validation, test = order.tensor_split([int(0.7 * len(x)), int(0.85 * len(x))])
-        # A column that is the same in all training examples says nothing; divided by infinity it is 0 everywhere.
         least, most = x[train].aminmax(dim=0)
-        x = ((x - x[train].mean(0)) / torch.where(most > least, x[train].std(0), torch.inf)).float()
+        x = ((x - x[train].mean(0)) / torch.where(most > least, x[train].std(0), torch.inf)).float()  # constant: 0
         return {"train": (x[train], y[train]), "validation": (x[validation], y[validation]), "test": (x[test], y[test])}
 
     def network(self, splits: Any) -> nn.Module:

@@ -4,6 +4,7 @@ Change the network, and compare methods on it:
 
     aleator run FILE:MyRecipe --rounds 20
     aleator compare FILE:MyRecipe --variant plain --variant half:subset=rs2,ratio=0.5 --variant tract:first_layer=tract
+    aleator advise FILE:MyRecipe --minutes 10
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,7 @@
 """Run, resume, compare, report: what every task gets from the house.
 
-`Recipe` and `Task` are the protocol; `RunOptions` and ``run`` carry one out; ``compare`` runs variants over seeds.
+`Recipe` and `Task` are the protocol; `RunOptions` and ``run`` carry one out; ``compare`` runs variants over seeds;
+``advise`` finds out which methods pay.
 """
 
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from aleator.experiment.signals import Interrupted
 from aleator.later import later
 
 if TYPE_CHECKING:
+    from aleator.experiment.advice.advise import advise
     from aleator.experiment.comparison.execute import compare
     from aleator.experiment.comparison.plan import Variant
     from aleator.experiment.gradient_step import GradientStep
@@ -32,6 +34,7 @@ __all__ = [
     "StepResult",
     "Task",
     "Variant",
+    "advise",
     "compare",
     "run",
 ]
@@ -42,6 +45,7 @@ __getattr__ = later(
     {
         "GradientStep": "gradient_step",
         "Variant": "comparison.plan",
+        "advise": "advice.advise",
         "compare": "comparison.execute",
         "run": "loop",
         "RunFailed": "loop",

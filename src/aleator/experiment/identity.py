@@ -77,6 +77,7 @@ def identity(spec: str, recipe: Any, options: RunOptions, size: int | None = Non
         "non_finite": options.non_finite,
         "size": size,
         "version": library_version(),
+        **({} if options.test else {"test": False}),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 

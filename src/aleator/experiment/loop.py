@@ -45,6 +45,7 @@ from aleator.experiment.own_lines import own_line
 from aleator.experiment.progress import PlainProgress, ProgressDisplay, progress_display
 from aleator.experiment.protocol import Split, StepResult, Task
 from aleator.experiment.signals import Interrupted, StopRequests
+from aleator.experiment.test_examples import gather_test_examples, write_test_examples
 from aleator.experiment.tracking import LogPosition, MetricLog, require
 from aleator.random import Streams
 
@@ -223,7 +224,7 @@ class _Run:
                 self.task.stop_requested = stop.received
             self._train(log, stack.enter_context(self._display()), stop)
             # A request to stop that comes now is met by finishing: the state is saved and little is left to do.
-            return self._conclude(self._evaluate("test", log))
+            return self._conclude(self._evaluate("test", log) if self.options.test else {})
 
     def _train(self, log: MetricLog | None, display: ProgressDisplay, stop: StopRequests) -> None:
         total = self.task.budget.total
@@ -285,6 +286,10 @@ class _Run:
 
     def _conclude(self, test: dict[str, float]) -> dict[str, Any]:
         weights = weights_of(self.task)
+        examples = None
+        if test:
+            headline = test[self.task.headline.name]
+            examples = gather_test_examples(self.task, headline, self.accelerator.num_processes)
         result = {
             "status": "done",
             "stopped": self.stopped,
@@ -297,9 +302,10 @@ class _Run:
             "headline": self.config["headline"],
             "validation": self.latest,
             "test": test,
+            "test_examples": len(examples.values) if examples is not None else None,
             "best_validation": self.best,
             "seconds": self.clock.read(),
-            "peak_memory_bytes": _peak_memory(self.accelerator.device),
+            "peak_memory_bytes": peak_memory(self.accelerator.device),
             "device": str(self.accelerator.device),
             "skipped_steps": self.skipped,
             "models": list(weights),
@@ -309,6 +315,8 @@ class _Run:
         if self.main:
             for file, tensors in weights.items():
                 write_bytes(self.out / f"{file}.safetensors", to_safetensors(tensors))
+            if examples is not None:
+                write_test_examples(self.out, examples)
             write_json(self.out / "result.json", result)
         self._exhibit()
         # Until everything is written, the last checkpoint is what it can be made again from.
@@ -465,7 +473,7 @@ def _readable(metrics: Mapping[str, float], headline: str) -> str:
     return ", ".join(f"{name} {metrics[name]:.4g}" for name in [headline, *others])
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     """Return the most memory this process ever held, in bytes: the device's for a GPU, else the resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+import tyro
+
 Tracker = Literal["tensorboard", "wandb", "mlflow"]
 
 
@@ -30,6 +32,8 @@ class RunOptions:
     """What to do when a loss is not finite: end the run before the optimizer steps, or skip the step and count it."""
     trackers: tuple[Tracker, ...] = ("tensorboard",)
     """Where metrics go besides metrics.jsonl."""
+    test: tyro.conf.Suppress[bool] = True
+    """Evaluate on test data at the end; trials of `advise` do not."""
 
     def __post_init__(self) -> None:
         """Check every value.

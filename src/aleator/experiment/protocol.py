@@ -81,7 +81,10 @@ class Task(Protocol):
     there), ``totals()`` (numbers by name that are logged with training metrics as they are, such as counts since the
     beginning, and not as means over steps), ``begin()`` (called once before the first batch, when a state was loaded if
     there is one; a ``ValueError`` is bad input), ``stop_requested`` (replaced by a function that says whether the run
-    was asked to stop, for a step that waits: it may return with progress 0) and ``exhibits()``, which returns a
+    was asked to stop, for a step that waits: it may return with progress 0), ``test_examples()`` (the headline of the
+    evaluation on test data example by example: a pair of 1-d tensors, values and counts, such that the headline is the
+    ratio of their sums; None where it is no such mean. It is called on every process, once, after that evaluation, and
+    returns this process's share, each ``processes``-th example from its rank) and ``exhibits()``, which returns a
     sequence of `Exhibit`; it is called on every process, once, after the result is written.
     """
 

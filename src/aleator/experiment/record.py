@@ -33,7 +33,16 @@ _FIELDS = {
     "loop": dict,
     "identity": str,
 }
-FILES = ("config.json", "metrics.jsonl", "result.json", "exhibits.json", "*.safetensors", "*.png", "*.gif")
+FILES = (
+    "config.json",
+    "metrics.jsonl",
+    "test_examples.npz",
+    "result.json",
+    "exhibits.json",
+    "*.safetensors",
+    "*.png",
+    "*.gif",
+)
 """What a run writes into its folder, besides checkpoints. The task names the files of its models and pictures."""
 
 _PASSWORD = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*):[^\s/@]*@")
@@ -75,7 +84,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 def is_whole(folder: Path, result: dict[str, Any]) -> bool:
     """Whether a run that has a result has everything else, too."""
     models = all((folder / f"{name}.safetensors").is_file() for name in result.get("models", ()))
-    return models and (not result.get("exhibits") or holds_exhibits(folder))
+    examples = not result.get("test_examples") or (folder / "test_examples.npz").is_file()
+    return models and examples and (not result.get("exhibits") or holds_exhibits(folder))
 
 
 def holds_nothing(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from aleator.stats.multiplicity import holm
 from aleator.stats.paired import PairedDifference, paired_difference
 
 if TYPE_CHECKING:
+    from aleator.stats.advice.effects import ArmResults, Effect, ExampleResults, arm_effects
     from aleator.stats.certify.complexity import empirical_rademacher, massart_bound, sauer_shelah
     from aleator.stats.certify.pac_bayes import gaussian_kl, pac_bayes_kl, pac_bayes_sqrt
     from aleator.stats.chains import effective_sample_size, split_rhat
@@ -37,9 +38,12 @@ __all__ = [
     "ABSTAIN",
     "Abstention",
     "AnytimeAccuracy",
+    "ArmResults",
     "Certificate",
     "CheatScores",
     "CurveComparison",
+    "Effect",
+    "ExampleResults",
     "FamilyFit",
     "LearningCurveStopping",
     "LearningTrace",
@@ -50,6 +54,7 @@ __all__ = [
     "SizeForTarget",
     "TraceState",
     "accuracy_bound",
+    "arm_effects",
     "auroc",
     "bennett_tail",
     "bernstein_tail",
@@ -95,7 +100,11 @@ __getattr__ = later(
     {
         "ABSTAIN": "pairs.abstention",
         "Abstention": "pairs.abstention",
+        "ArmResults": "advice.effects",
         "CheatScores": "pairs.cheat_scores",
+        "Effect": "advice.effects",
+        "ExampleResults": "advice.effects",
+        "arm_effects": "advice.effects",
         "pac_bayes_kl": "certify.pac_bayes",
         "pac_bayes_sqrt": "certify.pac_bayes",
         "gaussian_kl": "certify.pac_bayes",

@@ -146,7 +146,7 @@ class CogVideoXVelocity(TransformerVelocity):
         times: Any = self.times
         above = torch.searchsorted(times, s.double()).clamp(1, len(times) - 1)
         low, high = times[above - 1], times[above]
-        return (above - 1 + ((s.double() - low) / (high - low)).clamp(0, 1)).float()
+        return (above - 1 + ((s.double() - low) / (high - low)).clamp(0, 1)).float()  # type: ignore[no-any-return]
 
     def _velocity(self, x: Tensor, s: Tensor, cond: dict[str, Tensor]) -> Tensor:
         # a + b = 1/√(s² + (1 − s)²), of which a has the share 1 − s and b the share s.

@@ -7,11 +7,11 @@ network. The rule and its warm-up are those of `aleator.optim.weight_ema`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aleator.optim import weight_ema
 
@@ -38,17 +38,19 @@ class PolicyAverage:
         self._average.update_parameters(self._trained)
 
     @contextlib.contextmanager
-    @torch.no_grad()
     def applied(self) -> Iterator[None]:
         """Give the model the mean for a block, and then its weights back, to the bit."""
         own = [parameter.detach().clone() for parameter in self._trained]
         try:
-            for parameter, mean in zip(self._trained, self._average.module.parameters(), strict=True):
-                parameter.copy_(mean)
+            self._put(self._average.module.parameters())
             yield
         finally:
-            for parameter, weight in zip(self._trained, own, strict=True):
-                parameter.copy_(weight)
+            self._put(own)
+
+    @torch.no_grad()
+    def _put(self, weights: Iterable[Tensor]) -> None:
+        for parameter, weight in zip(self._trained, weights, strict=True):
+            parameter.copy_(weight)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the mean and how often it was updated."""

@@ -57,7 +57,7 @@ class TextCache:
 
     def __init__(self, path: Path | str, device: torch.device | str = "cpu") -> None:
         self._path = Path(path)
-        with safe_open(self._path, "pt", device=str(device)) as file:  # type: ignore[no-untyped-call]
+        with safe_open(self._path, "pt", device=str(device)) as file:
             self.prompts: tuple[str, ...] = tuple(json.loads((file.metadata() or {}).get("prompts", "[]")))
             self._tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         self._numbers = {prompt: number for number, prompt in enumerate(self.prompts)}

@@ -79,7 +79,7 @@ def test_variants_share_the_random_numbers_of_what_they_do_not_change(tmp_path):
 def test_a_finished_run_is_never_run_twice(tmp_path, monkeypatch):
     first = carry_out(tmp_path, variants(lr=0.01))
     with monkeypatch.context() as patch:
-        patch.setattr(execute, "_crew", lambda *_: pytest.fail("a worker was asked for"))
+        patch.setattr(execute, "make_crew", lambda *_: pytest.fail("a worker was asked for"))
         again = carry_out(tmp_path, variants(lr=0.01))
     assert {**again, "created": None} == {**first, "created": None}
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")}

@@ -44,6 +44,7 @@ from aleator.experiment.comparison.workers import (
     carry_out,
     default_workers,
     job_of,
+    modules_of,
 )
 from aleator.experiment.files import clear_left_overs, read_json, write_json
 from aleator.experiment.locks import FolderLock
@@ -109,7 +110,7 @@ def compare(
     try:
         lock = FolderLock(out)
     except OSError:  # what is finished can be read where nothing can be written
-        if _waiting(planned, finished_results(planned, out), out) or not (out / "comparison.json").exists():
+        if waiting_runs(planned, finished_results(planned, out), out) or not (out / "comparison.json").exists():
             raise
         return read_json(out / "comparison.json")
     with contextlib.closing(lock):
@@ -161,15 +162,15 @@ def _compare(
         content["working_directory"] = os.getcwd()
         write_json(out / "comparison.json", redacted(content))
 
-    waiting = _waiting(planned, results, out)
+    waiting = waiting_runs(planned, results, out)
     try:
         if waiting:
-            crew = _crew(workers, ray, threads, out)
+            crew = make_crew(workers, ray, threads, out, modules_of(variants[0].recipe))
             with contextlib.closing(crew):
                 units = {run.variant: results[run.folder]["unit"] for run in planned if run.folder in results}
-                _refuse_early(waiting, crew, _Books(name, out, command, results, ended_badly, write), target, units)
+                _refuse_early(waiting, crew, Books(name, out, command, results, ended_badly, write), target, units)
                 write()  # what is asked for, so that the folder alone is enough to go on
-                _carry_out_all(waiting, crew, _Books(name, out, command, results, ended_badly, write))
+                carry_out_all(waiting, crew, Books(name, out, command, results, ended_badly, write))
     finally:
         if results or ended_badly:
             write()
@@ -221,7 +222,7 @@ def dry_run(
 
 
 @dataclass(frozen=True)
-class _Books:
+class Books:
     """What is known about the runs, and where it is written down."""
 
     name: str
@@ -233,6 +234,7 @@ class _Books:
 
     def enter(self, run: PlannedRun, outcome: Outcome) -> str:
         """Write down how a run ended, and return it as text."""
+        self.ended_badly.pop(run.folder, None)
         result = finished_result(self.out, run) if outcome.status == "done" else None
         if result is None:
             if outcome.status == "done":
@@ -249,7 +251,19 @@ class _Books:
         return f"{split} {headline} {value:.4g}" if value is not None else "done"
 
 
-def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) -> None:
+def carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: Books, refusal_ends: bool = True) -> None:
+    """Carry out runs, as many at a time as there are slots.
+
+    Args:
+        waiting: the runs that are not finished.
+        crew: where they are carried out.
+        books: where their ends are written down.
+        refusal_ends: whether bad input in one run ends all; else it loses only itself.
+
+    Raises:
+        ValueError: for bad input; the line names the variant.
+        Interrupted: on SIGINT or SIGTERM, after the running runs have saved their state.
+    """
     queue = deque(waiting)
     running: dict[str, PlannedRun] = {}
     refused: str | None = None
@@ -272,7 +286,7 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
                 crew.kill()
             for folder, outcome in crew.wait(_LOOK_EVERY).items():
                 run = running.pop(folder)
-                if outcome.status == "refused" and refused is None:
+                if outcome.status == "refused" and refused is None and refusal_ends:
                     refused = f"variant {run.variant!r}: {outcome.error}"
                     crew.interrupt()
                 # Once the comparison is known to be asked for wrongly, that is the one thing to say.
@@ -287,7 +301,7 @@ def _carry_out_all(waiting: Sequence[PlannedRun], crew: Workers, books: _Books) 
         raise Interrupted(f"interrupted with {done} finished; the same command goes on from there")
 
 
-def _waiting(planned: Sequence[PlannedRun], results: Results, out: Path) -> list[PlannedRun]:
+def waiting_runs(planned: Sequence[PlannedRun], results: Results, out: Path) -> list[PlannedRun]:
     """Return the runs that are not finished, or of which something is missing beside the result."""
     return [
         run for run in planned if run.folder not in results or not is_whole(run_folder(out, run), results[run.folder])
@@ -295,7 +309,7 @@ def _waiting(planned: Sequence[PlannedRun], results: Results, out: Path) -> list
 
 
 def _refuse_early(
-    waiting: Sequence[PlannedRun], crew: Workers, books: _Books, target: float | None, units: dict[str, str]
+    waiting: Sequence[PlannedRun], crew: Workers, books: Books, target: float | None, units: dict[str, str]
 ) -> None:
     """Build the task of each variant once before anything is trained, so that bad input costs seconds and not hours.
 
@@ -359,9 +373,10 @@ def _stop_gently(crew: Workers) -> None:
     crew.interrupt()
 
 
-def _crew(workers: int | None, ray: str | None, threads: int, out: Path) -> Workers:
+def make_crew(workers: int | None, ray: str | None, threads: int, out: Path, preloaded: Sequence[str] = ()) -> Workers:
+    """Return where jobs are carried out: a Ray cluster where an address is given, else processes of this machine."""
     if ray is not None:
         from aleator.experiment.comparison.ray_workers import RayWorkers
 
         return RayWorkers(ray, threads=threads, out=out, slots=workers)
-    return LocalWorkers(default_workers(threads) if workers is None else workers)
+    return LocalWorkers(default_workers(threads) if workers is None else workers, preloaded)

@@ -2,10 +2,11 @@
 
 Everything is computed from the folders of the runs, so it is the same whether they were carried out at once or in ten
 parts. Test metrics have Student's interval over seeds; two variants are compared on the seeds that both have finished
-(paired), and Holm's adjustment makes up for the number of pairs; the accuracy of one run has the exact interval of a
-proportion. Intervals of accuracies are cut to [0, 1]. Seeds share the test set, so counts are never pooled. Where a
-field is tuned, each variant's value is the one with the best mean validation metric; test is only reported. Three sizes
-or more have a forecast, see `size_forecast`.
+(paired), and Holm's adjustment makes up for the number of pairs. Where runs kept their results by test example, a
+second interval of the difference includes the test examples, and speaks of new data. The accuracy of one run has the
+exact interval of a proportion. Intervals of accuracies are cut to [0, 1]. Seeds share the test set, so counts are never
+pooled. Where a field is tuned, each variant's value is the one with the best mean validation metric; test is only
+reported. Three sizes or more have a forecast, see `size_forecast`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ from aleator.experiment.identity import environment, options_of
 from aleator.experiment.protocol import Headline
 from aleator.experiment.record import read_config, read_result
 from aleator.experiment.shares import is_share
+from aleator.experiment.test_examples import read_test_examples
 from aleator.experiment.tracking import metric_rows
-from aleator.stats import clopper_pearson, holm, mean_interval, paired_difference
+from aleator.stats import ArmResults, clopper_pearson, holm, mean_interval, paired_difference
+from aleator.stats.advice.effects import new_data_interval
 from aleator.stats.intervals import cut
 
 _log = logging.getLogger("aleator.experiment")
@@ -130,7 +133,7 @@ def summarise(
         "sizes": sizes if sizes != [None] else None,
         "tune": {"field": field, "values": _distinct(run.tuned[field] for run in planned)} if field else None,
         "variants": entries,
-        "pairs": _pairs(entries, sizes, headline) if headline else [],
+        "pairs": _pairs(entries, sizes, headline, out) if headline else [],
         "forecasts": size_forecasts(
             entries,
             headline,
@@ -216,6 +219,7 @@ def _row(run: PlannedRun, results: Results, ended_badly: Mapping[str, Outcome]) 
         "peak_memory_bytes": result["peak_memory_bytes"] if result else None,
         "validation": result["validation"] if result else {},
         "test": test,
+        "test_examples": result.get("test_examples") if result else None,
         "error": None if result or outcome is None else outcome.error,
         "accuracy_interval": _accuracy_interval(test),
     }
@@ -263,7 +267,7 @@ def _to_target(
     if goal is None or headline is None:
         return None
     done = {run["seed"]: run for run in entry["runs"] if run["status"] == "done"}
-    rows = [_first_reaching(out / done[s]["folder"], goal, headline) if s in done else None for s in _seeds(planned)]
+    rows = [first_reaching(out / done[s]["folder"], goal, headline) if s in done else None for s in _seeds(planned)]
     return {
         "target": goal,
         "source": source,
@@ -274,7 +278,8 @@ def _to_target(
     }
 
 
-def _first_reaching(folder: Path, goal: float, headline: Headline) -> dict[str, Any] | None:
+def first_reaching(folder: Path, goal: float, headline: Headline) -> dict[str, Any] | None:
+    """Return the row of a run's log at which its validation headline first reached a goal, None if it did not."""
     for row in metric_rows(folder / "metrics.jsonl"):
         value = row["metrics"].get(headline.name) if row["split"] == "validation" else None
         if value is not None and not headline.better(goal, value):
@@ -286,10 +291,13 @@ def _first_reaching(folder: Path, goal: float, headline: Headline) -> dict[str, 
 
 
 def _pairs(
-    entries: Sequence[Mapping[str, Any]], sizes: Sequence[int | None], headline: Headline
+    entries: Sequence[Mapping[str, Any]], sizes: Sequence[int | None], headline: Headline, out: Path
 ) -> list[dict[str, Any]]:
     pairs = []
     for size in sizes:
+        by_example = {
+            entry["name"]: _by_example(entry["runs"], headline, out) for entry in entries if entry["size"] == size
+        }
         # The later variant minus the earlier: the baseline is what is subtracted.
         for second, first in itertools.combinations([entry for entry in entries if entry["size"] == size], 2):
             a, b = _by_seed(first["runs"], headline), _by_seed(second["runs"], headline)
@@ -299,8 +307,10 @@ def _pairs(
             first_values, second_values = [a[seed] for seed in shared], [b[seed] for seed in shared]
             difference = paired_difference(first_values, second_values)
             interval = difference.interval
+            beyond = new_data_interval(by_example[first["name"]], by_example[second["name"]])
+            new_data, examples = beyond if beyond is not None else (None, None)
             if is_share(headline.name, first_values + second_values):
-                interval = cut(interval, -1.0, 1.0)
+                interval, new_data = cut(interval, -1.0, 1.0), cut(new_data, -1.0, 1.0)
             pairs.append(
                 {
                     "a": first["name"],
@@ -309,6 +319,8 @@ def _pairs(
                     "metric": headline.name,
                     "mean_difference": difference.mean,
                     "interval": interval,
+                    "new_data_interval": new_data,
+                    "test_examples": examples,
                     "p_value": difference.p_value,
                     "smallest_detectable": difference.smallest_detectable,
                     "n": difference.n,
@@ -321,6 +333,12 @@ def _pairs(
 
 def _by_seed(runs: Sequence[Mapping[str, Any]], headline: Headline) -> dict[int, float]:
     return {run["seed"]: run["test"][headline.name] for run in runs if run["test"].get(headline.name) is not None}
+
+
+def _by_example(runs: Sequence[Mapping[str, Any]], headline: Headline, out: Path) -> ArmResults:
+    """Return the headline of every seed, and example by example where the run kept that."""
+    found = {run["seed"]: read_test_examples(out / run["folder"], dict(run)) for run in runs if run["test_examples"]}
+    return ArmResults(_by_seed(runs, headline), {seed: each for seed, each in found.items() if each is not None})
 
 
 # --- what all runs share -------------------------------------------------------------------------------------------

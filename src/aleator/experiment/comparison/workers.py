@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -34,7 +34,7 @@ from aleator.experiment.files import UnusableFolder, described
 from aleator.experiment.identity import options_of, recipe_from
 from aleator.experiment.locks import wait_until_free
 from aleator.experiment.options import RunOptions
-from aleator.experiment.own_lines import located
+from aleator.experiment.own_lines import MODULE, located
 from aleator.experiment.signals import Interrupted
 
 Job = dict[str, Any]
@@ -184,9 +184,11 @@ class LocalWorkers:
 
     Args:
         slots: how many jobs run at the same time.
+        preloaded: modules that every job imports, see `modules_of`: imported once, and not in every process. They count
+            for the first workers of this process only, whose server the later ones share.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, preloaded: Sequence[str] = ()) -> None:
         if slots < 1:
             raise ValueError(f"workers must be at least 1, got {slots}")
         self.slots = slots
@@ -196,7 +198,7 @@ class LocalWorkers:
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            self._context.set_forkserver_preload(_PRELOADED)
+            self._context.set_forkserver_preload([*_PRELOADED, *preloaded])
             # Ctrl-C goes to the comparison alone: the server, too, would answer it with a traceback while it imports.
             with _script_not_run_again(), _without_interruption():
                 forkserver.ensure_running()
@@ -263,6 +265,12 @@ class LocalWorkers:
         if key in self._killed and process.exitcode == -signal.SIGKILL:
             return Outcome("interrupted", "the process was killed before its state was saved")
         return _without_a_word(process.exitcode)
+
+
+def modules_of(recipe: Any) -> list[str]:
+    """Return the modules behind a recipe that are not in a user's file: its own, and that of the task it names."""
+    names = [type(recipe).__module__, str(getattr(recipe, "built_by", "")).partition(":")[0]]
+    return [name for name in names if name and not name.startswith(MODULE) and name != "__main__"]
 
 
 def default_workers(threads: int) -> int:

@@ -15,15 +15,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from aleator.experiment.files import clear_left_overs, finite, write_text
+from aleator.experiment.files import clear_left_overs, finite, read_json, write_text
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``folder/report.html`` for a comparison's folder or a run's.
+    """Write ``folder/report.html`` for the folder of a comparison, of a run or of advice.
 
     Args:
-        folder: a folder with ``comparison.json``, or with ``config.json``. Runs that failed, or are not there yet, are
-            named in the report.
+        folder: a folder with ``comparison.json``, ``config.json`` or ``advice.json``. Runs that failed, or are not
+            there yet, are named in the report.
 
     Returns:
         The path of the report: ``folder/report.html``, or one in a new temporary folder where ``folder`` may be read
@@ -32,18 +32,21 @@ def write_report(folder: Path) -> Path:
     Raises:
         ValueError: if the folder is neither, or one of its files is damaged; the message names it.
     """
+    from aleator.experiment.report.advice_page import advice_page
     from aleator.experiment.report.comparison_page import comparison_page
     from aleator.experiment.report.read import read_comparison, read_run
     from aleator.experiment.report.run_page import run_page
 
     folder = Path(folder)
-    if (folder / "comparison.json").is_file():
+    if (folder / "advice.json").is_file():
+        template, page = "advice.html.j2", advice_page(folder, read_json(folder / "advice.json"))
+    elif (folder / "comparison.json").is_file():
         template, page = "comparison.html.j2", comparison_page(read_comparison(folder))
     elif (folder / "config.json").is_file():
         template, page = "run.html.j2", run_page(read_run(folder))
     else:
-        there = "it has neither comparison.json nor config.json" if folder.is_dir() else "it does not exist"
-        raise ValueError(f"folder must be the folder of a comparison or of a run, got {folder}: {there}")
+        there = "it has no advice.json, comparison.json or config.json" if folder.is_dir() else "it does not exist"
+        raise ValueError(f"folder must be the folder of a comparison, of a run or of advice, got {folder}: {there}")
     path = folder / "report.html"
     try:
         clear_left_overs(folder, [path.name])

@@ -41,6 +41,8 @@ def comparison_page(comparison: Comparison) -> dict[str, Any]:
         "sections": sections,
         "several_sizes": len(sizes) > 1,
         "multiplicity": words.multiplicity(comparison.pairs),
+        "population": words.population(comparison.pairs),
+        "new_data": any(pair.new_data is not None for pair in comparison.pairs),
         "forecasts": _forecasts(comparison, look, metric),
         "tune": comparison.tune,
         "incomplete": _incomplete(comparison, runs),
@@ -148,6 +150,7 @@ def _size_section(
                 "n": pair.n,
                 "reading": _reading(pair),
                 "strong": pair.reading == "excludes zero",
+                "new_data": words.difference_interval(metric, pair.new_data),
             }
             for pair in pairs
         ],

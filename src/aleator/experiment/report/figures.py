@@ -177,25 +177,41 @@ def headline_figure(variants: Sequence[Variant], look: dict[str, Look], metric: 
 
 def pairs_figure(pairs: Sequence[Pair], metric: str) -> Figure:
     """Draw paired differences with their 95 % intervals; where the interval includes zero the dot is open."""
+    differences = [
+        (f"{_short(pair.a, 24)} − {_short(pair.b, 24)}", pair.mean, pair.interval, pair.reading == "excludes zero")
+        for pair in pairs
+    ]
+    return differences_figure(differences, metric, "Difference")
+
+
+def differences_figure(
+    differences: Sequence[tuple[str, float, tuple[float, float] | None, bool]], metric: str, what: str
+) -> Figure:
+    """Draw differences of a test metric with their intervals around zero.
+
+    Args:
+        differences: label, difference, interval, and whether it is told apart from zero; the dot of others is open.
+        metric: the metric's name, for the axis.
+        what: the differences' name, for the axis.
+    """
     factor = words.scale(metric)
     traces = [
         _interval_trace(
             row,
-            pair.mean * factor,
-            None if pair.interval is None else (pair.interval[0] * factor, pair.interval[1] * factor),
-            f"{words.difference(metric, pair.mean)} ({words.difference_interval(metric, pair.interval)})",
-            "circle" if pair.reading == "excludes zero" else "circle-open",
+            mean * factor,
+            None if ends is None else (ends[0] * factor, ends[1] * factor),
+            f"{words.difference(metric, mean)} ({words.difference_interval(metric, ends)})",
+            "circle" if apart else "circle-open",
             {"role": "interval", "colour": "ink"},
         )
-        for row, pair in enumerate(pairs)
+        for row, (_, mean, ends, apart) in enumerate(differences)
     ]
     points = ", points" if is_accuracy(metric) else ""
-    labels = [f"{_short(pair.a, 24)} − {_short(pair.b, 24)}" for pair in pairs]
-    figure = _rows_figure(traces, labels, f"Difference in test {words.title(metric)}{points}")
+    figure = _rows_figure(traces, [label for label, *_ in differences], f"{what} in test {words.title(metric)}{points}")
     figure["layout"]["shapes"] = [
         {"type": "line", "xref": "x", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "layer": "below"}
     ]
-    ends = [0.0, *(end * factor for pair in pairs for end in (pair.interval or (pair.mean, pair.mean)))]
+    ends = [0.0, *(end * factor for _, mean, found, _ in differences for end in (found or (mean, mean)))]
     figure["layout"]["xaxis"]["range"] = _padded(min(ends), max(ends))
     return figure
 

@@ -113,6 +113,7 @@ class Pair:
     """The paired difference a − b of one metric at one training size.
 
     ``p_holm`` is adjusted for all pairs of the comparison; None where there was no test, or in an older file.
+    ``new_data`` is the interval that includes ``test_examples`` test examples, None where runs kept no results of each.
     """
 
     a: str
@@ -124,6 +125,8 @@ class Pair:
     p_holm: float | None
     smallest_detectable: float | None
     n: int
+    new_data: Interval | None = None
+    test_examples: int | None = None
 
     @property
     def holds(self) -> bool:
@@ -355,6 +358,8 @@ def _pair(entry: dict[str, Any]) -> Pair:
         p_holm=entry.get("p_holm"),
         smallest_detectable=entry.get("smallest_detectable"),
         n=int(entry["n"]),
+        new_data=_interval(entry.get("new_data_interval")),
+        test_examples=entry.get("test_examples"),
     )
 
 

@@ -137,6 +137,16 @@ def multiplicity(pairs: Sequence[Pair]) -> str:
     return said + "."
 
 
+def population(pairs: Sequence[Pair]) -> str:
+    """Say of what the intervals of differences speak: of this training and test set, and some of new data."""
+    said = "Intervals over seeds speak of this training and test set, not of new data"
+    examples = {pair.test_examples for pair in pairs if pair.new_data is not None}
+    if not examples:
+        return f"{said}."
+    of = f"the {number(max(filter(None, examples)), 12)} test examples" if len(examples) == 1 else "the test examples"
+    return f"{said}; those for new data include {of}, too, and speak of networks trained on this training set."
+
+
 def memory(size: float | None) -> str:
     """Bytes as MiB or GiB."""
     if size is None:

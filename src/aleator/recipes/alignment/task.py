@@ -252,7 +252,7 @@ class AlignmentTask:
         sigmas = shifted_sigmas(ODE_STEPS, self.options.shift, dtype=self.dtype) if sde is ODE else self.sigmas
         more: dict[str, Any] = {"prm": self.prm, "guidance": self.guidance} if guided else {}
         found = []
-        for items in torch.arange(count).split(AT_A_TIME):
+        for items in torch.split(torch.arange(count), AT_A_TIME):
             numbers = ItemGenerator(self._key(name), items)
             like = torch.empty(len(items), *self.shape, dtype=self.dtype, device=self.accelerator.device)
             start = numbers.normal(like)

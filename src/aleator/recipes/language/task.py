@@ -106,6 +106,7 @@ class LanguageTask(GradientTask):
         # What it warns of depends on nothing and nothing on it, so it is no part of the state.
         self.collapse = CollapseMonitor()
         self.evaluation_key = streams.key("boundaries of an evaluation")
+        self._bits = torch.empty(0)
         self.model = placed(self.reader.network.to(self.dtype), options, accelerator)
         self.optimizer = make_optimizer(self.model, options, options.steps)
         self.schedule = make_schedule(self.optimizer, options, options.steps)
@@ -181,6 +182,7 @@ class LanguageTask(GradientTask):
         # For each domain the sum of −ln p, its bytes, the boundaries that were drawn, and how many were expected.
         sums = torch.zeros(4, len(self.names), dtype=torch.float64, device=self.accelerator.device)
         self.model.eval()
+        bits_of_windows = []
         for indices in torch.split(mine, max(1, EVALUATION_BYTES // length)):
             chosen = indices.clamp(max=count - 1).to(sums.device)
             windows, domains = held_out.windows[chosen].long(), held_out.domains[chosen]
@@ -189,6 +191,7 @@ class LanguageTask(GradientTask):
                 reading = self._read(Piece(windows, domains, noise))
             weight = (indices < count).to(sums)
             nats = reading.nats.sum(1).double() * weight
+            bits_of_windows.append(nats[weight > 0] / math.log(2))
             # A window has one position more than it predicts bytes.
             marks = [
                 torch.zeros_like(nats) if part is None else part.mean(1).double() * length * weight
@@ -196,6 +199,7 @@ class LanguageTask(GradientTask):
             ]
             sums.index_add_(1, domains, torch.stack([nats, length * weight, *marks]))
         self.model.train()
+        self._bits = torch.cat(bits_of_windows)
         sums = self.accelerator.reduce(sums, reduction="sum").cpu()
         nats_of, bytes_of = sums[:2].tolist()
         metrics = {"bits_per_byte": sum(nats_of) / sum(bytes_of) / math.log(2)}
@@ -209,6 +213,10 @@ class LanguageTask(GradientTask):
         metrics |= self._segments(split, sums)
         metrics["weight_norm"], metrics["spectral_norm"] = weight_norms(self.model)
         return metrics
+
+    def test_examples(self) -> tuple[Tensor, Tensor] | None:
+        """Return the bits of this process's windows in the last evaluation, and their bytes."""
+        return self._bits, torch.full_like(self._bits, self.options.context)
 
     def language_model(self) -> LanguageModel:
         """Return the model as one that can be asked what a text costs."""

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, default_collate
 
 from aleator.data import VariableBatchSampler
 from aleator.random import Streams
@@ -58,6 +58,16 @@ class Examples:
         if self.dataset is not None:
             return replace(own, dataset=Subset(self.dataset, indices.tolist()))
         return replace(own, inputs=rows(self.inputs, indices), targets=rows(self.targets, indices))
+
+    def joined(self, others: Examples) -> Examples:
+        """Return these examples and others behind them, both in memory or both in data sets."""
+        if self.dataset is not None and others.dataset is not None:
+            return replace(self, dataset=ConcatDataset([self.dataset, others.dataset]))
+        if self.dataset is not None or others.dataset is not None:
+            raise ValueError("examples in memory cannot be joined with those of a data set")
+        parts = ((self.inputs, self.targets), (others.inputs, others.targets))
+        inputs, targets = tree_map(lambda *leaves: torch.cat(leaves), *parts)
+        return replace(self, inputs=inputs, targets=targets)
 
     def grouped(self, groups: Tensor, names: tuple[str, ...]) -> Examples:
         """Return the examples with their groups.

@@ -128,7 +128,9 @@ class _AdaptiveBatchAct(Act):
             raise ValueError(f"batch_test cannot be used with the order of {type(source).__name__}")
         if most is not None and most > source.round_size:
             raise ValueError(f"max_batch_size must be at most {source.round_size}, the training examples, got {most}")
-        examples = self._run.options.rounds * source.round_size
+        options = self._run.options
+        whole = options.rounds * source.round_size
+        examples = whole if options.steps is None else options.steps * options.batch_size
         self._examples = examples - examples % self._run.processes
         sampler: VariableBatchSampler = VariableBatchSampler(
             source, lambda: self._controller.propose().global_size, total=self._examples

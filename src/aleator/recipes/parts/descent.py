@@ -7,16 +7,24 @@ optimizers or schedules have are None by default, which leaves them to these, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from aleator.experiment import Precision
 from aleator.recipes.parts.checks import not_negative, positive, refuse_unless
-from aleator.recipes.parts.part import Part
-from aleator.recipes.parts.rows import OPTIMIZERS, SCHEDULES, Optimizer, Schedule, listed, rates
+from aleator.recipes.parts.part import Part, parts_with_arms
+from aleator.recipes.parts.rows import (
+    OPTIMIZER_METHODS,
+    OPTIMIZERS,
+    SCHEDULES,
+    Optimizer,
+    Schedule,
+    listed,
+    rates,
+)
 
 _OPTIMIZERS = f"How a gradient becomes a step: {listed([row.says for row in OPTIMIZERS.values()])}."
 _SCHEDULES = "Over T steps, the first w of them a warmup: " + "; ".join(row.says for row in SCHEDULES.values()) + "."
@@ -92,6 +100,22 @@ class TrainingOptions(Part):
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
         if self.betas is not None and not (len(self.betas) == row.betas and all(0 <= beta < 1 for beta in self.betas)):
             raise ValueError(f"betas must be {row.betas} numbers in [0, 1) with {self.optimizer}, got {self.betas}")
+
+    def arms_by_part(self) -> dict[str, Sequence[Mapping[str, Any]]]:
+        """Return for each part, and for each other optimizer, the settings worth a trial, the paper's first."""
+        parts = {name: part.arms(self) for name, part in parts_with_arms(type(self)).items()}
+        # What was given for this optimizer is not what another one wants.
+        usual = dict.fromkeys(("lr", "momentum", "betas", "clip", "apply_to"))
+        others = {
+            method: [{"optimizer": name, **usual} for name in names if name in OPTIMIZERS]
+            for method, names in OPTIMIZER_METHODS.items()
+            if self.optimizer not in names
+        }
+        return parts | others
+
+    def applies_by_part(self, task: Any) -> dict[str, tuple[bool, str]]:
+        """Return for each part, by its name, whether it can be used on a task of this recipe, and why not."""
+        return {name: part.applies(self, task) for name, part in parts_with_arms(type(self)).items()}
 
     @property
     def raw_gradient(self) -> str | None:

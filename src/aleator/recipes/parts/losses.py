@@ -47,6 +47,20 @@ def wide(values: Tensor) -> torch.dtype:
     return torch.promote_types(values.dtype, torch.float32) if values.is_floating_point() else torch.int64
 
 
+def by_example(values: Tensor | tuple[Tensor, Tensor], examples: int) -> tuple[Tensor, Tensor] | None:
+    """Return the sum and the count of each example in double precision; None where values are of something else.
+
+    Args:
+        values: of each example or of its parts, such as tokens; or values and counts.
+        examples: of the batch.
+    """
+    pair = values if isinstance(values, tuple) else (values, torch.ones_like(values, dtype=torch.float64))
+    if any(len(part) != examples for part in pair):
+        return None
+    first, second = (part.reshape(examples, -1).sum(1, dtype=torch.float64) for part in pair)
+    return first, second
+
+
 def summed(name: str, values: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Any]:
     """Return the sum in double precision and the count to divide it by, from values or from values and counts.
 

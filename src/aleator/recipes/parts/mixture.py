@@ -87,6 +87,10 @@ class MixtureOptions(Part):
         if self.temperature_steps is not None:
             self.steps_of_temperature()
 
+    def arms(self) -> Sequence[Mapping[str, Any]]:
+        """Return Cooldown and what it is compared with."""
+        return [{"mixture_schedule": "cooldown"}, {"temperature": 5.0}]
+
     def steps_of_temperature(self) -> list[tuple[float, float]]:
         """Return the pairs (fraction, temperature) of ``temperature_steps``.
 
@@ -113,10 +117,6 @@ class MixtureOptions(Part):
 class Mixture(MixtureOptions):
     """A mixture of the groups of a supervised recipe's training examples."""
 
-    def arms(self) -> Sequence[Mapping[str, Any]]:
-        """Return Cooldown and what it is compared with."""
-        return [{"mixture_schedule": "cooldown"}, {"temperature": 5.0}]
-
     def act(self, run: Run) -> Act | None:
         """Return the mixture's act."""
         if not self.of_several_domains():
@@ -136,7 +136,7 @@ class _MixtureAct(Act):
     def ordered(self, train: Examples) -> Order | None:
         import torch
 
-        from aleator.data import BudgetPlan, MixtureSampler
+        from aleator.data import MixtureSampler
         from aleator.recipes.parts.gradient_task import check_shares
 
         options, run = self._options, self._run
@@ -146,7 +146,7 @@ class _MixtureAct(Act):
         self._groups, names = train.groups, train.group_names
         counts = torch.bincount(train.groups, minlength=len(names)).tolist()
         batch = run.options.batch_size
-        steps = BudgetPlan(len(train), 1.0, run.options.rounds, batch).total_steps
+        steps = run.options.total_steps(len(train))
         self._mixture = make_mixture(options, dict(zip(names, counts, strict=True)), steps, batch, "examples")
         sampler = MixtureSampler(
             dict(zip(names, counts, strict=True)),

@@ -262,6 +262,17 @@ def parts_of(recipe: type) -> list[type[Part]]:
     )
 
 
+def parts_with_arms(recipe: type) -> dict[str, type[Part]]:
+    """Return the parts among a recipe's bases that have settings to try, by name; of a part and its subclass one."""
+    own = [base for base in recipe.__mro__ if issubclass(base, Part) and base is not Part and "arms" in vars(base)]
+    found = {
+        base.__name__.removesuffix("Options"): base
+        for base in own
+        if not any(other is not base and issubclass(other, base) for other in own)
+    }
+    return dict(sorted(found.items()))
+
+
 def recipes_with_act(recipe: type) -> list[type[Part]]:
     """Return the recipe among the bases that has an act of its own, the most special one."""
     return [base for base in recipe.__mro__ if hasattr(base, "splits") and "act" in vars(base)][:1]

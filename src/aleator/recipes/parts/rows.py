@@ -109,6 +109,17 @@ OPTIMIZERS: Mapping[str, OptimizerRow] = {
 }
 
 
+OPTIMIZER_METHODS: Mapping[str, tuple[str, ...]] = {
+    "SGD": ("sgd",),
+    "AdamW": ("adamw",),
+    "LAMB": ("lamb",),
+    "LARS": ("lars",),
+    "AdaGradNorm": ("adagrad-norm",),
+    "SPECTRA": ("spectra-adamw", "spectra-signum", "spectra-mars", "spectra-ademamix"),
+}
+"""The optimizers that are worth a trial in the place of the one in use, by method."""
+
+
 @dataclass(frozen=True)
 class ScheduleRow:
     """A schedule as a choice.

@@ -41,6 +41,8 @@ class Subset(Part):
         subset, compressed = self.subset != "full", self.schedule_length == "compressed"
         refuse_unless(subset, "subset full", self, "stratified")
         refuse_unless(subset or compressed, "subset full, unless schedule_length is compressed", self, "ratio")
+        if self.schedule_length == "full" and getattr(self, "steps", None) is not None:
+            raise ValueError("schedule_length must be own or compressed with steps, got full")
         if self.schedule_length == "full" and not subset:
             raise ValueError("schedule_length must be own or compressed with subset full, got full")
         if (subset or compressed) and self.ratio is None:
@@ -74,7 +76,6 @@ class _SubsetAct(Act):
         return drawn
 
     def ordered(self, train: Examples) -> Order | None:
-        from aleator.data import BudgetPlan
         from aleator.recipes.parts.gradient_task import check_shares, endless
 
         options, run = self._options, self._run
@@ -87,7 +88,8 @@ class _SubsetAct(Act):
             sampler = self._sampler(train, ratio, run.generator("data"), shared=True)
 
         def steps(ratio: float) -> int:
-            return BudgetPlan(self._available, ratio, run.options.rounds, run.options.batch_size).total_steps
+            total: int = run.options.total_steps(self._available, ratio)
+            return total
 
         assert options.ratio is not None
         own = steps(options.ratio)

@@ -12,7 +12,7 @@ task itself is `aleator.recipes.parts.task.SupervisedTask`. Nothing heavy is imp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,7 +25,7 @@ from aleator.recipes.parts.curvature import Curvature
 from aleator.recipes.parts.descent import TrainingOptions
 from aleator.recipes.parts.ema import WeightEMA
 from aleator.recipes.parts.mixture import Mixture
-from aleator.recipes.parts.part import Part, checks_of, parts_of
+from aleator.recipes.parts.part import Part, checks_of
 from aleator.recipes.parts.proximal import Proximal
 from aleator.recipes.parts.subset import Subset
 from aleator.recipes.parts.target_surrogates import TargetSurrogates
@@ -54,6 +54,11 @@ class SupervisedBase(TrainingOptions):
     """Examples in an optimizer step, over all processes. A short last batch of a round is dropped."""
     rounds: int = 60
     """Passes over the training data, or over the subset when there is one."""
+    steps: int | None = None
+    """Train for this number of steps, over which schedules stretch, in the place of rounds. Where batches grow, for as
+    many examples as that number of batches of batch_size has."""
+    resplit: bool = False
+    """Draw anew for each seed which of the training and validation examples are which. The test data stay."""
     train_size: int | None = None
     """Use this number of training examples, drawn anew for each seed; a smaller set is part of a larger one."""
     stop_at: int | None = None
@@ -165,7 +170,7 @@ class SupervisedBase(TrainingOptions):
 
     def check(self) -> None:
         """Check what can be checked without data."""
-        positive(self, "batch_size", "rounds", "train_size", "stop_at")
+        positive(self, "batch_size", "rounds", "steps", "train_size", "stop_at")
         if self.loader_workers < 0:
             raise ValueError(f"loader_workers must not be negative, got {self.loader_workers}")
         if self.accumulate > self.batch_size:
@@ -186,13 +191,12 @@ class SupervisedBase(TrainingOptions):
                 if (value := getattr(self, option, None)) not in ("plain", None):
                     raise ValueError(f"{option} cannot be used with {raw}, got {value}")
 
-    def arms_by_part(self) -> dict[str, Sequence[Mapping[str, Any]]]:
-        """Return for each part, by its name, the settings of its options that are worth a trial."""
-        return {part.__name__: part.arms(self) for part in parts_of(type(self))}
+    def total_steps(self, examples: int, ratio: float = 1.0) -> int:
+        """Return the steps of a run on a share of some training examples: those asked for, or those of the rounds."""
+        from aleator.data import BudgetPlan
 
-    def applies_by_part(self, task: Task) -> dict[str, tuple[bool, str]]:
-        """Return for each part, by its name, whether it can be used on a task of this recipe, and why not."""
-        return {part.__name__: part.applies(self, task) for part in parts_of(type(self))}
+        plan = BudgetPlan(examples, ratio, self.rounds, self.batch_size)  # refuses a batch that is larger than a round
+        return plan.total_steps if self.steps is None else self.steps
 
     def descents(self) -> dict[str, frozenset[str]]:
         """Return what replaces plain backward passes in this recipe, and what it honours."""

@@ -25,7 +25,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from aleator.data import BudgetPlan
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.experiment.gradient_step import GradientReport, Loss
 from aleator.experiment.model_state import share_buffers, unwrapped
@@ -34,7 +33,7 @@ from aleator.random import Streams
 from aleator.recipes.parts.acts import Acts, once
 from aleator.recipes.parts.batch import Batch, Batches, Examples, evaluation_batches, length
 from aleator.recipes.parts.gradient_task import GradientTask, endless, placed, whole_rounds
-from aleator.recipes.parts.losses import has_classes, wide
+from aleator.recipes.parts.losses import by_example, has_classes, wide
 from aleator.recipes.parts.optimizers import make_optimizer, make_schedule
 from aleator.recipes.parts.part import Descent, Order, Sizes
 from aleator.recipes.parts.run import Run
@@ -67,6 +66,8 @@ class SupervisedTask(GradientTask):
 
         # Which examples a step sees, in which order, how many at a time.
         if (groups := options.groups(splits)) is not None:
+            if options.resplit:
+                raise ValueError("resplit cannot be used with groups of training examples, got True")
             train = train.grouped(*groups)
         self.full_size = len(train)
         train = _drawn(train, options.train_size, streams)
@@ -110,6 +111,7 @@ class SupervisedTask(GradientTask):
         self._weighs, self._penalties = bool(self.acts.of("weights")), self.acts.of("penalty")
         if options.says("objective") and (self._weighs or self._penalties or self._descent is not None):
             raise ValueError("objective cannot be used with parts that need the loss of every example: define losses")
+        self._test_examples: list[tuple[Tensor, Tensor] | None] = []
         once(self.acts.of("started"), self)
 
     # --- the run loop's names
@@ -150,7 +152,8 @@ class SupervisedTask(GradientTask):
         share_buffers(self.model)
         for prepare in self.acts.of("before_evaluation"):
             prepare(split)
-        found = self._measured(self.held_out[split])
+        each = self._test_examples = []
+        found = self._measured(self.held_out[split], each=each if split == "test" else None)
         if split == "test":
             seen = self.train.take(torch.arange(min(TRAIN_LOSS_SIZE, len(self.train))))
             found["train_loss"] = self._measured(seen, scores=False)["loss"]
@@ -158,6 +161,15 @@ class SupervisedTask(GradientTask):
             found |= measure(split, found)
         self.model.train()
         return found | self.totals()
+
+    def test_examples(self) -> tuple[Tensor, Tensor] | None:
+        """Return the headline's values and counts of this process's test examples; None where it is no mean of them."""
+        if not self._test_examples:
+            return torch.empty(0), torch.empty(0)
+        batches = [batch for batch in self._test_examples if batch is not None]
+        if len(batches) < len(self._test_examples):
+            return None
+        return torch.cat([values for values, _ in batches]), torch.cat([counts for _, counts in batches])
 
     def totals(self) -> dict[str, float]:
         """Return the counts of the parts, for every line of the log."""
@@ -309,8 +321,16 @@ class SupervisedTask(GradientTask):
 
     # --- an evaluation
 
-    def _measured(self, examples: Examples, scores: bool = True) -> dict[str, float]:
-        """Return the means over all processes' examples; each passes its share through the model."""
+    def _measured(
+        self, examples: Examples, scores: bool = True, each: list[tuple[Tensor, Tensor] | None] | None = None
+    ) -> dict[str, float]:
+        """Return the means over all processes' examples; each passes its share through the model.
+
+        Args:
+            examples: which.
+            scores: whether to ask for what is measured on a whole split.
+            each: takes the headline of each example of this process, batch by batch.
+        """
         model = self.acts.through("evaluated", self.model)
         forward = self._forward if model is self.model else partial(self.options.forward, model)
         batches = evaluation_batches(
@@ -332,6 +352,8 @@ class SupervisedTask(GradientTask):
             for name, (total, count) in self.options.summed(outputs, targets).items():
                 pair = torch.stack([total.double(), torch.as_tensor(count, device=total.device).double()])
                 sums[name] = sums[name] + pair if name in sums else pair
+            if each is not None:
+                each.append(self._headline_by_example(outputs, targets))
             if wants_scores:
                 whole.append((outputs, targets))
         names = sorted(self._names(sums))
@@ -344,6 +366,15 @@ class SupervisedTask(GradientTask):
         if wants_scores:
             found |= {name: float(value) for name, value in self.options.scores(*self._gathered(whole)).items()}
         return found
+
+    def _headline_by_example(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
+        name = self.headline.name
+        values = (
+            self.options.losses(outputs, targets)
+            if name == "loss"
+            else self.options.metrics(outputs, targets).get(name)
+        )
+        return None if values is None else by_example(values, length(targets))
 
     def _names(self, sums: Mapping[str, Tensor]) -> set[str]:
         """Return the names of all processes' sums: one may have no example."""
@@ -375,6 +406,9 @@ class SupervisedTask(GradientTask):
                 length((examples.inputs, examples.targets))
             if not len(examples):
                 raise ValueError(f"splits must return at least one example for {name}, got none")
+        if self.options.resplit:
+            again = _redrawn(made["train"], made["validation"], self.run.generator("resplit"))
+            made["train"], made["validation"] = again
         if self.options.loader_workers and all(examples.dataset is None for examples in made.values()):
             workers = self.options.loader_workers
             raise ValueError(f"loader_workers cannot be used with examples in memory, got {workers}")
@@ -395,7 +429,7 @@ class SupervisedTask(GradientTask):
     def _in_rounds(self) -> Order:
         options = self.options
         sampler = whole_rounds(len(self.train), options.batch_size, self.run.streams, self.accelerator)
-        steps = BudgetPlan(len(self.train), 1.0, options.rounds, options.batch_size).total_steps
+        steps = options.total_steps(len(self.train))
         return Order(sampler, endless(sampler), steps, steps)
 
     def _batches(self, order: Order) -> Batches:
@@ -425,6 +459,13 @@ def _drawn(train: Examples, size: int | None, streams: Streams) -> Examples:
     if size > len(train):
         raise ValueError(f"train_size must be at most {len(train)}, got {size}")
     return train.take(torch.randperm(len(train), generator=streams.generator("split"))[:size])
+
+
+def _redrawn(train: Examples, validation: Examples, generator: torch.Generator) -> tuple[Examples, Examples]:
+    """Return as many training and validation examples as before, drawn from all of them."""
+    everything = train.joined(validation)
+    order = torch.randperm(len(everything), generator=generator)
+    return everything.take(order[: len(train)]), everything.take(order[len(train) :])
 
 
 def _headline(examples: Examples) -> Headline:

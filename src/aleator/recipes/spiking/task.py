@@ -96,6 +96,7 @@ class PlasticityTask:
         at_once = options.samples_together if options.learns_in_batches else 1
         self.stride = at_once * -(-STRIDE // at_once)
         self.accuracies: list[list[float]] = []  # examples seen, validation accuracy
+        self._right = torch.empty(0)
         self._responses: tuple[Responses, Tensor] | None = None
 
     @property
@@ -140,7 +141,13 @@ class PlasticityTask:
             self.accuracies.append([float(self.classifier.samples_seen_), metrics["accuracy"]])
         else:
             self._responses = responses, labels
+            self._right = torch.from_numpy(answers[self.options.readout] == labels.numpy())
         return metrics
+
+    def test_examples(self) -> tuple[Tensor, Tensor]:
+        """Return whether each of this process's test images was answered rightly, and that each counts once."""
+        own = self._right[self.accelerator.process_index :: self.accelerator.num_processes]
+        return own, torch.ones_like(own)
 
     def exhibits(self) -> Sequence[Exhibit]:
         """Return what the network learned, how it answers, and how its accuracy grew."""

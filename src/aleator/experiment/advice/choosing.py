@@ -1,0 +1,230 @@
+"""The second phase: every arm is tuned alike, on validation data; what is found here is never an effect."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aleator.experiment.advice.arms import BASELINE, Arm, Trial, combined, range_of_rates, shared_draws, trials_of
+from aleator.experiment.advice.measure import EVALUATIONS, LEAST_STEPS, cost_of, time_steps
+from aleator.experiment.advice.measuring import Measured
+from aleator.experiment.advice.plan import seconds_of_runs
+from aleator.experiment.advice.session import Session
+from aleator.experiment.comparison.plan import PlannedRun
+from aleator.random import Streams
+from aleator.stats.advice import hour
+
+PAIRED = 3  # of the best arms, whose pairs are tried
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The best trial of an arm, and its validation headline at full length."""
+
+    trial: Trial
+    steps: int
+    value: float
+
+
+def choose(session: Session, applying: Sequence[Measured]) -> list[Chosen]:
+    """Tune the arms that are not tuned yet, as far as there is time; return the best trial of each, the best first.
+
+    The baseline is among them. An arm all of whose trials failed is not.
+    """
+    document, look = session.document, session.look
+    with session.during("choosing"):
+        if "choosing" not in look:
+            look["choosing"] = _planned(session, applying)
+            session.save()
+        for name in look["choosing"]["arms"]:
+            document["arms"][name].setdefault("chosen_in", len(document["looks"]))
+        _carry_out(session, applying)
+    chosen = [found for one in applying if (found := _chosen(session, one)) is not None]
+    better = 1.0 if document["task"]["headline"]["direction"] == "max" else -1.0
+    return sorted(chosen, key=lambda one: (-better * one.value, one.trial.arm))
+
+
+def _planned(session: Session, applying: Sequence[Measured]) -> dict[str, Any]:
+    """Return which arms are tuned in this look, in which rungs."""
+    document = session.document
+    waiting = [one for one in applying if document["arms"][one.arm.name]["status"] in ("applies", "not tried")]
+    run = seconds_of_runs(document, evaluations=0)
+    whole = 60 * session.look["minutes"] * session.crew.slots
+    full = seconds_of_runs(document, EVALUATIONS)(1.0)
+    to_confirm = hour.MOST_SEEDS * (min(len(waiting), hour.MOST_CONFIRMED + 1) + 1) * full
+    seconds = max(hour.CHOOSING * whole, (1 - hour.RESERVE) * whole - to_confirm)
+    seconds = min(seconds, session.left() - hour.RESERVE * whole)
+    least = LEAST_STEPS / document["task"]["steps"]
+    if not document["rungs"]:
+        found = hour.choosing(seconds, len(waiting), run, least)
+        taken = waiting[: found.arms]
+        document["rungs"] = [dataclasses.asdict(rung) for rung in found.rungs]
+    else:  # as many trials as all others had
+        each = sum(rung.trials * run(rung.share) for rung in _rungs(session))
+        taken = waiting[: int(hour.CHOOSING * whole // each)]
+    names = [one.arm.name for one in taken]
+    for one in waiting:
+        entry = document["arms"][one.arm.name]
+        entry["status"] = "tuned" if one.arm.name in names else "not tried"
+    return {"arms": names}
+
+
+def trials_in(session: Session, arm: Arm, count: int) -> list[Trial]:
+    """Return the trials of an arm, the same ones at every resume."""
+    document = session.document
+    probe = document["task"].get("probe") or {}
+    draws = shared_draws(count, Streams(session.options.seed))
+    wide = range_of_rates(document["task"]["lr"], probe.get("largest_stable_lr"))
+    return trials_of(session.recipe, arm, draws, wide)
+
+
+def _rungs(session: Session) -> list[hour.Rung]:
+    return [hour.Rung(**rung) for rung in session.document["rungs"]]
+
+
+def _carry_out(session: Session, applying: Sequence[Measured]) -> None:
+    """Carry out all rungs; the runs of a rung go through all arms, trial by trial, so that load is the same for all."""
+    document = session.document
+    names = session.look["choosing"]["arms"]
+    rungs = _rungs(session) if names else []
+    alive = {
+        one.arm.name: (one, trials_in(session, one.arm, rungs[0].trials)) for one in applying if one.arm.name in names
+    }
+    for index, rung in enumerate(rungs):
+        runs: dict[str, list[tuple[Trial, PlannedRun]]] = {}
+        for name, (one, trials) in alive.items():
+            runs[name] = [(trial, session.trial(trial, one.at(rung.share), index)) for trial in trials[: rung.trials]]
+        rows = itertools.zip_longest(*runs.values())
+        session.carry_out([pair[1] for row in rows for pair in row if pair is not None])
+        for name, pairs in runs.items():
+            entry = document["arms"][name]
+            one, _ = alive[name]
+            told = entry.setdefault("trials", {})
+            for trial, run in pairs:
+                record = told.setdefault(str(trial.number), {"changes": dict(trial.changes), "rungs": []})
+                value, error = _value(session, run)
+                record["rungs"] = [*record["rungs"][:index], _row(run, rung, value, error)]
+            values = {trial.number: value for trial, run in pairs if (value := _value(session, run)[0]) is not None}
+            by_number = {trial.number: trial for trial, _ in pairs}
+            order = hour.survivors(values, len(values), document["task"]["headline"]["direction"])
+            alive[name] = one, [by_number[number] for number in order]
+            if not alive[name][1]:
+                entry["status"] = "failed"
+                entry["why"] = next((e for _, run in pairs if (e := _value(session, run)[1])), "no trial had a result")
+            elif index == len(rungs) - 1:
+                entry["status"], entry["best"] = "chosen", alive[name][1][0].number
+        alive = {name: (one, trials) for name, (one, trials) in alive.items() if trials}
+        session.save()
+    if names and document["arms"][BASELINE]["status"] == "failed":
+        raise RuntimeError(f"no trial of the baseline had a result: {document['arms'][BASELINE]['why']}")
+
+
+def _row(run: PlannedRun, rung: hour.Rung, value: float | None, error: str | None) -> dict[str, Any]:
+    return {
+        "steps": run.recipe.steps,
+        "share": rung.share,
+        "validation": value,
+        "folder": f"runs/{run.folder}",
+        **({"error": error} if error else {}),
+    }
+
+
+def _value(session: Session, run: PlannedRun) -> tuple[float | None, str | None]:
+    """Return a run's validation headline, or why there is none."""
+    if (result := session.results.get(run.folder)) is not None:
+        value = result["validation"].get(session.document["task"]["headline"]["name"])
+        return (value, None) if value is not None and math.isfinite(value) else (None, "it was not a finite number")
+    outcome = session.ended_badly.get(run.folder)
+    return None, outcome.error if outcome is not None else "it was not carried out"
+
+
+def _chosen(session: Session, one: Measured) -> Chosen | None:
+    """Return the best trial of an arm that was tuned in this look or before."""
+    entry = session.document["arms"][one.arm.name]
+    if entry.get("best") is None:
+        return None
+    rungs = _rungs(session)
+    trial = trials_in(session, one.arm, rungs[0].trials)[entry["best"]]
+    value = entry["trials"][str(trial.number)]["rungs"][-1]["validation"]
+    return Chosen(trial, one.steps, value)
+
+
+# --- pairs of arms
+
+
+def best_pair(session: Session, chosen: Sequence[Chosen]) -> Chosen | None:
+    """Return the best pair of the best arms that compose, if it is better than either alone; once, in the first look.
+
+    A pair has one trial of full length, with its arms' settings: it is not tuned.
+    """
+    document = session.document
+    with session.during("choosing"):
+        if "pairs" not in document:
+            document["pairs"] = _tried_pairs(session, chosen)
+            session.save()
+    best = document["pairs"].get("best")
+    if best is None:
+        return None
+    first, second = (next((one for one in chosen if one.trial.arm == name), None) for name in best["arms"])
+    if first is None or second is None:
+        return None
+    trial = combined(first.trial, second.trial, best["name"])
+    return Chosen(trial, best["steps"], best["validation"])
+
+
+def _tried_pairs(session: Session, chosen: Sequence[Chosen]) -> dict[str, Any]:
+    document = session.document
+    sign = 1.0 if document["task"]["headline"]["direction"] == "max" else -1.0
+    baseline = next((one for one in chosen if one.trial.arm == BASELINE), None)
+    good = [
+        one
+        for one in chosen[: PAIRED + 1]
+        if baseline is not None and one.trial.arm != BASELINE and sign * (one.value - baseline.value) > 0
+    ][:PAIRED]
+    tried: list[dict[str, Any]] = []
+    best: tuple[float, dict[str, Any]] | None = None
+    for first, second in itertools.combinations(good, 2):
+        name = f"{first.trial.arm} + {second.trial.arm}"
+        row: dict[str, Any] = {"name": name, "arms": [first.trial.arm, second.trial.arm]}
+        tried.append(row)
+        run = seconds_of_runs(document, 0)(1.0)
+        if session.left() < (hour.CONFIRMING + hour.RESERVE) * 60 * session.look["minutes"] * session.crew.slots + run:
+            row["why"] = "no time was left to try it"
+            continue
+        try:
+            trial = combined(first.trial, second.trial, name)
+            row |= _of_equal_time(session, trial)
+        except ValueError as error:
+            row["why"] = str(error)
+            continue
+        planned = session.trial(trial, row["steps"], 0)
+        session.carry_out([planned])
+        value, why = _value(session, planned)
+        if value is None:
+            row["why"] = why
+            continue
+        row["validation"] = value
+        if sign * (value - first.value) > 0 and (best is None or sign * (value - best[0]) > 0):
+            best = value, row
+    return {"tried": tried, "best": best[1] if best else None}
+
+
+def _of_equal_time(session: Session, trial: Trial) -> dict[str, Any]:
+    """Return how many steps of a pair are equal time.
+
+    Raises:
+        ValueError: if the two do not go together.
+    """
+    task = session.document["task"]
+    job = session.job(trial, task["steps"], method="", seconds=0.5, limit=max(5.0, 2 * task["seconds"]))
+    outcome, _ = session.carry_out_jobs(time_steps, {trial.arm: job})[trial.arm]
+    if outcome.answer is None:
+        raise ValueError(outcome.error or outcome.status)
+    steps = cost_of([outcome.answer]).steps(task["seconds"])
+    if steps < min(LEAST_STEPS, task["steps"]):
+        raise ValueError("what it does before its first step takes as long as a whole run")
+    return {"steps": steps}

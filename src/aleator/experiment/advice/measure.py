@@ -1,0 +1,178 @@
+"""What runs cost, measured once and under the load of the real runs; equal time is turned into steps here.
+
+    seconds(steps) = building + starting + steps · seconds per step + (evaluations + 1) · seconds per evaluation
+
+An arm has the steps that fill the time of the baseline's run. What it computes before the first ordinary step (its
+model compiled, a subset chosen) takes time from its training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aleator.experiment.comparison.workers import Job, recipe_and_options
+
+WARM_UP_STEPS = 3
+EVALUATIONS = 20  # of a run that confirms
+LEAST_STEPS = 10  # of which a run is worth the name
+
+
+class TooSlow(Exception):
+    """A task takes too long before its first steps."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run of an arm costs.
+
+    Attributes:
+        building: seconds until the task is there.
+        starting: seconds of the first steps beyond what ordinary ones take, such as for compilation.
+        step: seconds of a step; where a run is counted in examples, of as many as a batch of the first size has.
+        evaluation: seconds of an evaluation on validation data.
+        memory: most bytes that the process held.
+    """
+
+    building: float
+    starting: float
+    step: float
+    evaluation: float
+    memory: int = 0
+
+    def seconds(self, steps: int, evaluations: int = EVALUATIONS) -> float:
+        """Return the seconds of a run."""
+        return self.building + self.starting + steps * self.step + (evaluations + 1) * self.evaluation
+
+    def steps(self, seconds: float, evaluations: int = EVALUATIONS) -> int:
+        """Return how many steps a run of so many seconds has; 0 if none."""
+        return max(0, round((seconds - self.seconds(0, evaluations)) / self.step))
+
+
+def cost_of(measured: Sequence[Mapping[str, Any]]) -> Cost:
+    """Return what several measurements say: of what is done once the least, of what is done often the median."""
+    return Cost(
+        building=min(float(one["building"]) for one in measured),
+        starting=min(float(one["starting"]) for one in measured),
+        step=statistics.median(float(one["step"]) for one in measured),
+        evaluation=statistics.median(float(one["evaluation"]) for one in measured),
+        memory=max(int(one["memory"]) for one in measured),
+    )
+
+
+def _digest(examples: Any) -> str | None:
+    """Return a digest of the targets of examples in memory, by which two drawings of a test part are told apart."""
+    from torch import Tensor
+    from torch.utils._pytree import tree_flatten
+
+    leaves = [leaf for leaf in tree_flatten(getattr(examples, "targets", None))[0] if isinstance(leaf, Tensor)]
+    if not leaves:
+        return None
+    digest = hashlib.sha256()
+    for leaf in leaves:
+        digest.update(leaf.detach().cpu().double().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """End what takes longer, as a compilation that lasts longer than a whole run.
+
+    Raises:
+        TooSlow: then.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not hasattr(signal, "setitimer") or not math.isfinite(seconds):
+        yield
+        return
+
+    def late(number: int, frame: object) -> None:
+        raise TooSlow(f"no steps after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def time_steps(job: Job) -> dict[str, Any]:
+    """Build a job's task in this process, take steps for ``job["seconds"]``, and say what they cost.
+
+    Where the recipe says of the part ``job["method"]`` that it does not apply, the answer has only ``why``.
+    """
+    import torch
+
+    from aleator.experiment.accelerators import make_accelerator
+    from aleator.experiment.loop import failures, peak_memory
+    from aleator.random import Streams
+
+    recipe, options = recipe_and_options(job)
+    torch.set_num_threads(options.threads)
+    began = time.perf_counter()
+    with failures(except_for=(ValueError, OSError, ImportError)), _at_most(job["limit"]):
+        accelerator = make_accelerator(getattr(recipe, "precision", "float32"))
+        streams = Streams(options.seed, accelerator.device)
+        with streams.scope("init"):
+            task = recipe.task(streams, accelerator)
+        applies, why = getattr(recipe, "applies_by_part", lambda _: {})(task).get(job["method"], (True, ""))
+        if not applies:
+            return {"why": why}
+        building = time.perf_counter() - began
+
+        def wait() -> float:
+            if accelerator.device.type == "cuda":
+                torch.cuda.synchronize()
+            return time.perf_counter()
+
+        mark, progress, steps, starting = wait(), 0, 0, 0.0
+        for batch in task.train_batches():
+            with streams.scope("step", rank=0):
+                result = task.train_step(batch)
+            steps += 1
+            if steps <= WARM_UP_STEPS:
+                now = wait()
+                starting, mark = starting + now - mark, now
+                continue
+            progress += result.progress
+            if time.perf_counter() - mark >= job["seconds"] or result.stop:
+                break
+            if task.budget.total is not None and progress >= task.budget.total:
+                break
+        training = wait() - mark
+        mark = time.perf_counter()
+        with streams.scope("evaluate", rank=0), torch.no_grad():
+            metrics = {name: float(value) for name, value in task.evaluate("validation").items()}
+        evaluation = wait() - mark
+    total = task.budget.total
+    if not progress or total is None:
+        raise ValueError("the task has no end of its own: advise needs runs of a known length")
+    asked = getattr(recipe, "steps", None)
+    batch_size = getattr(recipe, "batch_size", None) or 1
+    whole = asked or (total if task.budget.unit == "steps" else max(1, total // batch_size))
+    each = training / progress * total / whole
+    return {
+        "building": building,
+        "starting": max(0.0, starting - WARM_UP_STEPS * training / max(1, steps - WARM_UP_STEPS)),
+        "step": each,
+        "evaluation": evaluation,
+        "memory": peak_memory(accelerator.device),
+        "test_digest": _digest(getattr(task, "held_out", {}).get("test")),
+        "inside": time.perf_counter() - began,
+        "steps": whole,
+        "unit": task.budget.unit,
+        "headline": {"name": task.headline.name, "direction": task.headline.direction},
+        "validation": metrics,
+        "device": str(accelerator.device),
+        "train_examples": len(task.train) if hasattr(task, "train") else None,
+    }

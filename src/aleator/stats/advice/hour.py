@@ -1,0 +1,167 @@
+"""What an hour carries: how many trials an arm, how many arms on how many seeds, decided before the first run starts.
+
+    35 % choosing, 55 % confirming, 10 % in reserve
+
+Of the arms that there are to confirm, as many are taken, four at most, as leave six seeds each; one alone may have
+five. More than twenty seeds are not worth their time. A pair of arms that compose has a place beside them. With r
+seconds a run, c arms and p ∈ {0, 1} pairs, the baseline runs on every seed too:
+
+    seeds = ⌊confirming / (r (1 + c + p))⌋.
+
+Trials are cut to a third from rung to rung (K. Jamieson and A. Talwalkar, Non-stochastic Best Arm Identification and
+Hyperparameter Optimization, AISTATS 2016), but the runs of a rung are complete ones, with their schedule, of a third
+of the length of the next rung's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+CHOOSING, CONFIRMING, RESERVE = 0.35, 0.55, 0.10
+MOST_CONFIRMED, SEEDS_WANTED, LEAST_SEEDS, MOST_SEEDS = 4, 6, 5, 20
+MOST_TRIALS, LEAST_TRIALS = 27, 2
+CUT = 3
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A round of trials.
+
+    Attributes:
+        share: of the full length, that each of its runs has.
+        trials: of each arm.
+    """
+
+    share: float
+    trials: int
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """How arms are tuned: all of them in the same way.
+
+    Attributes:
+        arms: how many arms there is time for, the baseline included.
+        rungs: the shortest first; empty where there is no time to choose.
+        seconds: that the runs take, over all workers.
+    """
+
+    arms: int
+    rungs: tuple[Rung, ...]
+    seconds: float
+
+    @property
+    def trials(self) -> int:
+        """Trials of each arm."""
+        return self.rungs[0].trials if self.rungs else 0
+
+
+@dataclass(frozen=True)
+class Confirming:
+    """How many arms are confirmed, next to the baseline, on how many seeds; the numbers are fixed before.
+
+    Attributes:
+        arms: without the baseline and without the pair.
+        pair: whether there is a place for the best pair that composes.
+        seeds: of each.
+        seconds: that the runs take, over all workers.
+    """
+
+    arms: int
+    seeds: int
+    seconds: float
+    pair: bool = False
+
+
+def rungs_of(trials: int, least_share: float) -> tuple[Rung, ...]:
+    """Return the rungs of a number of trials, the last of full length, three at most.
+
+    Args:
+        trials: of each arm, at least 1.
+        least_share: the shortest run worth the name, as a share of a full one, in (0, 1].
+
+    Raises:
+        ValueError: if either is out of range.
+    """
+    if trials < 1:
+        raise ValueError(f"trials must be at least 1, got {trials}")
+    if not 0 < least_share <= 1:
+        raise ValueError(f"least_share must be in (0, 1], got {least_share}")
+    kept, share, counts = trials, 1.0, [trials]
+    while kept > 2 and len(counts) < 3 and share / CUT >= least_share:
+        kept, share = -(-kept // CUT), share / CUT
+        counts.append(kept)
+    return tuple(Rung(share * CUT**index, count) for index, count in enumerate(counts))
+
+
+def survivors(values: Mapping[int, float], keep: int, direction: str = "max") -> list[int]:
+    """Return which trials of an arm go on to the next rung, the best first; of equal ones the earlier.
+
+    Args:
+        values: the headline on validation data, by the trial's number; a value that is not a number is worst.
+        keep: how many go on.
+        direction: whether more (``"max"``) or less of it is better.
+    """
+    sign = -1.0 if direction == "max" else 1.0
+
+    def place(number: int) -> tuple[bool, float, int]:
+        value = values[number]
+        return (True, 0.0, number) if value != value else (False, sign * value, number)
+
+    return sorted(values, key=place)[:keep]
+
+
+def choosing(seconds: float, arms: int, run: Callable[[float], float], least_share: float = 1.0) -> Choosing:
+    """Return the choosing that fits into some seconds of all workers together.
+
+    Args:
+        seconds: of all workers.
+        arms: that apply, the baseline included. The last ones are left out where there is not the time for two trials.
+        run: seconds of a run of a share of the full length, whichever the arm: equal time.
+        least_share: see `rungs_of`; 1 makes every trial a run of full length.
+    """
+
+    def price(count: int, trials: int) -> float:
+        return count * sum(rung.trials * run(rung.share) for rung in rungs_of(trials, least_share))
+
+    for count in range(arms, 1, -1):
+        affordable = [n for n in range(LEAST_TRIALS, MOST_TRIALS + 1) if price(count, n) <= seconds * (1 + 1e-9)]
+        if affordable:
+            return Choosing(count, rungs_of(affordable[-1], least_share), price(count, affordable[-1]))
+    return Choosing(0, (), 0.0)
+
+
+def confirming(seconds: float, arms: int, run: float, pair: bool = False) -> Confirming:
+    """Return as many arms as leave six seeds each, or one with five; none where there is no time for that.
+
+    Args:
+        seconds: of all workers together.
+        arms: that there are to confirm.
+        run: seconds of a run of any arm, positive.
+        pair: whether some two of the arms compose; the pair has a run on every seed where two arms or more are
+            confirmed.
+
+    Raises:
+        ValueError: if ``run`` is not positive.
+    """
+    if not run > 0:
+        raise ValueError(f"run must be a positive number of seconds, got {run}")
+    for count in range(min(arms, MOST_CONFIRMED), 0, -1):
+        with_pair = pair and count > 1
+        runs = 1 + count + with_pair
+        seeds = min(MOST_SEEDS, int(seconds / (run * runs) + 1e-9))
+        if seeds >= (SEEDS_WANTED if count > 1 else LEAST_SEEDS):
+            return Confirming(count, seeds, seeds * runs * run, with_pair)
+    return Confirming(0, 0, 0.0)
+
+
+def minutes_for_one(run: float, workers: int = 1, choosing_seconds: float = 0.0) -> float:
+    """Return how many minutes would be enough to confirm one arm on six seeds.
+
+    Args:
+        run: seconds of a run.
+        workers: that run at once.
+        choosing_seconds: that choosing takes at least, over all workers.
+    """
+    return max(2 * SEEDS_WANTED * run / CONFIRMING, choosing_seconds / CHOOSING) / workers / 60

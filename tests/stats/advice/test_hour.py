@@ -1,0 +1,79 @@
+"""What an hour carries: the worked examples of issue 28, and the rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from aleator.stats.advice.hour import (
+    CHOOSING,
+    CONFIRMING,
+    RESERVE,
+    choosing,
+    confirming,
+    minutes_for_one,
+    rungs_of,
+    survivors,
+)
+
+HOUR = 3600.0
+
+
+def test_the_shares_make_a_whole():
+    assert pytest.approx(1) == CHOOSING + CONFIRMING + RESERVE
+
+
+def test_an_hour_of_digits_carries_twenty_seeds_of_four_arms():
+    found = confirming(CONFIRMING * HOUR, 9, 3.0, pair=True)
+    assert (found.arms, found.seeds, found.pair) == (4, 20, True)
+
+
+def test_an_hour_of_a_thirty_second_network_carries_eleven_seeds_of_four_arms_and_seven_trials_of_each_arm():
+    found = confirming(CONFIRMING * HOUR, 5, 30.0, pair=True)
+    assert (found.arms, found.seeds, found.seconds) == (4, 11, pytest.approx(CONFIRMING * HOUR))
+    assert choosing(CHOOSING * HOUR, 6, lambda share: 30.0 * share).trials == 7
+
+
+def test_an_hour_of_ten_minute_runs_confirms_nothing_and_says_what_would_be_enough():
+    assert confirming(CONFIRMING * HOUR, 4, 600.0).seeds == 0
+    assert 1 < CONFIRMING * HOUR / (2 * 600.0) < 2  # seeds that one arm would have
+    assert minutes_for_one(600.0) / 60 == pytest.approx(3.64, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "arms", "seeds"), [(30, 4, 6), (29, 3, 7), (18, 2, 6), (12, 1, 6), (10, 1, 5), (9, 0, 0)]
+)
+def test_as_many_arms_as_leave_six_seeds_and_one_alone_may_have_five(seconds, arms, seeds):
+    found = confirming(seconds, 4, 1.0)
+    assert (found.arms, found.seeds) == (arms, seeds)
+
+
+def test_a_pair_has_a_place_only_beside_two_arms():
+    assert confirming(12.0, 4, 1.0, pair=True) == confirming(12.0, 1, 1.0)
+    assert confirming(24.0, 2, 1.0, pair=True).seeds == 6
+
+
+def test_rungs_are_complete_runs_of_a_third_of_the_next_ones_length():
+    rungs = rungs_of(9, 0.1)
+    assert [(rung.trials, pytest.approx(rung.share)) for rung in rungs] == [(9, 1 / 9), (3, 1 / 3), (1, 1.0)]
+    assert [rung.share for rung in rungs_of(9, 1.0)] == [1.0]
+
+
+def test_choosing_leaves_arms_out_before_it_gives_one_trial():
+    found = choosing(100.0, 8, lambda share: 10.0 * share)
+    assert (found.arms, found.trials) == (5, 2)
+    assert choosing(10.0, 8, lambda share: 10.0 * share).arms == 0
+
+
+def test_the_best_trials_survive_and_what_is_no_number_does_not():
+    values = {0: 0.5, 1: float("nan"), 2: 0.9, 3: 0.9}
+    assert survivors(values, 3) == [2, 3, 0]
+    assert survivors(values, 4, "min") == [0, 2, 3, 1]
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="run must be a positive number of seconds, got 0"):
+        confirming(10.0, 1, 0.0)
+    with pytest.raises(ValueError, match="trials must be at least 1, got 0"):
+        rungs_of(0, 0.5)
+    with pytest.raises(ValueError, match=r"least_share must be in \(0, 1\], got 2"):
+        rungs_of(3, 2.0)
