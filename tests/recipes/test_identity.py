@@ -67,6 +67,21 @@ def test_digits_for_training_validation_and_test_are_apart():
     assert len(together) == len(train.unique(dim=0)) + len(validation.unique(dim=0))
 
 
+def test_the_model_gets_clips_from_minus_one_to_one_with_noise_of_each_step():
+    task, noises = built(precision="float64", batch_size=16), []
+    forward = task.model.forward
+    for batch, _ in zip(task.train_batches(), range(2), strict=False):
+        seen = []
+        task.model.forward = lambda x, t, given, seen=seen: seen.append((x, t)) or forward(x, t, given)
+        task.train_step(batch)
+        (noisy, t), level = seen[0], task.levels[seen[0][1]].view(-1, 1, 1, 1, 1)
+        noises.append((noisy - level.sqrt() * (2 * batch[1].clips - 1)) / (1 - level).sqrt())
+        assert len(t.unique()) > 8
+        assert float(noises[-1].std()) == pytest.approx(1, abs=0.05)  # five deviations, of 4,608 numbers
+        assert float(noises[-1].mean()) == pytest.approx(0, abs=0.08)
+    assert abs(float((noises[0] * noises[1]).mean())) < 0.08
+
+
 def test_only_an_arm_with_a_photograph_depends_on_it():
     sent = {}
     for arm in ("text", "high-level", "always-on", "two-stage"):

@@ -20,9 +20,9 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
@@ -49,8 +49,9 @@ class Stage:
     p: float | Callable[[float], float] = 0.5
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.steps, int) and self.steps >= 1):
-            raise ValueError(f"steps of a stage must be a whole number of at least 1, got {self.steps!r}")
+        steps: Any = self.steps
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps of a stage must be a whole number of at least 1, got {steps!r}")
         if not callable(self.p):
             _check_probability(self.p)
 
@@ -258,10 +259,10 @@ class StochasticConditioning(nn.Module):
             ) from None
 
 
-def _check_probability(p: float) -> float:
-    if not (isinstance(p, Real) and 0 <= p <= 1):
+def _check_probability(p: Any) -> float:
+    if not (isinstance(p, int | float | np.floating) and 0 <= p <= 1):
         raise ValueError(f"p must be in [0, 1], got {p!r}")
-    return p
+    return float(p)
 
 
 def _whole(step: int) -> int:

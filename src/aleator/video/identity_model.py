@@ -92,7 +92,8 @@ class IdentityVideoModel(nn.Module):
         tokens = self.fusion(condition["identity"], condition["vision"], condition["text"])
         rotary = None
         if self.transformer.config.use_rotary_positional_embeddings:
-            rotary = rotary_places(self.transformer.config, x.shape[1], *x.shape[-2:], x.device)
+            height, width = x.shape[-2:]
+            rotary = rotary_places(self.transformer.config, x.shape[1], height, width, x.device)
         given = torch.cat([x, condition["shallow"].to(x)], 2)
         out = self.transformer(
             hidden_states=given, encoder_hidden_states=tokens.to(x), timestep=t, image_rotary_emb=rotary,
