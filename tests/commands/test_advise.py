@@ -18,8 +18,8 @@ TINY = f"{Path(__file__).parent / 'tiny_recipe.py'}:Tiny"
 def of_fixed_length(monkeypatch):
     """A loaded machine must not decide how much there is to do."""
     rungs = (hour.Rung(1 / 3, 2), hour.Rung(1.0, 1))
-    monkeypatch.setattr(hour, "choosing", lambda seconds, arms, *_: hour.Choosing(arms, rungs, 1.0))
-    monkeypatch.setattr(hour, "confirming", lambda seconds, arms, *_: hour.Confirming(arms, 2, 1.0))
+    monkeypatch.setattr(hour, "choosing", lambda seconds, arms, *_, **__: hour.Choosing(arms, rungs, 1.0))
+    monkeypatch.setattr(hour, "confirming", lambda seconds, arms, *_, **__: hour.Confirming(arms, 2, 1.0))
 
 
 @pytest.mark.usefixtures("of_fixed_length")

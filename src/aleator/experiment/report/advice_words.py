@@ -53,6 +53,8 @@ def answer(
             f"Nothing was confirmed: there is not the time for it. One method on six seeds takes about "
             f"{duration(enough_minutes)} in all."
         )
+    elif not effects:
+        said.append("Nothing was confirmed: no method is left that could be.")
     if any(effect.examples_outweigh and effect.claim is None for effect in effects):
         said.append("The test examples make most of the uncertainty: more seeds will not help; more test data would.")
     said += [f"{name} does not apply, because {_clause(why)}." for name, why in (not_applicable or {}).items()]
