@@ -51,7 +51,7 @@ def answer_of(document: Mapping[str, Any], slots: int) -> list[str]:
     failed |= {name: entry["why"] for name, entry in named.items() if entry["status"] == "failed"}
     tuned = [name for name, entry in named.items() if entry["status"] == "chosen" and name not in confirmed]
     no_time = [name for name, entry in named.items() if entry["status"] == "not tried"]
-    waits = not document["effects"] and bool(tuned or no_time)
+    waits = not confirmed and bool(tuned or no_time)
     return [
         *advice_words.answer(
             Headline(**document["task"]["headline"]),
@@ -59,8 +59,8 @@ def answer_of(document: Mapping[str, Any], slots: int) -> list[str]:
             own_settings=OWN,
             not_applicable={name: e["why"] for name, e in named.items() if e["status"] == "does not apply"},
             failed=failed,
-            dropped=tuned if document["effects"] else [],
-            not_tried=no_time + ([] if document["effects"] else tuned),
+            dropped=tuned if confirmed else [],
+            not_tried=no_time + ([] if confirmed else tuned),
             enough_minutes=minutes_needed(document, slots) if waits else None,
         ),
         *([advice_words.guarantee(document["alpha"])] if document["effects"] else []),
@@ -79,7 +79,7 @@ def _effects(session: Session, look: int) -> None:
     arms, failed = {}, {}
     if lost := [seed for seed in runs[BASELINE] if seed not in baseline.values]:
         why = _error(session, runs[BASELINE][lost[0]], len(lost), len(runs[BASELINE]))
-        failed[BASELINE] = f"{why}; arms are compared on its other seeds"
+        failed[BASELINE] = f"{why}; arms are compared on its other seeds" if baseline.values else why
     for name, of_arm in runs.items():
         if name == BASELINE:
             continue
