@@ -1,5 +1,6 @@
 """The critic's deviation is the spread of what came: on bandits whose spread is known."""
 
+import pytest
 import torch
 
 from aleator.rl import STAC

@@ -82,6 +82,8 @@ CASES = {
     ),
     "uneven-steps": PARAMETERS.replace(dt=0.3),
     "restless": PARAMETERS.replace(rest=0.0),
+    "forgetful": PARAMETERS.replace(stimulus=200.0, tau_trace=2.0),  # traces are gone before the presentation ends
+    "traceless": PARAMETERS.replace(stimulus=200.0, tau_trace=0.51),  # and below the smallest number after 60 ms
 }
 
 
@@ -114,6 +116,33 @@ def test_so_they_do_where_one_projection_learns(monkeypatch, calls, phase):
     whole, apart = (run(monkeypatch, PARAMETERS, crowd, phase=phase) for crowd in (False, True))
     assert calls["settle"] > 3
     assert_same(whole, apart)
+
+
+@pytest.mark.parametrize("phase", ["hidden", "classes"])
+def test_traces_of_a_projection_that_does_not_learn_stay_as_they_are(phase):
+    state = network()
+    trace = state.x_input if phase == "classes" else state.x_hidden_pre
+    trace.fill_(1e-30)  # a projection that learns drops what is so small
+    greys, labels, keys = (part[:1] for part in samples())
+    EventEngine(PARAMETERS.replace(stimulus=200.0)).train(state, greys, labels, keys, phase)
+    assert trace.eq(1e-30).all()
+
+
+def test_weights_below_zero_are_cut_in_all_cells(monkeypatch):
+    parameters, found = PARAMETERS.without("input_scaling", "class_scaling"), []
+    for crowd in (False, True):
+        state = network(parameters)
+        state.weights_in[::3, ::5].neg_()
+        found.append(run(monkeypatch, parameters, crowd, state=state))
+    assert_same(*found)
+
+
+def test_a_timer_that_is_no_multiple_of_a_step_is_rounded_at_every_step():
+    for timer in np.random.default_rng(0).uniform(2, 60, 100):
+        wanted = timer
+        for _ in range(300):
+            wanted += 0.5
+        assert crowd_kernels._waited(timer, 0.5, 300) == wanted
 
 
 def test_two_threads_give_the_bits_of_one(monkeypatch):

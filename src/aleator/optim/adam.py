@@ -141,6 +141,7 @@ def one_minus_power(beta: float, step: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _laid_out_as(like: Tensor, tensor: Tensor) -> Tensor:
-    if tensor.dtype == like.dtype and tensor.stride() == like.stride():
+    # torch's kernel looks at no size: a gradient of another one is for copy_ to refuse.
+    if tensor.dtype == like.dtype and tensor.shape == like.shape and tensor.stride() == like.stride():
         return tensor
     return torch.empty_like(like).copy_(tensor)

@@ -42,8 +42,9 @@ class Crowd:
     """
 
     def __init__(self, net: Network, constants: Constants, threads: int = 1) -> None:
-        self.net, self.constants, self.threads = net, constants, threads
         size = len(net.theta)
+        self.net, self.constants = net, constants
+        self.threads = min(threads, -(-size // crowd_kernels.TILE))
         self.over, self.front = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
         self.drives, self.v, self.g, self.theta = (np.empty(size) for _ in range(4))
         self.crossed = np.empty(size, np.int64)
@@ -135,7 +136,8 @@ class Crowd:
             first = self.crossed.min()
             if first == steps:
                 taught |= shown.classes[: len(shown.classes) - (len(rest.classes) == 0)].any(0)
-                parts = own, rows, cells, self.front, self.over, taught
+                fired = shown.hidden.any(0) | rest.hidden.any(0)
+                parts = own, rows, cells, self.front, self.over, fired, taught
                 self.changed = crowd_kernels.settle(net, c, *parts, steps, levels[-1], self.v, self.g, self.theta)
                 break
             self.front |= (self.crossed < steps) & (self.crossed <= first + _LATER)

@@ -280,7 +280,7 @@ def follow(
 @_compiled
 def _waited(timer: float, dt: float, steps: int) -> float:
     """Return what adding dt that many times makes of a timer."""
-    if dt * 1024 == np.floor(dt * 1024) and timer < 2.0**32:  # exact
+    if dt * 1024 == np.floor(dt * 1024) and timer * 1024 == np.floor(timer * 1024) and timer < 2.0**32:  # exact
         return timer + steps * dt
     for _ in range(steps):
         timer += dt
@@ -296,6 +296,7 @@ def settle(
     cells: Integers,
     front: Booleans,
     over: Booleans,
+    fired: Booleans,
     taught: Booleans,
     steps: int,
     level: float,
@@ -313,6 +314,7 @@ def settle(
         cells: cells of the front.
         front: whether a cell is in it.
         over: cells with a weight above ``w_max``.
+        fired: which cells of the front spiked.
         taught: class cells whose spikes were learned from.
         steps: steps of the presentation.
         level: conductance of inhibition of the crowd.
@@ -325,7 +327,8 @@ def settle(
     if c.learn_in:
         for k in range(len(cells)):
             j = cells[k]
-            if net.x_hidden_post[j] != 0.0 or own.x_hidden_post[k] != 0.0 or over[j]:
+            # Not whether there is a trace now: it may be gone by the end of the presentation.
+            if net.x_hidden_post[j] != 0.0 or net.spikes_hidden[j] or fired[k] or over[j]:
                 changed[count] = j
                 count += 1
                 for i in range(len(rows)):

@@ -160,8 +160,11 @@ class EventEngine:
 
 
 def _presenter(network: Any, constants: Any, crowd: int, threads: int) -> Any:
-    """Return what presents samples to a network, as front and crowd from a size on. The numbers are the same."""
-    if len(network.theta) < crowd:
+    """Return what presents samples to a network, as front and crowd from a size on. The numbers are the same.
+
+    Nothing that is learned here is negative. Of weights that are, an input's spike cuts those of all cells.
+    """
+    if len(network.theta) < crowd or not network.weights_in.min() >= 0:
         return functools.partial(_kernels().present, network, constants)
     from aleator.spiking.crowd import Crowd
 

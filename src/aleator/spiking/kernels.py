@@ -327,7 +327,10 @@ def _learn_from_hidden(net: Network, c: Constants, cells: Integers, count: int, 
     if c.learn_in:
         for k in range(count):
             _raise_column(net.weights_in, cells[k], net.x_input, c.lr_in, c.w_max_in)
-            if net.x_hidden_post[cells[k]] == 0.0 and c.trace_step > 0.0 and n_traced < len(traced):
+            listed = net.x_hidden_post[cells[k]] != 0.0 or c.trace_step == 0.0
+            for m in range(n_traced):  # a trace that was short may have vanished since it was listed
+                listed = listed or traced[m] == cells[k]
+            if not listed:
                 traced[n_traced] = cells[k]
                 n_traced += 1
             net.x_hidden_post[cells[k]] += c.trace_step
@@ -444,9 +447,10 @@ def _flush_all(net: Network, c: Constants) -> None:
     _flush(net.g_inhibition, _TINY)
     _flush(net.g_partner, _TINY)
     _flush(net.g_class, _TINY)
-    if c.learn_in or c.learn_out:
+    if c.learn_in:  # others do not decay
         _flush(net.x_input, _NO_TRACE)
         _flush(net.x_hidden_post, _NO_TRACE)
+    if c.learn_out:
         _flush(net.x_hidden_pre, _NO_TRACE)
         _flush(net.x_class, _NO_TRACE)
 

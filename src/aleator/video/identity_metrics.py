@@ -25,12 +25,12 @@ class CopyPaste(NamedTuple):
     """How much of a photograph reappears.
 
     Attributes:
-        nearness: mean cosine of the reference's and the frames' features; 1 is a copy.
-        diversity: one minus the mean cosine of two different frames' features; 0 is a frozen face.
+        nearness: mean cosine of the reference's and the frames' features, of the batch's shape; 1 is a copy.
+        diversity: one minus the mean cosine of two different frames' features, alike; 0 is a frozen face.
     """
 
-    nearness: Float[Tensor, "*batch"]
-    diversity: Float[Tensor, "*batch"]
+    nearness: Tensor
+    diversity: Tensor
 
 
 def identity_similarity(

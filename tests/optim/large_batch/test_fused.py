@@ -1,6 +1,8 @@
+import builtins
 import copy
 import itertools
 import math
+import sys
 
 import pytest
 import torch
@@ -216,3 +218,96 @@ def test_memory_that_was_taken_away_is_not_walked_through(tables):
     with pytest.raises(RuntimeError):
         optimizer.step()
     assert tables == [1]
+
+
+@pytest.mark.parametrize("make", [LAMB, lambda ws: LARS(ws, 0.1), lambda ws: LARS(ws, 0.1, form="algorithm1")])
+def test_a_gradient_of_another_size_is_refused_and_not_read_beyond_its_end(make, tables):
+    weight = normal((5,), 0, torch.float32).requires_grad_()
+    weight.grad = torch.ones(5)
+    weight.data = torch.ones(5000)
+    with pytest.raises(RuntimeError):
+        make([weight]).step()
+    assert tables == []
+
+
+def test_memory_that_stands_for_its_negative_is_left_to_torch(tables):
+    weight = torch._neg_view(torch.ones(5)).requires_grad_()
+    weight.grad = torch.ones(5)
+    with pytest.raises(RuntimeError):
+        LAMB([weight]).step()
+    assert tables == []
+
+
+def test_weights_that_share_memory_are_stepped_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(fused, "_LEAST_TO_SHARE", 0)
+    monkeypatch.setattr(fused, "ThreadPoolExecutor", None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    flat = normal((3000,), 0, torch.float32)
+    weights = [torch.nn.Parameter(flat[:2000]), torch.nn.Parameter(flat[1999:])]
+    train(LAMB(weights, lr=0.1), weights, range(1))
+    with pytest.raises(TypeError, match="NoneType"):  # those that share none are shared out
+        train(LAMB(weights[:1], lr=0.1), [weights[0], normal((5,), 1, torch.float32).requires_grad_()], range(1))
+
+
+def test_a_learning_rate_in_half_precision_is_a_number_too(tables):
+    found = []
+    for lr in (0.125, torch.tensor(0.125, dtype=torch.bfloat16)):
+        weights = parameters(torch.float32)[1:]
+        found.append(train(LAMB(weights, lr=lr), weights, range(1)))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert len(tables) == 2
+
+
+def test_weights_that_the_loops_cannot_step_do_not_load_them(monkeypatch):
+    monkeypatch.setattr(fused, "LEAST_ELEMENTS", 6)
+    monkeypatch.setattr(fused, "compiled_loops", None)
+    weights = [normal((5,), 0, torch.float32), normal((50,), 0, torch.bfloat16), torch.ones(50, device="meta")]
+    train(LAMB([weight.requires_grad_() for weight in weights[:2]]), weights[:2], range(1))
+    weights[2].requires_grad_().grad = torch.ones(50, device="meta")
+    LAMB(weights[2:]).step()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'numba'", name="numba"),
+        ImportError("Numba needs NumPy 2.3 or less. Got NumPy 2.4."),
+        RuntimeError("cannot cache function '_root': no locator available for file 'kernels.py'"),
+    ],
+    ids=["missing", "NumPy", "cache"],
+)
+def test_where_numba_does_not_work_a_step_goes_on_without_it(error, monkeypatch, tables):
+    load, tried = builtins.__import__, []
+
+    def fails(name, *arguments, **options):
+        if name == "numba":
+            tried.append(name)
+            raise error
+        return load(name, *arguments, **options)
+
+    monkeypatch.delitem(sys.modules, "aleator.optim.large_batch.kernels")
+    monkeypatch.delattr("aleator.optim.large_batch.kernels")
+    monkeypatch.setattr(builtins, "__import__", fails)
+    fused.compiled_loops.cache_clear()
+    weights = parameters(torch.float32)[1:]
+    try:
+        train(LAMB(weights), weights, range(2))
+    finally:
+        monkeypatch.undo()
+        fused.compiled_loops.cache_clear()
+    assert len(tried) == 1
+    assert tables == []
+
+
+def test_without_its_compiler_numba_is_not_used(monkeypatch, tables):
+    monkeypatch.delitem(sys.modules, "aleator.optim.large_batch.kernels")
+    monkeypatch.delattr("aleator.optim.large_batch.kernels")
+    monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    fused.compiled_loops.cache_clear()
+    weights = parameters(torch.float32)[1:]
+    try:
+        train(LAMB(weights), weights, range(1))
+    finally:
+        monkeypatch.undo()
+        fused.compiled_loops.cache_clear()
+    assert tables == []

@@ -11,12 +11,14 @@ Threads share out whole tensors, as many threads as torch has.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -51,13 +53,16 @@ def lars_step(layers: list[Layers], form: str) -> list[Layers]:
     return _stepped(layers, "step_algorithm1", _of_algorithm1)
 
 
+@functools.cache
 def compiled_loops() -> Any:
-    """Return the module of compiled loops, or None without numba."""
+    """Return the module of compiled loops, or None where numba is missing or does not work.
+
+    numba does not load beside a NumPy that is too new for it, and where it may write no cache it raises a RuntimeError.
+    A step that chose the loops by itself goes on without them.
+    """
     try:
         from aleator.optim.large_batch import kernels
-    except ImportError as error:
-        if error.name != "numba":
-            raise
+    except (ImportError, RuntimeError):
         return None
     return kernels
 
@@ -86,7 +91,8 @@ def _bounds(group: dict[str, Any]) -> tuple[float, float]:
 def _stepped(layers: list[Layers], name: str, numbers: _Numbers) -> list[Layers]:
     if torch.compiler.is_compiling():
         return layers
-    if sum(weight.numel() for part in layers for weight in part.weights) < LEAST_ELEMENTS:
+    weights = (weight for part in layers for weight in part.weights)
+    if sum(weight.numel() for weight in weights if weight.is_cpu and weight.dtype in _DTYPES) < LEAST_ELEMENTS:
         return layers
     loops = compiled_loops()
     if loops is None:
@@ -117,7 +123,7 @@ def _number(lr: float | Tensor) -> float | None:
     """Return a learning rate as a number, unless that would wait for a device."""
     if not isinstance(lr, Tensor):
         return float(lr)
-    return float(lr.detach().numpy()) if type(lr) in _PLAIN and lr.device.type == "cpu" else None
+    return float(lr.detach().double().numpy()) if type(lr) in _PLAIN and lr.device.type == "cpu" else None
 
 
 def _row(parameter: Tensor, weight: Tensor, grad: Tensor, step: Tensor, ratio: Tensor, *means: Tensor) -> _Row | None:
@@ -127,6 +133,9 @@ def _row(parameter: Tensor, weight: Tensor, grad: Tensor, step: Tensor, ratio: T
     """
     dtype, length = weight.dtype, weight.numel()
     if type(parameter) not in _PLAIN or type(grad) is not Tensor or dtype not in _DTYPES or not weight.is_cpu:
+        return None
+    # Sizes too: a weight whose data was replaced may have a gradient of another one.
+    if grad.shape != weight.shape or not grad.is_cpu or weight.is_neg():
         return None
     if ratio.dtype != dtype or step.dtype != torch.float32 or not (step.is_cpu and ratio.is_cpu):
         return None
@@ -160,7 +169,7 @@ def _run(loop: Any, rows: list[_Row], adapted: bool, numbers: tuple[object, ...]
         part = table[chosen]
         loop(part, np.empty(part[:, 4].max(), dtype), adapted, *numbers)
 
-    if sum(lengths) < _LEAST_TO_SHARE or torch.get_num_threads() == 1:
+    if sum(lengths) < _LEAST_TO_SHARE or torch.get_num_threads() == 1 or _overlap(table, np.dtype(dtype).itemsize):
         run(slice(None))
     else:
         bins = _shared_out(lengths, torch.get_num_threads())
@@ -168,6 +177,12 @@ def _run(loop: Any, rows: list[_Row], adapted: bool, numbers: tuple[object, ...]
             list(pool.map(run, bins))
     # The loops write behind torch's back; a graph recorded before the step must still be seen to be stale.
     torch.autograd.graph.increment_version([tensor for _, written, _ in rows for tensor in written])
+
+
+def _overlap(table: npt.NDArray[np.int64], size: int) -> bool:
+    """Whether weights have memory in common, which threads must not step at the same time."""
+    begins, lengths = table[np.argsort(table[:, 0])][:, [0, 4]].T
+    return bool((begins[:-1] + size * lengths[:-1] > begins[1:]).any())
 
 
 def _shared_out(lengths: Sequence[int], threads: int) -> list[list[int]]:

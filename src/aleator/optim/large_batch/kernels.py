@@ -28,6 +28,9 @@ import numpy.typing as npt
 from numba import carray, types  # type: ignore[attr-defined,unused-ignore]
 from numba.extending import intrinsic
 
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined,unused-ignore]
+    raise ImportError("the compiled loops of LAMB and LARS need numba's compiler, which NUMBA_DISABLE_JIT turns off")
+
 Table = npt.NDArray[np.int64]
 
 WEIGHT, GRAD, STEP, RATIO, LENGTH, FIRST, SECOND = range(7)

@@ -10,7 +10,7 @@ Videos are [clip, frame, channel, height, width] in [0, 1].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -48,6 +48,7 @@ class Clips:
     of_photo: Motions | None = None
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where clips come from; sizes of what it gives, and pictures of known people for classifiers."""
 
