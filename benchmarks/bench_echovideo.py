@@ -96,10 +96,12 @@ def _growth(checkpointing: bool) -> float:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        model(x, torch.full((32,), 500), given).square().mean().backward()
-        os.write(writing, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before).encode())
-        os._exit(0)
+        try:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            model(x, torch.full((32,), 500), given).square().mean().backward()
+            os.write(writing, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before).encode())
+        finally:  # an error would go on as a second process
+            os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as said:
         grown = float(said.read())

@@ -93,9 +93,9 @@ def test_s3im_in_nerfstudio_loop_learns_the_room(output_of):
     assert float(found[1]) > float(found[2]) + 4  # 22.72 and 15.57 measured
 
 
-def test_a_face_of_your_own_is_found_and_learned():
+def test_a_face_of_your_own_is_found_and_learned(output_of):
     pytest.importorskip("imageio", reason="needs the extra video: pip install 'aleator[video]'")
-    said = output_of(str(EXAMPLES / "a_face_of_your_own.py"))
+    said = output_of(EXAMPLES / "a_face_of_your_own.py")
     assert "2 faces, and empty.png without one" in said
     found = re.search(r"^loss ([\d.]+), then ([\d.]+); (0\.\d+) of the photographs were shown$", said, re.MULTILINE)
     assert found, said

@@ -84,6 +84,22 @@ def test_gradient_checkpointing_sees_the_same_mask_and_counts_it_once():
     assert torch.equal(plain.realised_rate, again.realised_rate)
 
 
+@pytest.mark.plain
+def test_a_compiled_model_is_not_compiled_anew_at_every_step():
+    conditioning, plain = two_stages(), two_stages()
+    compiled = []
+
+    def backend(graph, _):
+        compiled.append(graph)
+        return graph.forward
+
+    model = torch.compile(lambda x, step: 2 * conditioning(2 * x, step).condition, backend=backend)
+    x = torch.ones(6, 2)
+    for step in range(6):
+        assert torch.equal(model(x, step), 4 * plain(x, step).condition)
+    assert len(compiled) == 3  # before it, after it, and again where the step is found to be a variable
+
+
 def test_processes_draw_apart_and_pieces_of_a_batch_draw_what_the_whole_does():
     whole = two_stages().keep(4, 64)
     assert not torch.equal(two_stages(rank=1).keep(4, 64), whole)
@@ -101,6 +117,23 @@ def test_parts_of_a_condition_are_dropped_together_and_nulls_may_be_given():
     assert 0 < keep.sum() < 10
     assert torch.equal(found["text"], torch.where(keep.view(-1, 1, 1), 0.0, null["text"]).expand(10, 3, 2))
     assert torch.equal(found["image"], torch.where(keep.view(-1, 1, 1, 1), 0.0, -1.0).expand(10, 1, 2, 2))
+
+
+def test_nulls_follow_the_module_to_a_device_and_are_no_part_of_its_state():
+    null = {"text": torch.zeros(2), "a.b": torch.ones(1)}
+    conditioning = two_stages(null=null)
+    assert list(conditioning.state_dict()) == ["_extra_state"]
+    assert [each.device.type for each in conditioning.to("meta").buffers()] == ["meta"] * 2
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(two_stages(p=0.0, null=null))))
+    assert copied({"text": torch.ones(1, 2), "a.b": torch.zeros(1, 3)}, 4).condition["a.b"].tolist() == [[1.0] * 3]
+
+
+def test_a_null_may_be_learnt():
+    conditioning = two_stages(null=torch.nn.Parameter(torch.tensor([7.0, 8.0])))
+    (null,) = conditioning.parameters()
+    found, keep = conditioning(torch.zeros(10, 2), 4)
+    found.sum().backward()
+    assert null.grad.tolist() == [10 - int(keep.sum())] * 2
 
 
 def test_one_draw_may_hold_for_the_whole_batch():
@@ -129,7 +162,9 @@ def test_evaluation_lets_everything_through_and_an_empty_batch_stays_empty():
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: Stage(0), "steps of a stage must be at least 1, got 0"),
+        (lambda: Stage(0), "steps of a stage must be a whole number of at least 1, got 0"),
+        (lambda: Stage(2.5), "steps of a stage must be a whole number of at least 1, got 2.5"),
+        (lambda: Stage(5, p="half"), r"p must be in \[0, 1\], got 'half'"),
         (lambda: Stage(5, p=1.5), r"p must be in \[0, 1\], got 1.5"),
         (lambda: Stage(5, p=float("nan")), r"p must be in \[0, 1\], got nan"),
         (lambda: StochasticConditioning([]), "stages must have at least one stage, got none"),

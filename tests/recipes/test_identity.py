@@ -1,5 +1,7 @@
 """The recipe ``identity``: what its arms and its measures are."""
 
+import math
+
 import pytest
 import torch
 
@@ -35,6 +37,27 @@ def test_a_copy_of_the_photograph_leaks_all_of_its_block_and_the_true_clip_none(
     assert _copied(source, "test", clips, copied)["brightness_error"] == pytest.approx(float(apart), abs=1e-6)
 
 
+def test_a_leak_that_is_no_number_is_none_in_its_logarithm_either():
+    source = DigitSource()
+    clips = source.held_out("test", "conflict", 20)
+    broken = _copied(source, "test", clips, clips.clips * torch.nan)
+    assert math.isnan(broken["leak"])
+    assert math.isnan(broken["log_leak"])
+    assert _copied(source, "test", clips, clips.clips)["log_leak"] == math.log(0.01)
+
+
+def test_an_evaluation_in_the_first_stage_is_without_the_photograph():
+    given = {}
+    for step in (2, 3):  # the first stage has two of four steps
+        task = built()
+        task.step = step
+        clips = task.source.held_out("validation", "same", 2)
+        task.model.forward = lambda x, t, condition, step=step: given.setdefault(step, condition["shallow"]) * 0 + x
+        task._generated(clips, "validation")
+    assert not given[2].any()
+    assert given[3].any()
+
+
 def test_digits_for_training_validation_and_test_are_apart():
     source = DigitSource()
     sizes = {name: len(part) for name, part in source.parts.items()}
@@ -42,6 +65,21 @@ def test_digits_for_training_validation_and_test_are_apart():
     train, validation = (source.parts[name].glyphs.flatten(1) for name in ("train", "validation"))
     together = torch.cat([train, validation]).unique(dim=0)
     assert len(together) == len(train.unique(dim=0)) + len(validation.unique(dim=0))
+
+
+def test_the_model_gets_clips_from_minus_one_to_one_with_noise_of_each_step():
+    task, noises = built(precision="float64", batch_size=16), []
+    forward = task.model.forward
+    for batch, _ in zip(task.train_batches(), range(2), strict=False):
+        seen = []
+        task.model.forward = lambda x, t, given, seen=seen: seen.append((x, t)) or forward(x, t, given)
+        task.train_step(batch)
+        (noisy, t), level = seen[0], task.levels[seen[0][1]].view(-1, 1, 1, 1, 1)
+        noises.append((noisy - level.sqrt() * (2 * batch[1].clips - 1)) / (1 - level).sqrt())
+        assert len(t.unique()) > 8
+        assert float(noises[-1].std()) == pytest.approx(1, abs=0.05)  # five deviations, of 4,608 numbers
+        assert float(noises[-1].mean()) == pytest.approx(0, abs=0.08)
+    assert abs(float((noises[0] * noises[1]).mean())) < 0.08
 
 
 def test_only_an_arm_with_a_photograph_depends_on_it():

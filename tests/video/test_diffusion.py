@@ -1,5 +1,6 @@
 """The diffusion of CogVideoX."""
 
+import pytest
 import torch
 
 from aleator.video import add_noise, alphas_cumprod, sample_clips, velocity_target
@@ -44,3 +45,17 @@ def test_the_sampler_finds_the_one_clip_that_a_perfect_network_knows():
     noise = torch.randn(3, 2, 4, generator=drawn(3), dtype=torch.float64)
     found = sample_clips(predict, noise, {}, {}, torch.ones(10), levels)
     assert torch.allclose(found, clip.expand_as(found), atol=1e-9, rtol=0)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_steps": 1}, "train_steps must be at least 2, got 1"),
+        ({"beta_start": 0.0}, r"beta_start must be in \(0, 1\), got 0.0"),
+        ({"beta_end": 2.0}, r"beta_end must be in \(0, 1\), got 2.0"),
+    ],
+)
+def test_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        alphas_cumprod(**options)

@@ -53,6 +53,27 @@ def test_the_largest_face_is_brought_to_the_template():
     assert torch.allclose(matrix @ target.mean(0) + offset, torch.tensor(TEMPLATE, dtype=torch.float64).mean(0))
 
 
+def test_a_photograph_is_shrunk_to_1024_pixels_before_a_face_is_looked_for():
+    seen = []
+
+    def detector(image):
+        seen.append(image)
+        return []
+
+    for shape in ((1024, 700, 3), (4, 2048, 1)):
+        with pytest.raises(ValueError, match="no face was found"):
+            aligned_face(torch.full(shape, 200, dtype=torch.uint8), detector)
+    assert [tuple(image.shape) for image in seen] == [(1024, 700, 3), (2, 1024, 3)]
+    assert bool((seen[1] == 200).all())
+
+
+@pytest.mark.parametrize("points", [torch.ones(5, 2), torch.full((5, 2), torch.nan), torch.rand(4, 2)])
+@pytest.mark.plain
+def test_a_face_without_five_points_is_refused(points):
+    with pytest.raises(ValueError, match="a face must have five points that are finite and apart, got"):
+        aligned_face(torch.zeros(9, 9, 3, dtype=torch.uint8), lambda image: [Face((0, 0, 9, 9), points)])
+
+
 def test_a_photograph_without_a_face_is_named_and_the_others_go_on(tmp_path):
     for name, value in (("a", 200), ("dark", 10), ("b", 150)):
         imageio.imwrite(tmp_path / f"{name}.png", torch.full((112, 96, 3), value, dtype=torch.uint8).numpy())

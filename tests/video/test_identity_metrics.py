@@ -40,6 +40,26 @@ def test_the_frechet_distance_equals_the_formula_with_scipys_root():
     assert float(frechet_distance(x, x)) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize(("n", "m", "width"), [(2, 3, 40), (12, 9, 40), (5, 4, 1)])
+def test_the_frechet_distance_holds_with_fewer_features_than_their_width(n, m, width):
+    x = 20 * torch.randn(n, width, generator=drawn(1), dtype=torch.float64)
+    y = torch.randn(m, width, generator=drawn(2), dtype=torch.float64) + 0.3
+    a, b = ((each - each.mean(0)).numpy() / (len(each) - 1) ** 0.5 for each in (x, y))
+    # The trace of the root of AᵀA BᵀB is the sum of the singular values of A Bᵀ.
+    shared = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    expected = float((x.mean(0) - y.mean(0)).square().sum()) + (a**2).sum() + (b**2).sum() - 2 * shared
+    assert float(frechet_distance(x, y)) == pytest.approx(expected, rel=1e-12)
+    assert float(frechet_distance(x, x)) == pytest.approx(0, abs=1e-10)
+
+
+def test_features_in_half_precision_are_measured_in_float32():
+    reference, frames = (100 * torch.randn(*size, 512, generator=drawn(3)).half() for size in ((), (4,)))
+    measures = (identity_similarity, identity_variation, copy_paste, feature_distance)
+    for measure in measures:
+        found, expected = (measure(reference.to(dtype), frames.to(dtype)) for dtype in (torch.half, torch.float32))
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_the_feature_distance_is_the_squared_distance_to_one_reference():
     found = feature_distance(torch.tensor([1.0, 2.0]), torch.tensor([[1.0, 0.0], [4.0, 2.0]]))
     assert float(found) == pytest.approx((4 + 9) / 2)
@@ -55,5 +75,7 @@ def test_refuses_features_of_another_width_and_too_few():
         copy_paste(torch.ones(3), torch.ones(1, 3))
     with pytest.raises(ValueError, match="features must have one width, got 3 and 4"):
         frechet_distance(torch.ones(5, 3), torch.ones(5, 4))
+    with pytest.raises(ValueError, match="features must be finite, got NaN or an infinity"):
+        frechet_distance(torch.full((5, 3), torch.nan), torch.ones(5, 3))
     with pytest.raises(ValueError, match="needs 2 features of each sample at least, got 1 and 5"):
         frechet_distance(torch.ones(1, 3), torch.ones(5, 3))

@@ -1,5 +1,7 @@
 """Tiny configurations of the real classes: CogVideoX, T5 and SigLIP with an identity."""
 
+import types
+
 import pytest
 import torch
 
@@ -88,6 +90,34 @@ def test_the_region_of_positions_is_the_published_pipelines():
     theirs = diffusers.pipelines.cogvideo.pipeline_cogvideox.get_resize_crop_region_for_grid
     for height, width in ((480, 480), (480, 640), (480, 848), (640, 480), (848, 480), (96, 720)):
         assert rope_crop_region(height, width) == theirs((height // 16, width // 16), 45, 30)
+
+
+def test_a_photograph_is_in_the_middle_of_black_and_fills_the_shorter_side():
+    config = types.SimpleNamespace(scaling_factor=0.7)
+
+    def encoded(clips):
+        mode = torch.nn.functional.avg_pool3d(clips, (1, 8, 8))
+        return types.SimpleNamespace(latent_dist=types.SimpleNamespace(mode=lambda: mode))
+
+    vae = types.SimpleNamespace(config=config, dtype=torch.float32, encode=encoded)
+    for height, width in ((32, 64), (64, 32), (32, 32)):
+        found = encode_photos(vae, torch.ones(1, 3, 32, 32), 9, height, width)
+        expected = torch.full((height // 8, width // 8), -0.7)
+        top, left = (height - 32) // 16, (width - 32) // 16
+        expected[top : top + 4, left : left + 4] = 0.7
+        assert torch.equal(found[0, 0], expected.expand(3, -1, -1))
+
+
+def test_a_video_has_its_places_in_the_middle_of_the_base_grid():
+    whole, given = model(), []
+    whole.transformer.forward = lambda **named: (
+        given.append(named["image_rotary_emb"]) or (named["hidden_states"][:, :, :4],)
+    )
+    x = torch.zeros(1, 3, 4, 4, 8)
+    whole(x, torch.tensor([1]), condition(1, x.shape[1:]))
+    embed = diffusers.models.embeddings.get_3d_rotary_pos_embed  # the base grid is 2 × 2, the video 2 × 4 patches
+    for found, expected in zip(given[0], embed(16, ((0, 0), (1, 2)), (2, 4), 3), strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_it_trains_saves_loads_and_samples(tmp_path, vae):

@@ -7,10 +7,11 @@ from aleator.nn import Stage
 from aleator.video import TwoStageConditions
 
 
-def conditions(p: float = 0.5, drop: float = 0.25) -> TwoStageConditions:
+def conditions(p: float = 0.5, drop: float = 0.25, seed: int | None = 0) -> TwoStageConditions:
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
     return TwoStageConditions(
         [Stage(2, 0.0), Stage(2, p)], text=torch.full((2, 3), 7.0), vision=torch.full((4, 5), 8.0), identity=6,
-        drop=drop, generator=torch.Generator().manual_seed(0),
+        drop=drop, generator=generator,
     )  # fmt: skip
 
 
@@ -19,8 +20,9 @@ def batch(count: int) -> dict[str, torch.Tensor]:
     return {name: torch.ones(count, *shape) for name, shape in shapes.items()}
 
 
-def test_a_photograph_comes_in_the_second_stage_and_stays_where_the_rest_is_dropped():
-    module = conditions()
+@pytest.mark.parametrize("seed", [0, None])
+def test_a_photograph_comes_in_the_second_stage_and_stays_where_the_rest_is_dropped(seed):
+    module = conditions(seed=seed)
     assert not module(batch(50), 1).condition["shallow"].any()
     found, keep = module(batch(400), 2)
     assert torch.equal(found["shallow"].flatten(1)[:, 0], keep.float())

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
@@ -48,8 +49,9 @@ class Stage:
     p: float | Callable[[float], float] = 0.5
 
     def __post_init__(self) -> None:
-        if not self.steps >= 1:
-            raise ValueError(f"steps of a stage must be at least 1, got {self.steps}")
+        steps: Any = self.steps
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps of a stage must be a whole number of at least 1, got {steps!r}")
         if not callable(self.p):
             _check_probability(self.p)
 
@@ -79,9 +81,10 @@ class StochasticConditioning(nn.Module):
     Args:
         stages: one after the other.
         null: what stands in the place of a condition: ``"zeros"``, or a tensor that broadcasts against a sample, or of
-            a condition by names a tensor of each.
+            a condition by names a tensor of each; a parameter is learnt.
         per_sample: whether each sample is drawn; otherwise one draw holds for the whole batch.
-        generator: one integer is drawn from it, here and never again; None stands for 0.
+        generator: one integer is drawn from it, here and never again; None stands for 0, so that two modules without a
+            generator drop the same samples.
         rank: of this process, so that processes with one generator do not drop together. Leave it at 0 where
             ``samples`` number the batch of all processes.
 
@@ -111,7 +114,16 @@ class StochasticConditioning(nn.Module):
         if rank < 0:
             raise ValueError(f"rank must not be negative, got {rank}")
         self.stages, self.per_sample, self.rank = tuple(stages), per_sample, rank
-        self.null = null
+        # Buffers, so that they go to a device with the module and not at every step.
+        self._nulls: dict[str, str] | None = None
+        if not isinstance(null, str):
+            given = {"": null} if isinstance(null, Tensor) else null
+            self._nulls = {name: f"null_{number}" for number, name in enumerate(given)}
+            for name, buffer in self._nulls.items():
+                if isinstance(given[name], nn.Parameter):
+                    setattr(self, buffer, given[name])
+                else:
+                    self.register_buffer(buffer, given[name], persistent=False)
         self._key = 0
         if generator is not None:
             self._key = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
@@ -170,6 +182,7 @@ class StochasticConditioning(nn.Module):
         bits = random_bits((self._key, _whole(step), self.rank, 0), 0, numbers)
         return bits < round(p * 2**32)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # counts change, so it would be compiled at every step
     def forward(
         self, condition: Condition, step: int, *, samples: Int64[Tensor, " batch"] | None = None
     ) -> Conditioned:
@@ -202,7 +215,11 @@ class StochasticConditioning(nn.Module):
 
     @property
     def realised_rate(self) -> Tensor:
-        """Share of the samples so far that were kept, a 0-d tensor; not a number before the first."""
+        """Share of the samples so far that were kept, a 0-d tensor; not a number before the first.
+
+        A sample that is seen twice in one step counts once. Pieces are told apart by ``samples`` on a CPU only; of
+        those whose numbers are on a device the first of a step counts.
+        """
         kept = torch.as_tensor(self._kept, dtype=torch.float64)
         return kept / self._seen
 
@@ -228,12 +245,12 @@ class StochasticConditioning(nn.Module):
         self._counted = (step, counted | {piece})
 
     def _null_of(self, name: str, part: Tensor) -> Tensor:
-        if isinstance(self.null, str):
+        if self._nulls is None:
             return part.new_zeros(())
-        if isinstance(self.null, Mapping) != bool(name) or (isinstance(self.null, Mapping) and name not in self.null):
-            given = list(self.null) if isinstance(self.null, Mapping) else "a tensor"
+        if name not in self._nulls:
+            given = "a tensor" if list(self._nulls) == [""] else list(self._nulls)
             raise ValueError(f"null must be of the condition's form, with {name or 'one tensor'!r}, got {given}")
-        null = self.null[name] if isinstance(self.null, Mapping) else self.null
+        null: Tensor = getattr(self, self._nulls[name])
         try:
             return null.to(part).expand(part.shape[1:])
         except RuntimeError:
@@ -242,10 +259,10 @@ class StochasticConditioning(nn.Module):
             ) from None
 
 
-def _check_probability(p: float) -> float:
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must be in [0, 1], got {p}")
-    return p
+def _check_probability(p: Any) -> float:
+    if not (isinstance(p, int | float | np.floating) and 0 <= p <= 1):
+        raise ValueError(f"p must be in [0, 1], got {p!r}")
+    return float(p)
 
 
 def _whole(step: int) -> int:

@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from aleator.video.cogvideo_shapes import rope_crop_region
 from aleator.video.extra import needed
 
 Condition = Mapping[str, Tensor]
@@ -163,11 +164,23 @@ class CogVideoXVelocity(TransformerVelocity):
         frames, (height, width) = x.shape[1], x.shape[-2:]
         key = (frames, height, width, str(x.device))
         if key not in self._rotary:
-            self._rotary[key] = _rotary(self.transformer.config, frames, height, width, x.device)
+            self._rotary[key] = rotary_places(self.transformer.config, frames, height, width, x.device)
         return self._rotary[key]
 
 
-def _rotary(config: Any, frames: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def rotary_places(config: Any, frames: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what the rotary embedding of a CogVideoX turns by at the places of latents.
+
+    Args:
+        config: of the transformer.
+        frames: of the latents.
+        height: of the latents.
+        width: of the latents.
+        device: of what is returned.
+
+    Raises:
+        ValueError: if frames do not fill the patches of a CogVideoX 1.5.
+    """
     embeddings = needed("diffusers.models.embeddings", "the places of CogVideoX")
     patch, patch_t = config.patch_size, config.patch_size_t
     rows, columns = height // patch, width // patch
@@ -178,13 +191,7 @@ def _rotary(config: Any, frames: int, height: int, width: int, device: torch.dev
         grid: dict[str, Any] = {"crops_coords": None, "grid_type": "slice", "max_size": base}
         frames //= patch_t
     else:
-        # The grid is laid over the middle of the one of training, as large as fits with its sides' ratio.
-        if rows / columns > base[0] / base[1]:
-            high, wide = base[0], round(base[0] / rows * columns)
-        else:
-            high, wide = round(base[1] / columns * rows), base[1]
-        top, left = round((base[0] - high) / 2), round((base[1] - wide) / 2)
-        grid = {"crops_coords": ((top, left), (top + high, left + wide))}
+        grid = {"crops_coords": rope_crop_region(16 * rows, 16 * columns, base_grid=base)}
     turned: tuple[Tensor, Tensor] = embeddings.get_3d_rotary_pos_embed(
         embed_dim=config.attention_head_dim, grid_size=(rows, columns), temporal_size=frames, device=device, **grid
     )

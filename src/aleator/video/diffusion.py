@@ -23,7 +23,21 @@ from aleator.video.guidance import guided, trailing_timesteps
 def alphas_cumprod(
     train_steps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012
 ) -> Float64[Tensor, " steps"]:
-    """Return ᾱ of every training timestep, the last one 0."""
+    """Return ᾱ of every training timestep, the last one 0.
+
+    Args:
+        train_steps: number of them, at least 2.
+        beta_start: β of the first, in (0, 1).
+        beta_end: β of the last, in (0, 1).
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+    if train_steps < 2:
+        raise ValueError(f"train_steps must be at least 2, got {train_steps}")
+    for name, beta in (("beta_start", beta_start), ("beta_end", beta_end)):
+        if not 0 < beta < 1:
+            raise ValueError(f"{name} must be in (0, 1), got {beta}")
     betas = torch.linspace(beta_start**0.5, beta_end**0.5, train_steps, dtype=torch.float64).square()
     root = (1 - betas).cumprod(0).sqrt()
     first, last = root[0].clone(), root[-1].clone()

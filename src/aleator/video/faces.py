@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from aleator.data import read_picture
 
 CROP = 512  # pixels of a side
+_LONGEST = 1024  # pixels of a photograph's longer side, beyond which it is shrunk
 # Where ArcFace expects the five points: x and y in an image of 96 × 112 pixels.
 TEMPLATE = (
     (30.2946, 51.6963),
@@ -128,14 +129,18 @@ def aligned_face(
 ) -> UInt8[Tensor, "side side 3"]:
     """Return the largest face of an image, turned, scaled and moved to where recognisers expect it.
 
+    An image whose longer side has more than 1024 pixels is shrunk to that first, with antialiasing.
+
     Raises:
-        ValueError: if no face is found.
+        ValueError: if no face is found, or it has no five points that are finite and apart.
     """
-    colour = image.expand(-1, -1, 3) if image.shape[2] == 1 else image[..., :3]
+    colour = _shrunk(image.expand(-1, -1, 3) if image.shape[2] == 1 else image[..., :3])
     found = detector(colour.contiguous())
     if not found:
         raise ValueError("no face was found")
     points = max(found, key=lambda face: face.area).points.double()
+    if points.shape != (len(TEMPLATE), 2) or not points.isfinite().all() or bool((points == points[0]).all()):
+        raise ValueError(f"a face must have five points that are finite and apart, got {points.tolist()}")
     target = torch.tensor(TEMPLATE, dtype=torch.float64) * side / torch.tensor(_TEMPLATE_SIZE, dtype=torch.float64)
     matrix, offset = similarity_transform(target, points)
     rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float64),) * 2, indexing="ij")
@@ -145,6 +150,15 @@ def aligned_face(
     pixels = colour.permute(2, 0, 1).unsqueeze(0).float()
     crop = F.grid_sample(pixels, grid.unsqueeze(0).float(), align_corners=False)
     return crop[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8)
+
+
+def _shrunk(image: Tensor) -> Tensor:
+    longest = max(image.shape[:2])
+    if longest <= _LONGEST:
+        return image
+    size = [max(1, round(side * _LONGEST / longest)) for side in image.shape[:2]]
+    pixels = F.interpolate(image.permute(2, 0, 1).unsqueeze(0).float(), size, mode="bilinear", antialias=True)
+    return pixels[0].permute(1, 2, 0).round().to(torch.uint8)
 
 
 def similarity_transform(

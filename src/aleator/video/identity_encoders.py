@@ -77,7 +77,7 @@ class VisionEncoder:
         return cls(needed("transformers", "vision encoders").SiglipVisionModel.from_pretrained(name, **options))
 
     @torch.no_grad()
-    def __call__(self, faces: UInt8[Tensor, "face height width 3"]) -> Float[Tensor, "face patches width"]:
+    def __call__(self, faces: UInt8[Tensor, "face height width 3"]) -> Float[Tensor, "face patches dim"]:
         """Return the tokens of faces, with values from 0 to 255 made −1 to 1."""
         side = self.model.config.image_size
         pixels = faces.permute(0, 3, 1, 2).to(self.model.device, torch.float32)

@@ -75,7 +75,7 @@ def copy_paste(reference: Float[Tensor, "*batch dim"], frames: Float[Tensor, "*b
     if count < 2:
         raise ValueError(f"frames must be at least 2, got {count}")
     nearness = _cosines(reference, frames).mean(-1)
-    unit = F.normalize(frames, dim=-1)
+    unit = F.normalize(_wide(frames), dim=-1)
     among = (unit @ unit.transpose(-1, -2)).sum((-1, -2)) - unit.square().sum((-1, -2))
     return CopyPaste(nearness, 1 - among / (count * (count - 1)))
 
@@ -83,22 +83,24 @@ def copy_paste(reference: Float[Tensor, "*batch dim"], frames: Float[Tensor, "*b
 def frechet_distance(x: Float[Tensor, "n dim"], y: Float[Tensor, "m dim_y"]) -> Float[Tensor, ""]:
     """Return the squared Fréchet distance of the Gaussians of two samples of features, in float64.
 
-    Covariances divide by n − 1. The root of their product comes from symmetric matrices: its trace is that of
-    (Σ_1^{1/2} Σ_2 Σ_1^{1/2})^{1/2}.
+    Covariances divide by n − 1. With Σ = RᵀR, where R is of the QR decomposition of the centred features, the trace of
+    the root of their product is the sum of the singular values of R_1 R_2ᵀ: no root is taken of a rounding error, of
+    which there are many where there are fewer features than their width.
 
     Raises:
-        ValueError: if widths differ, or a sample has fewer than two features.
+        ValueError: if widths differ, a sample has fewer than two features, or one of them is not finite.
     """
     if x.shape[-1] != y.shape[-1]:
         raise ValueError(f"features must have one width, got {x.shape[-1]} and {y.shape[-1]}")
     if min(len(x), len(y)) < 2:
         raise ValueError(f"a Fréchet distance needs 2 features of each sample at least, got {len(x)} and {len(y)}")
     x, y = x.double(), y.double()
-    of_x, of_y = (torch.cov(each.T).view(each.shape[1], -1) for each in (x, y))
-    values, vectors = torch.linalg.eigh(of_x)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    shared = torch.linalg.eigvalsh(root @ of_y @ root).clamp(min=0).sqrt().sum()
-    return (x.mean(0) - y.mean(0)).square().sum() + of_x.trace() + of_y.trace() - 2 * shared  # type: ignore[no-any-return]
+    if not bool(x.isfinite().all() & y.isfinite().all()):
+        raise ValueError("features must be finite, got NaN or an infinity")
+    of_x, of_y = (torch.linalg.qr(each - each.mean(0)).R / (len(each) - 1) ** 0.5 for each in (x, y))
+    shared = torch.linalg.svdvals(of_x @ of_y.T).sum()
+    apart = (x.mean(0) - y.mean(0)).square().sum()
+    return apart + of_x.square().sum() + of_y.square().sum() - 2 * shared  # type: ignore[no-any-return]
 
 
 def feature_distance(
@@ -110,12 +112,17 @@ def feature_distance(
         ValueError: if features have different widths, or there is no frame.
     """
     _check(reference, frames)
-    return (frames - reference.unsqueeze(-2)).square().sum(-1).mean(-1)
+    return (_wide(frames) - _wide(reference).unsqueeze(-2)).square().sum(-1).mean(-1)
 
 
 def _cosines(reference: Tensor, frames: Tensor) -> Tensor:
     _check(reference, frames)
-    return torch.cosine_similarity(reference.unsqueeze(-2), frames, dim=-1)
+    return torch.cosine_similarity(_wide(reference).unsqueeze(-2), _wide(frames), dim=-1)
+
+
+def _wide(features: Tensor) -> Tensor:
+    """Return features in float32 at least, in which sums over their width are taken."""
+    return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def _check(reference: Tensor, frames: Tensor) -> None:

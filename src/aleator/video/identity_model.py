@@ -23,8 +23,9 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from aleator.video.adapters import rotary_places
 from aleator.video.autoencoder import decode, encode
-from aleator.video.cogvideo_shapes import latent_shape, rope_crop_region, shallow_latents
+from aleator.video.cogvideo_shapes import latent_shape, shallow_latents
 from aleator.video.extra import needed
 from aleator.video.identity_fusion import IdentityTextFusion
 
@@ -91,7 +92,8 @@ class IdentityVideoModel(nn.Module):
         tokens = self.fusion(condition["identity"], condition["vision"], condition["text"])
         rotary = None
         if self.transformer.config.use_rotary_positional_embeddings:
-            rotary = self._rotary(x)
+            height, width = x.shape[-2:]
+            rotary = rotary_places(self.transformer.config, x.shape[1], height, width, x.device)
         given = torch.cat([x, condition["shallow"].to(x)], 2)
         out = self.transformer(
             hidden_states=given, encoder_hidden_states=tokens.to(x), timestep=t, image_rotary_emb=rotary,
@@ -140,20 +142,6 @@ class IdentityVideoModel(nn.Module):
         kind = needed("diffusers", "video models").CogVideoXTransformer3DModel
         transformer = kind.from_pretrained(folder / _TRANSFORMER, **options)
         return cls(fusion.to(transformer.dtype), transformer)
-
-    def _rotary(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rotary embeddings of a video, in the middle of the base grid at its own aspect."""
-        config = self.transformer.config
-        patch = config.patch_size
-        rows, columns = x.shape[-2] // patch, x.shape[-1] // patch
-        region = rope_crop_region(
-            16 * rows, 16 * columns, base_grid=(config.sample_height // patch, config.sample_width // patch)
-        )
-        embed = needed("diffusers.models.embeddings", "video models").get_3d_rotary_pos_embed
-        return embed(  # type: ignore[no-any-return]
-            embed_dim=config.attention_head_dim, crops_coords=region, grid_size=(rows, columns),
-            temporal_size=x.shape[1], device=x.device,
-        )  # fmt: skip
 
 
 def encode_clips(

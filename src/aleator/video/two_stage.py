@@ -37,7 +37,7 @@ class TwoStageConditions(nn.Module):
         vision: tokens of a black image.
         identity: width of an identity vector.
         drop: probability that a sample has the negative inputs instead of its own.
-        generator: two integers are drawn from it, here and never again.
+        generator: two integers are drawn from it, here and never again; None stands for one of seed 0.
         rank: of this process, see `aleator.nn.StochasticConditioning`.
 
     Raises:
@@ -58,6 +58,8 @@ class TwoStageConditions(nn.Module):
         super().__init__()
         if not 0 <= drop <= 1:
             raise ValueError(f"drop must be in [0, 1], got {drop}")
+        if generator is None:  # a key each: with one, what is dropped would never have its photograph
+            generator = torch.Generator().manual_seed(0)
         null = {"text": text, "vision": vision, "identity": torch.zeros(identity)}
         self.shallow = StochasticConditioning(stages, generator=generator, rank=rank)
         self.guided = StochasticConditioning([Stage(1, 1 - drop)], null=null, generator=generator, rank=rank)

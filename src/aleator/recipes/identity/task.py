@@ -80,7 +80,7 @@ class IdentityTask:
         self.conditions = TwoStageConditions(
             _stages(options), text=self.empty, vision=self.black, identity=ID_WIDTH, drop=options.drop,
             generator=streams.generator("conditions"),
-        )  # fmt: skip
+        ).to(accelerator.device, self.dtype)  # fmt: skip
         network = IdentityVideo(self.source, options.width, options.depth)
         self.model = accelerator.prepare_model(network.to(accelerator.device, self.dtype))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.lr, weight_decay=0.01, fused=True)
@@ -186,7 +186,9 @@ class IdentityTask:
         """Return clips in [0, 1] from the same noise in every run, on the CPU."""
         options = self.options
         condition = self._condition(clips)
-        if self.conditions.shallow.probability(options.steps) == 0:
+        if (
+            self.conditions.shallow.probability(max(0, self.step - 1)) == 0
+        ):  # none in the last step: they mean nothing yet
             condition["shallow"] = torch.zeros_like(condition["shallow"])
         negative = negative_condition(condition, self._placed(self.empty), self._placed(self.black))
         noise = torch.randn(clips.clips.shape, generator=Streams(0).generator("identity", "noise", split))
@@ -252,6 +254,6 @@ def _copied(source: DigitSource, split: Split, clips: Clips, generated: Tensor) 
     leak = float(more.sum() / room.sum()) if only_photo.any() else math.nan
     return {
         "leak": leak,
-        "log_leak": math.log(leak) if leak > _LEAST_LEAK else math.log(_LEAST_LEAK),
+        "log_leak": math.log(max(leak, _LEAST_LEAK)),  # in this order NaN stays
         "brightness_error": float((intensity - asked).abs().mean()),
     }
