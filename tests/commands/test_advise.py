@@ -18,19 +18,19 @@ TINY = f"{Path(__file__).parent / 'tiny_recipe.py'}:Tiny"
 def of_fixed_length(monkeypatch):
     """A loaded machine must not decide how much there is to do."""
     rungs = (hour.Rung(1 / 3, 2), hour.Rung(1.0, 1))
-    monkeypatch.setattr(hour, "choosing", lambda seconds, arms, *_: hour.Choosing(arms, rungs, 1.0))
-    monkeypatch.setattr(hour, "confirming", lambda seconds, arms, *_: hour.Confirming(arms, 2, 1.0))
+    monkeypatch.setattr(hour, "choosing", lambda seconds, arms, *_, **__: hour.Choosing(arms, rungs, 1.0))
+    monkeypatch.setattr(hour, "confirming", lambda seconds, arms, *_, **__: hour.Confirming(arms, 2, 1.0))
 
 
 @pytest.mark.usefixtures("of_fixed_length")
 def test_real_runs_end_in_an_answer_a_report_and_a_script_that_runs(tmp_path, capsys):
     out = tmp_path / "advice"
-    assert main(["advise", TINY, "--minutes", "0.2", "--workers", "2", "--out", str(out)]) == 0
+    assert main(["advise", TINY, "--rounds", "40", "--minutes", "0.2", "--workers", "2", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     document = read_json(out / "advice.json")
     assert document["answer"]
     assert all(sentence in said for sentence in document["answer"])
-    assert document["task"]["steps"] == 40
+    assert document["task"]["steps"] == 400
     assert document["arms"]["WeightEMA"]["steps"] > 0
     assert document["task"]["probe"]["largest_stable_lr"] > 0
     (effect,) = document["effects"]

@@ -31,6 +31,11 @@ def test_without_results_by_example_only_this_training_and_test_set_is_spoken_of
     assert said == "On this training and test set, X is better by 1.2 points [0.4, 2.0] at equal time (6 seeds)."
 
 
+def test_where_less_is_better_no_sign_is_left_to_be_misread():
+    said = sentence(BITS, effect("Y", -0.003, (-0.0068, 0.0009), examples=None))
+    assert "it lies between 0.0068 worse and 0.0009 better in bits per byte on this" in said
+
+
 def test_no_difference_found_lies_between_two_ends():
     said = sentence(ACCURACY, effect("Y", 0.001, (-0.005, 0.007), examples=None))
     assert said == (

@@ -595,7 +595,7 @@ def test_metric_that_was_not_finite_is_a_gap(tmp_path):
 
 
 def test_other_folders_are_refused_in_one_line(tmp_path):
-    with pytest.raises(ValueError, match=r"must be the folder of a comparison or of a run, got .*: it has neither"):
+    with pytest.raises(ValueError, match=r"a comparison, of a run or of advice, got .*: it has no"):
         write_report(tmp_path)
     with pytest.raises(ValueError, match="it does not exist"):
         write_report(tmp_path / "nowhere")

@@ -79,7 +79,7 @@ class Pretence:
     def start(self, key: str, job: dict[str, Any], work: Any) -> None:
         """End a job at once."""
         job = json.loads(json.dumps(job))
-        bad = self.spoiled(job["options"])
+        bad = self.spoiled({**job["options"], "seed": job["run"]["seed"]})
         if bad is not None:
             self._ended[key] = bad
         elif work is carry_out:

@@ -11,6 +11,8 @@ import pytest
 
 import aleator.experiment.advice.advise as module
 from aleator.experiment import advise, registry
+from aleator.experiment.advice.arms import OWN
+from aleator.experiment.advice.script import _winner
 from aleator.experiment.comparison.workers import Outcome
 from aleator.experiment.files import read_json
 from aleator.experiment.report import write_report
@@ -141,6 +143,58 @@ def test_a_further_look_has_fresh_seeds_half_the_level_and_keeps_claims(ask, tmp
     assert "Trick" not in second["looks"][1]["confirming"]["arms"]
 
 
+def test_a_look_that_is_not_finished_has_the_minutes_it_was_begun_with(ask):
+    crew = Pretence(stop_after=3)
+    with pytest.raises(KeyboardInterrupt):
+        ask(crew)
+    crew.stop_after = 10**9
+    with pytest.raises(ValueError, match="a look of 1 minutes that is not finished"):
+        ask(crew, minutes=30.0)
+    assert ask(crew, minutes=None)["looks"][0]["done"]
+
+
+def test_a_pair_is_planned_once_whatever_interrupts_it(ask):
+    straight = Pretence(gains={"trick": 0.03, "other": 0.02})
+    whole = ask(straight, out=None)
+    (row, *_), before = whole["pairs"]["tried"], len(trials(straight))
+    number = next(index for index, job in enumerate(straight.ran) if row["name"].replace(" ", "-") in job["folder"])
+    assert number < before
+    crew = Pretence(gains=straight.gains, stop_after=number)
+    out = Path(straight.ran[0]["folder"]).parents[2] / "again"
+    with pytest.raises(KeyboardInterrupt):
+        ask(crew, out=out)
+    crew.stop_after, crew.step = 10**9, 0.004  # measured anew it would have other steps
+    assert ask(crew, out=out)["pairs"]["tried"][0]["steps"] == row["steps"]
+
+
+def test_a_baseline_that_fails_on_some_seeds_is_said(ask):
+    def spoiled(options):
+        bad = options.get("seed") == 1001 and changed(options) == "baseline"
+        return Outcome("failed", "the loss of step 3 is not finite") if bad else None
+
+    document = ask(Pretence(spoiled=spoiled, gains={"trick": 0.05}))
+    (said,) = [one for one in document["answer"] if one.startswith("baseline failed: 1 of ")]
+    assert "the loss of step 3 is not finite" in said
+    assert said.endswith("arms are compared on its other seeds.")
+    seeds = len(document["looks"][0]["confirming"]["seeds"])
+    assert {effect["seeds"] for effect in document["effects"]} == {seeds - 1}
+
+
+def test_an_arm_whose_confirming_runs_fail_is_not_confirmed_again_and_time_is_not_blamed(ask):
+    def spoiled(options):
+        bad = options["seed"] >= 1000 and changed(options) != "baseline"
+        return Outcome("failed", "memory ran out") if bad else None
+
+    document = ask(Pretence(spoiled=spoiled), minutes=1.0)
+    assert not document["effects"]
+    assert not any("time" in sentence for sentence in document["answer"])
+    assert "Nothing was confirmed: no method has results on test data." in document["answer"]
+    again = Pretence()
+    second = ask(again, minutes=0.5)
+    assert not again.ran
+    assert second["looks"][1]["confirming"]["arms"] == []
+
+
 def test_a_finished_advice_is_read_and_not_begun_again(ask):
     crew = Pretence()
     first = ask(crew)
@@ -168,6 +222,7 @@ def test_a_failing_arm_and_one_that_does_not_apply_lose_only_themselves(ask):
 def test_a_baseline_that_is_refused_is_bad_input(ask, tmp_path):
     with pytest.raises(ValueError, match="there is no test split"):
         ask(Pretence(spoiled=lambda options: Outcome("refused", "there is no test split")))
+    assert not (tmp_path / "a" / "advice.json").exists()  # what was asked for wrongly can be asked for again, there
 
 
 def test_a_task_that_is_too_slow_says_what_it_would_take(ask, tmp_path):
@@ -208,6 +263,20 @@ def test_the_report_holds_the_answer_and_every_arm(ask, tmp_path):
         assert sentence.replace("'", "&#39;") in page
     for name in ARMS:
         assert name in page
+
+
+def test_equal_steps_are_described(ask, tmp_path):
+    document = ask(Pretence(gains={"trick": 0.05}))
+    told = document["described"]["Slow"]
+    assert told["equal_steps"] == document["arms"]["Slow"]["steps"] < document["arms"]["baseline"]["steps"]
+    assert told["validation_at_equal_steps"] == pytest.approx(told["validation"])
+    assert told["baseline_at_equal_steps"] == pytest.approx(document["described"]["baseline"]["validation"])
+    assert f"after {told['equal_steps']} steps" in write_report(tmp_path / "a").read_text()
+
+
+def test_the_script_of_ones_own_settings_has_no_others():
+    document = {"winner": OWN, "confirmed": {OWN: {"changes": {}, "steps": 200}}, "arms": {}}
+    assert _winner(document, "mine") == ({}, None, "mine as it was given, which is better than tuned.")
 
 
 def test_the_document_is_whole_json(ask, tmp_path):

@@ -67,6 +67,16 @@ def test_variances_more_than_four_times_apart_are_not_pooled():
     assert effects["calm"].variance_of_seeds == pytest.approx(np.var(calm - base, ddof=1) / 9)
 
 
+def test_arms_that_resemble_each_other_do_not_lend_the_baseline_their_calm():
+    rng = np.random.default_rng(6)
+    base, common = rng.normal(size=(2, 8))
+    arms = {f"{index}": common + 0.1 * rng.normal(size=8) for index in range(4)}
+    effects = arm_effects(arm(base), {name: arm(values) for name, values in arms.items()})
+    for name, values in arms.items():
+        assert not effects[name].pooled
+        assert effects[name].variance_of_seeds == pytest.approx(np.var(values - base, ddof=1) / 8)
+
+
 def test_less_is_better_where_the_metric_says_so():
     base, lower = [1.0, 1.1, 0.9, 1.05, 0.95], [0.5, 0.62, 0.41, 0.55, 0.44]
     effects = arm_effects(arm(base), {"a": arm(lower)}, direction="min")

@@ -52,6 +52,14 @@ def test_a_pair_has_a_place_only_beside_two_arms():
     assert confirming(24.0, 2, 1.0, pair=True).seeds == 6
 
 
+def test_workers_that_wait_for_the_last_run_take_their_time():
+    assert confirming(159.0, 1, 10.0, workers=8).seeds == 0  # ten runs are two rounds of eight
+    assert confirming(160.0, 1, 10.0, workers=8).seeds == 8
+    assert choosing(159.0, 5, lambda share: 10.0 * share, workers=8).arms == 4
+    enough = 60 * minutes_for_one(10.0, workers=8)
+    assert confirming(CONFIRMING * enough * 8, 1, 10.0, workers=8).seeds >= 6
+
+
 def test_rungs_are_complete_runs_of_a_third_of_the_next_ones_length():
     rungs = rungs_of(9, 0.1)
     assert [(rung.trials, pytest.approx(rung.share)) for rung in rungs] == [(9, 1 / 9), (3, 1 / 3), (1, 1.0)]

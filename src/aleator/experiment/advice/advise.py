@@ -12,6 +12,7 @@ import contextlib
 import logging
 import math
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -61,7 +62,7 @@ def advise(
         arms: for each method the changes of the options that are worth a trial, its paper's first.
         out: the folder. One with an advice on the same recipe is gone on with: a look that is not finished is finished;
             after it a further one begins, of ``minutes``.
-        minutes: of the look; None begins no further one.
+        minutes: of the look; None begins no further one. A look that is to be finished has those it was begun with.
         alpha: probability that any claim of all looks is false: the k-th has alpha/2^k.
         options: of every run; its seed is that of the trials, and those of the confirming runs are fresh.
         probe: work on a job that returns ``{"largest_stable_lr": …, "noise_scale": …}`` of its task, or None.
@@ -73,7 +74,8 @@ def advise(
         The content of ``advice.json``, see docs/advise.md. ``"answer"`` holds its sentences.
 
     Raises:
-        ValueError: for options that cannot work, or a folder that holds something else or that another process writes.
+        ValueError: for options that cannot work, other minutes than those of a look that is not finished, or a folder
+            that holds something else or that another process writes.
         RuntimeError: if the task breaks while it is measured, or every trial of the baseline fails.
         Interrupted: on SIGINT or SIGTERM, after the running runs have saved their state.
     """
@@ -86,7 +88,9 @@ def advise(
         clear_left_overs(out, [FILE, "advice.py"])
         document = _document(recipe, name, out, alpha, options, command or [])
         with contextlib.closing(make_crew(workers, ray, options.threads, out, modules_of(recipe))) as crew:
-            if (not document["looks"] or document["looks"][-1]["done"]) and minutes is not None:
+            if minutes is not None and document["looks"] and not document["looks"][-1]["done"]:
+                _check_minutes(document["looks"][-1]["minutes"], minutes, out)
+            elif minutes is not None:
                 document["looks"].append({"minutes": minutes, "spent": 0.0, "seconds": {}, "done": False})
             session = Session(recipe, name, out, options, crew, document, command or [])
             if document["looks"]:
@@ -108,8 +112,14 @@ def _look(session: Session, arms: Arms, probe: Work | None) -> None:
             _log.info("%s", line)
         chosen = choose(session, applying)
         confirm(session, chosen, best_pair(session, chosen))
+    except ValueError:
+        if "task" not in session.document:  # bad input: nothing began, and the folder is as good as new
+            (session.out / FILE).unlink(missing_ok=True)
+            shutil.rmtree(session.out / "measuring", ignore_errors=True)
+        raise
     finally:
-        session.save()
+        if (session.out / FILE).exists():
+            session.save()
 
 
 def dry_run(
@@ -160,6 +170,15 @@ def _check_folder(out: Path, name: str) -> None:
         other = read_json(out / FILE).get("recipe")
         if isinstance(other, str) and registry.short(other) != registry.short(name):
             raise ValueError(f"{out} holds advice on recipe {other!r}, not on {name!r}; choose another with --out")
+
+
+def _check_minutes(begun: float, minutes: float, out: Path) -> None:
+    # What was planned for the one time cannot be carried out in another.
+    if minutes != begun:
+        raise ValueError(
+            f"{out} holds a look of {begun:g} minutes that is not finished; finish it without minutes, "
+            f"or with {begun:g}, before another one of {minutes:g} begins"
+        )
 
 
 def _document(

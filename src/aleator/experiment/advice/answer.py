@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aleator.experiment.advice.arms import BASELINE, OWN
@@ -12,7 +13,7 @@ from aleator.experiment.advice.confirming import confirming_results
 from aleator.experiment.advice.plan import minutes_needed
 from aleator.experiment.advice.session import Session
 from aleator.experiment.comparison.plan import PlannedRun, run_folder
-from aleator.experiment.comparison.summary import first_reaching
+from aleator.experiment.comparison.summary import first_reaching, last_until
 from aleator.experiment.protocol import Headline
 from aleator.experiment.report import advice_words
 from aleator.experiment.shares import is_accuracy
@@ -49,6 +50,8 @@ def answer_of(document: Mapping[str, Any], slots: int) -> list[str]:
     confirmed, failed = document["confirmed"], dict(document["failed"])
     failed |= {name: entry["why"] for name, entry in named.items() if entry["status"] == "failed"}
     tuned = [name for name, entry in named.items() if entry["status"] == "chosen" and name not in confirmed]
+    no_time = [name for name, entry in named.items() if entry["status"] == "not tried"]
+    waits = not confirmed and bool(tuned or no_time)
     return [
         *advice_words.answer(
             Headline(**document["task"]["headline"]),
@@ -56,10 +59,9 @@ def answer_of(document: Mapping[str, Any], slots: int) -> list[str]:
             own_settings=OWN,
             not_applicable={name: e["why"] for name, e in named.items() if e["status"] == "does not apply"},
             failed=failed,
-            dropped=tuned if document["effects"] else [],
-            not_tried=[name for name, e in named.items() if e["status"] == "not tried"]
-            + ([] if document["effects"] else tuned),
-            enough_minutes=None if document["effects"] else minutes_needed(document, slots),
+            dropped=tuned if confirmed else [],
+            not_tried=no_time + ([] if confirmed else tuned),
+            enough_minutes=minutes_needed(document, slots) if waits else None,
         ),
         *([advice_words.guarantee(document["alpha"])] if document["effects"] else []),
     ]
@@ -75,17 +77,22 @@ def _effects(session: Session, look: int) -> None:
     runs = confirming_results(session)
     baseline = _results(session, runs[BASELINE])
     arms, failed = {}, {}
+    if lost := [seed for seed in runs[BASELINE] if seed not in baseline.values]:
+        why = _error(session, runs[BASELINE][lost[0]], len(lost), len(runs[BASELINE]))
+        failed[BASELINE] = f"{why}; arms are compared on its other seeds" if baseline.values else why
     for name, of_arm in runs.items():
         if name == BASELINE:
             continue
         if bad := [seed for seed, (_, result) in of_arm.items() if result is None]:
-            failed[name] = _error(session, of_arm[bad[0]][0], len(bad), len(of_arm))
+            failed[name] = _error(session, of_arm[bad[0]], len(bad), len(of_arm))
             continue
         found = _results(session, of_arm)
-        if len(found.values) == len(of_arm) and set(found.values) & set(baseline.values):
+        if bad := [seed for seed in of_arm if seed not in found.values]:
+            failed[name] = _error(session, of_arm[bad[0]], len(bad), len(of_arm))
+        elif set(found.values) & set(baseline.values):
             arms[name] = found
         else:
-            failed[name] = "its test results are not finite numbers"
+            failed[name] = "the baseline has no result with its seeds"
     document["failed"] = failed
     document["described"] = _described(session, runs)
     if not arms:
@@ -155,11 +162,31 @@ def _described(session: Session, runs: Mapping[str, Runs]) -> dict[str, Any]:
             "target": target,
             "reached": len(reached),
             "runs": len(of_arm),
+            **_at_equal_steps(session.out, runs[BASELINE], of_arm, headline),
             "seconds_to_target": mean([float(row["seconds"]) for row in reached]),
             "steps_to_target": mean([float(row["step"]) for row in reached]),
             "folders": [f"runs/{run.folder}" for run, _ in done],
         }
     return told
+
+
+def _at_equal_steps(out: Path, baseline: Runs, arm: Runs, headline: Headline) -> dict[str, Any]:
+    """Return the mean validation headlines of an arm and the baseline after as many steps as the shorter one has.
+
+    They are those of the last evaluation until then, over the seeds that both have. The longer one is in the midst of
+    its schedule there.
+    """
+    pairs = [
+        (run, baseline[seed][0], min(result["steps"], other["steps"]))
+        for seed, (run, result) in arm.items()
+        if result is not None and seed in baseline and (other := baseline[seed][1]) is not None
+    ]
+    values = [[last_until(run_folder(out, run), step, headline) for run in of] for *of, step in pairs]
+    found = [pair for pair in values if None not in pair]
+    if not found:
+        return {"equal_steps": None, "validation_at_equal_steps": None, "baseline_at_equal_steps": None}
+    own, others = (math.fsum(column) / len(found) for column in zip(*found, strict=True))
+    return {"equal_steps": pairs[0][2], "validation_at_equal_steps": own, "baseline_at_equal_steps": others}
 
 
 def _tick(document: Mapping[str, Any], runs: Mapping[str, Runs]) -> float | None:
@@ -170,7 +197,8 @@ def _tick(document: Mapping[str, Any], runs: Mapping[str, Runs]) -> float | None
     return 1 / found[0] if found and found[0] else None
 
 
-def _error(session: Session, run: PlannedRun, failed: int, planned: int) -> str:
+def _error(session: Session, one: tuple[PlannedRun, Mapping[str, Any] | None], failed: int, planned: int) -> str:
+    run, result = one
     outcome = session.ended_badly.get(run.folder)
-    why = outcome.error if outcome is not None else "see its log"
+    why = outcome.error if outcome is not None else "see its log" if result is None else "its test result is no number"
     return f"{failed} of {planned} runs failed: {why} (log: runs/{run.folder}/run.log)"

@@ -60,7 +60,7 @@ def _planned(session: Session, applying: Sequence[Measured]) -> dict[str, Any]:
     seconds = min(seconds, session.left() - hour.RESERVE * whole)
     least = LEAST_STEPS / document["task"]["steps"]
     if not document["rungs"]:
-        found = hour.choosing(seconds, len(waiting), run, least)
+        found = hour.choosing(seconds, len(waiting), run, least, session.crew.slots)
         taken = waiting[: found.arms]
         document["rungs"] = [dataclasses.asdict(rung) for rung in found.rungs]
     else:  # as many trials as all others had
@@ -161,12 +161,13 @@ def best_pair(session: Session, chosen: Sequence[Chosen]) -> Chosen | None:
 
     A pair has one trial of full length, with its arms' settings: it is not tuned.
     """
-    document = session.document
     with session.during("choosing"):
-        if "pairs" not in document:
-            document["pairs"] = _tried_pairs(session, chosen)
+        pairs = session.document.setdefault("pairs", {"tried": [], "best": None, "done": False})
+        if not pairs.get("done", True):
+            _try_pairs(session, chosen, pairs)
+            pairs["done"] = True
             session.save()
-    best = document["pairs"].get("best")
+    best = pairs["best"]
     if best is None:
         return None
     first, second = (next((one for one in chosen if one.trial.arm == name), None) for name in best["arms"])
@@ -176,7 +177,8 @@ def best_pair(session: Session, chosen: Sequence[Chosen]) -> Chosen | None:
     return Chosen(trial, best["steps"], best["validation"])
 
 
-def _tried_pairs(session: Session, chosen: Sequence[Chosen]) -> dict[str, Any]:
+def _try_pairs(session: Session, chosen: Sequence[Chosen], pairs: dict[str, Any]) -> None:
+    """Try the pairs one by one; what is decided of one is written down and is the same after an interruption."""
     document = session.document
     sign = 1.0 if document["task"]["headline"]["direction"] == "max" else -1.0
     baseline = next((one for one in chosen if one.trial.arm == BASELINE), None)
@@ -185,32 +187,39 @@ def _tried_pairs(session: Session, chosen: Sequence[Chosen]) -> dict[str, Any]:
         for one in chosen[: PAIRED + 1]
         if baseline is not None and one.trial.arm != BASELINE and sign * (one.value - baseline.value) > 0
     ][:PAIRED]
-    tried: list[dict[str, Any]] = []
-    best: tuple[float, dict[str, Any]] | None = None
     for first, second in itertools.combinations(good, 2):
         name = f"{first.trial.arm} + {second.trial.arm}"
-        row: dict[str, Any] = {"name": name, "arms": [first.trial.arm, second.trial.arm]}
-        tried.append(row)
-        run = seconds_of_runs(document, 0)(1.0)
-        if session.left() < (hour.CONFIRMING + hour.RESERVE) * 60 * session.look["minutes"] * session.crew.slots + run:
-            row["why"] = "no time was left to try it"
+        row = next((one for one in pairs["tried"] if one["name"] == name), None)
+        if row is None:
+            row = {"name": name, "arms": [first.trial.arm, second.trial.arm]}
+            _plan_pair(session, first.trial, second.trial, row)
+            pairs["tried"].append(row)
+            session.save()
+        if "why" in row:
             continue
-        try:
-            trial = combined(first.trial, second.trial, name)
-            row |= _of_equal_time(session, trial)
-        except ValueError as error:
-            row["why"] = str(error)
-            continue
-        planned = session.trial(trial, row["steps"], 0)
+        planned = session.trial(combined(first.trial, second.trial, name), row["steps"], 0)
         session.carry_out([planned])
         value, why = _value(session, planned)
         if value is None:
             row["why"] = why
             continue
         row["validation"] = value
-        if sign * (value - first.value) > 0 and (best is None or sign * (value - best[0]) > 0):
-            best = value, row
-    return {"tried": tried, "best": best[1] if best else None}
+        best = pairs["best"]
+        if sign * (value - first.value) > 0 and (best is None or sign * (value - best["validation"]) > 0):
+            pairs["best"] = row
+
+
+def _plan_pair(session: Session, first: Trial, second: Trial, row: dict[str, Any]) -> None:
+    """Put into a row how many steps a pair has, or why it is not tried."""
+    run = seconds_of_runs(session.document, 0)(1.0)
+    kept = (hour.CONFIRMING + hour.RESERVE) * 60 * session.look["minutes"] * session.crew.slots
+    if session.left() < kept + run:
+        row["why"] = "no time was left to try it"
+        return
+    try:
+        row |= _of_equal_time(session, combined(first, second, row["name"]))
+    except ValueError as error:
+        row["why"] = str(error)
 
 
 def _of_equal_time(session: Session, trial: Trial) -> dict[str, Any]:

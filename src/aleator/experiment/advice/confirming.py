@@ -48,9 +48,10 @@ def _candidates(session: Session, chosen: Sequence[Chosen]) -> list[Chosen]:
     before = document["confirmed"]
     settled = {name for name, known in before.items() if known.get("claimed")}
     fresh = [one for one in others if one.trial.arm not in before]
-    again = [one for one in others if one.trial.arm in before and one.trial.arm not in settled]
+    broken = document.get("failed", {})  # of which nothing can be claimed any more
+    again = [one for one in others if one.trial.arm in before and one.trial.arm not in settled | set(broken)]
     ordered = again + fresh
-    if own is not None and OWN not in settled:
+    if own is not None and OWN not in settled | set(broken):
         ordered.insert(1, own)
     return ordered[: hour.MOST_CONFIRMED]
 
@@ -68,9 +69,10 @@ def _planned(session: Session, candidates: Sequence[Chosen], pair: Chosen | None
     whole = 60 * look["minutes"] * session.crew.slots
     run = _seconds_of_a_run(session)
     seconds = session.left() - hour.RESERVE / 2 * whole
-    if pair is not None and document["confirmed"].get(pair.trial.arm, {}).get("claimed"):
+    known = document["confirmed"].get(pair.trial.arm, {}) if pair is not None else {}
+    if pair is not None and (known.get("claimed") or pair.trial.arm in document.get("failed", {})):
         pair = None
-    found = hour.confirming(seconds, len(candidates), run, pair is not None)
+    found = hour.confirming(seconds, len(candidates), run, pair is not None, session.crew.slots)
     arms = [*candidates[: found.arms], *([pair] if pair is not None and found.pair else [])]
     for one in arms:
         known = {"number": one.trial.number, "changes": dict(one.trial.changes), "steps": one.steps}

@@ -30,8 +30,8 @@ def affordable(document: Mapping[str, Any], minutes: float, slots: int) -> list[
     run = seconds_of_runs(document, 0)
     whole = 60 * minutes * slots
     full = seconds_of_runs(document, EVALUATIONS)(1.0)
-    found = hour.choosing(hour.CHOOSING * whole, len(names), run, LEAST_STEPS / task["steps"])
-    carried = hour.confirming(hour.CONFIRMING * whole, min(len(names) - 1, hour.MOST_CONFIRMED), full)
+    found = hour.choosing(hour.CHOOSING * whole, len(names), run, LEAST_STEPS / task["steps"], slots)
+    carried = hour.confirming(hour.CONFIRMING * whole, len(names) - 1, full, workers=slots)
     lines = [
         f"a run: {task['steps']} steps, about {clock(full)}, {slots} at a time",
         f"arms: {len(names)} apply, the baseline among them ({', '.join(names)})",

@@ -23,7 +23,6 @@ Written by `aleator advise`; see report.html beside it. The same as a run of the
 
 import sys
 
-from aleator.experiment import registry
 from aleator.experiment.accelerators import make_accelerator
 from aleator.experiment.identity import recipe_from
 from aleator.random import Streams
@@ -85,12 +84,14 @@ def write_script(session: Session) -> None:
 
 def _winner(document: Mapping[str, Any], recipe: str) -> tuple[Mapping[str, Any], int | None, str]:
     name = document["winner"]
+    if name == OWN:
+        return {}, None, f"{recipe} as it was given, which is better than tuned."
     if name in document["confirmed"]:
         known = document["confirmed"][name]
         return known["changes"], known["steps"], f"{recipe} with {name}, which is better than without."
     entry = document["arms"].get(BASELINE, {})
     best = entry.get("best")
-    if name == OWN or best is None:
+    if best is None:
         return {}, None, f"{recipe} as it was given."
     changes = entry["trials"][str(best)]["changes"]
     how = "with its tuned settings" if changes else "as it was given, which tuning did not improve"

@@ -287,6 +287,15 @@ def first_reaching(folder: Path, goal: float, headline: Headline) -> dict[str, A
     return None
 
 
+def last_until(folder: Path, step: int, headline: Headline) -> float | None:
+    """Return a run's validation headline at the last evaluation within a number of steps, None if there is none."""
+    found = None
+    for row in metric_rows(folder / "metrics.jsonl"):
+        if row["split"] == "validation" and row["step"] <= step:
+            found = row["metrics"].get(headline.name, found)
+    return found
+
+
 # --- pairs of variants ---------------------------------------------------------------------------------------------
 
 

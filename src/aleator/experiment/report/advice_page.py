@@ -51,6 +51,7 @@ def advice_page(folder: Path, document: Mapping[str, Any]) -> dict[str, Any]:
             "Seconds of a run",
             "Peak memory",
             "Reached the baseline’s validation mean",
+            "Validation at equal steps, and the baseline’s",
         ],
         "described": [_described_row(name, one, metric) for name, one in told.items()],
         "arms_head": ["What became of it", "Milliseconds a step", "Steps of equal time", "Peak memory", "Trials"],
@@ -120,7 +121,15 @@ def _described_row(name: str, one: Mapping[str, Any], metric: str) -> list[str]:
         words.seconds(one["seconds"]),
         words.memory(one["memory"]),
         reached,
+        _equal_steps(name, one, metric),
     ]
+
+
+def _equal_steps(name: str, one: Mapping[str, Any], metric: str) -> str:
+    if name == "baseline" or one.get("equal_steps") is None:  # older advice does not have it
+        return words.NONE
+    own, other = (words.measured(metric, one[f"{whose}_at_equal_steps"]) for whose in ("validation", "baseline"))
+    return f"{own} and {other} after {words.number(one['equal_steps'], 12)} steps"
 
 
 def _arm_row(name: str, entry: Mapping[str, Any], document: Mapping[str, Any], metric: str) -> list[str]:

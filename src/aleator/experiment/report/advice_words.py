@@ -53,6 +53,8 @@ def answer(
             f"Nothing was confirmed: there is not the time for it. One method on six seeds takes about "
             f"{duration(enough_minutes)} in all."
         )
+    elif not effects:
+        said.append("Nothing was confirmed: no method has results on test data.")
     if any(effect.examples_outweigh and effect.claim is None for effect in effects):
         said.append("The test examples make most of the uncertainty: more seeds will not help; more test data would.")
     said += [f"{name} does not apply, because {_clause(why)}." for name, why in (not_applicable or {}).items()]
@@ -73,9 +75,11 @@ def sentence(headline: Headline, effect: Effect) -> str:
             f"{effect.arm}: nothing is claimed, because {why} how far results spread ({count(effect.seeds, 'seed')})."
         )
     if effect.claim is None:
-        low, high = _shown(headline, effect.interval, effect.interval, signed=True)
+        ends = _shown(headline, effect.interval, effect.interval, signed=True)
+        if headline.direction == "min":  # a sign would be read as that of the metric, where less is better
+            ends = [f"{end[1:]} {'worse' if end[0] == '−' else 'better'}" if end[0] in "−+" else end for end in ends]
         return (
-            f"{effect.arm}: no difference found; it lies between {low} and {high}{_unit(headline)} "
+            f"{effect.arm}: no difference found; it lies between {ends[0]} and {ends[1]}{_unit(headline)} "
             f"{_where(effect)} ({_basis(effect)})."
         )
     place = _where(effect)

@@ -6,10 +6,11 @@ two-way layout,
 
     y(i, j) = seed(i) + arm(j) + e(i, j),      s²(seeds) = 2 · residual sum of squares / (cells − seeds − arms + 1),
 
-pooled over all arms, unless the variances of the arms' own differences lie more than a factor of 4 apart; then each arm
-has its own. Pooling buys degrees of freedom where they are few (4 arms on 8 seeds: 28 in the place of 7). Where all
-differences are equal, the metric was too coarse to show their spread: rounding to a tick has the deviation tick/√12,
-which is the least spread.
+pooled over all arms, unless the variances of the arms' own differences lie more than a factor of 4 apart, or are on
+average more than 1.5 times the pooled one, as where arms resemble each other more than the baseline or the baseline is
+the most uncertain of all; then each arm has its own. Pooling buys degrees of freedom where they are few (4 arms on 8
+seeds: 28 in the place of 7). Where all differences are equal, the metric was too coarse to show their spread: rounding
+to a tick has the deviation tick/√12, which is the least spread.
 
 Seeds share their test examples, so a spread over seeds alone speaks of *this* training and test set. With the
 difference D(i, e) of every seed i and example e, n × N of them, both are drawn from a population, and
@@ -45,6 +46,8 @@ Array = NDArray[np.float64]
 
 LARGEST_RATIO = 4.0
 """Variances of paired differences that are further apart than this are not pooled."""
+LARGEST_EXCESS = 1.5
+"""Nor are those whose mean is larger than the pooled variance by more than this factor: the layout does not hold."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +259,10 @@ def _variances_over_seeds(
     if not several or max(known) > LARGEST_RATIO * min(known):
         return own, False
     variance, df = _residual_variance(baseline, arms, differences)
-    return dict.fromkeys(own, (max(2 * variance, least), df)), True
+    pooled = max(2 * variance, least)
+    if math.fsum(known) / len(known) > LARGEST_EXCESS * pooled:
+        return own, False
+    return dict.fromkeys(own, (pooled, df)), True
 
 
 def _residual_variance(

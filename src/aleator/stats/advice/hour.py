@@ -112,7 +112,9 @@ def survivors(values: Mapping[int, float], keep: int, direction: str = "max") ->
     return sorted(values, key=place)[:keep]
 
 
-def choosing(seconds: float, arms: int, run: Callable[[float], float], least_share: float = 1.0) -> Choosing:
+def choosing(
+    seconds: float, arms: int, run: Callable[[float], float], least_share: float = 1.0, workers: int = 1
+) -> Choosing:
     """Return the choosing that fits into some seconds of all workers together.
 
     Args:
@@ -120,10 +122,11 @@ def choosing(seconds: float, arms: int, run: Callable[[float], float], least_sha
         arms: that apply, the baseline included. The last ones are left out where there is not the time for two trials.
         run: seconds of a run of a share of the full length, whichever the arm: equal time.
         least_share: see `rungs_of`; 1 makes every trial a run of full length.
+        workers: that run at once; where the runs of a rung are no multiple of them, some have nothing to do at its end.
     """
 
     def price(count: int, trials: int) -> float:
-        return count * sum(rung.trials * run(rung.share) for rung in rungs_of(trials, least_share))
+        return sum(_occupied(count * rung.trials, workers) * run(rung.share) for rung in rungs_of(trials, least_share))
 
     for count in range(arms, 1, -1):
         affordable = [n for n in range(LEAST_TRIALS, MOST_TRIALS + 1) if price(count, n) <= seconds * (1 + 1e-9)]
@@ -132,7 +135,7 @@ def choosing(seconds: float, arms: int, run: Callable[[float], float], least_sha
     return Choosing(0, (), 0.0)
 
 
-def confirming(seconds: float, arms: int, run: float, pair: bool = False) -> Confirming:
+def confirming(seconds: float, arms: int, run: float, pair: bool = False, workers: int = 1) -> Confirming:
     """Return as many arms as leave six seeds each, or one with five; none where there is no time for that.
 
     Args:
@@ -141,6 +144,7 @@ def confirming(seconds: float, arms: int, run: float, pair: bool = False) -> Con
         run: seconds of a run of any arm, positive.
         pair: whether some two of the arms compose; the pair has a run on every seed where two arms or more are
             confirmed.
+        workers: that run at once.
 
     Raises:
         ValueError: if ``run`` is not positive.
@@ -151,6 +155,8 @@ def confirming(seconds: float, arms: int, run: float, pair: bool = False) -> Con
         with_pair = pair and count > 1
         runs = 1 + count + with_pair
         seeds = min(MOST_SEEDS, int(seconds / (run * runs) + 1e-9))
+        while _occupied(seeds * runs, workers) * run > seconds * (1 + 1e-9):
+            seeds -= 1
         if seeds >= (SEEDS_WANTED if count > 1 else LEAST_SEEDS):
             return Confirming(count, seeds, seeds * runs * run, with_pair)
     return Confirming(0, 0, 0.0)
@@ -164,4 +170,10 @@ def minutes_for_one(run: float, workers: int = 1, choosing_seconds: float = 0.0)
         workers: that run at once.
         choosing_seconds: that choosing takes at least, over all workers.
     """
-    return max(2 * SEEDS_WANTED * run / CONFIRMING, choosing_seconds / CHOOSING) / workers / 60
+    confirming_seconds = _occupied(2 * SEEDS_WANTED, workers) * run
+    return max(confirming_seconds / CONFIRMING, choosing_seconds / CHOOSING) / workers / 60
+
+
+def _occupied(runs: int, workers: int) -> int:
+    """Return for how many runs workers are occupied, or wait for the last ones: a multiple of their number."""
+    return -(-runs // workers) * workers
