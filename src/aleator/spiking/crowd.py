@@ -136,7 +136,7 @@ class Crowd:
             first = self.crossed.min()
             if first == steps:
                 taught |= shown.classes[: len(shown.classes) - (len(rest.classes) == 0)].any(0)
-                fired = shown.hidden.any(0) | rest.hidden.any(0)
+                fired = np.logical_or(shown.hidden.any(0), rest.hidden.any(0))
                 parts = own, rows, cells, self.front, self.over, fired, taught
                 self.changed = crowd_kernels.settle(net, c, *parts, steps, levels[-1], self.v, self.g, self.theta)
                 break
