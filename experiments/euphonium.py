@@ -84,7 +84,7 @@ EXPERIMENTS = (
         "digits-60",
         "the same, all 60 iterations whether the threshold is met or not",
         (
-            *("alignment", "--iterations", "60", "--stop-at-threshold", "False", "--seeds", "3", "--workers", "1"),
+            *("alignment", "--iterations", "60", "--no-stop-at-threshold", "--seeds", "3", "--workers", "1"),
             *_variants(FULL, DANCE, "dual:guidance=0"),
         ),
         (

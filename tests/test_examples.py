@@ -115,8 +115,8 @@ def test_stac_pendulum_says_what_it_learned(output_of):
     assert re.search(r"torque [+-]\d\.\d\d, value -\d", said), said
 
 
-def test_a_flow_is_aligned_and_keeps_what_it_learned_without_guidance():
-    said = output_of(str(EXAMPLES / "align_a_flow.py"))
+def test_a_flow_is_aligned_and_keeps_what_it_learned_without_guidance(output_of):
+    said = output_of(EXAMPLES / "align_a_flow.py")
     before, after = map(int, re.findall(r"(\d+)%", said))
     assert before < 25  # one of eight spots
     assert after > 2 * before

@@ -364,7 +364,7 @@ def fork_workers() -> None:
     from aleator.experiment.comparison import workers
 
     class Forked(workers.LocalWorkers):
-        def __init__(self, slots: int) -> None:
+        def __init__(self, slots: int, preloaded: Sequence[str] = ()) -> None:
             self.slots, self._running, self._stillborn, self._killed = slots, {}, {}, set()
             self._context = multiprocessing.get_context("fork")
 

@@ -38,7 +38,7 @@ def test_identity_of_a_file_follows_its_source(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("clasify", r"unknown recipe 'clasify'; did you mean 'classify'\? \(recipes: classify"),
+        ("clasify", r"unknown recipe 'clasify'; did you mean 'classify'\? \(recipes: alignment, classify"),
         ("nowhere.py:Toy", "there is no recipe file 'nowhere.py'"),
         (f"{TOY}", "named path/to/file.py:Class"),
         (f"{TOY}:Toi", r"no class 'Toi' in .*; did you mean 'Toy'\?"),

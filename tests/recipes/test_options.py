@@ -76,6 +76,8 @@ IMAGES = {
     "inputs": Differs("standardised", "unit"),
     "batch_size": Differs(8, 16),
     "rounds": Differs(2, 3),
+    "steps": Differs(3, 4),
+    "resplit": Differs(False, True),
     "stop_at": Differs(2, 3),
     "loader_workers": Refused(2, "loader_workers cannot be used with examples in memory, got 2"),
 }

@@ -2,7 +2,6 @@
 
 Change the network, and compare methods on it:
 
-    aleator run FILE:MyRecipe --rounds 20
     aleator compare FILE:MyRecipe --variant plain --variant half:subset=rs2,ratio=0.5 --variant mean:ema=0.99 --seeds 5
     aleator advise FILE:MyRecipe --minutes 10
 """
