@@ -47,7 +47,7 @@ class Update:
         """Return means over the pieces that were evaluated, and the figures of the advantages.
 
         They are "ratio" and "ratio_std", "clip_fraction", "surrogate_orm", "surrogate_prm", "distill" and "kl", as far
-        as the objective has them; and of the whole trajectory those of `Advantages`: "orm_" and the name of each
+        as the objective has them; and of the whole trajectory those of `Advantages`: ``orm_NAME`` of each
         reward, "prm", and "flat_groups". Nothing before a piece was evaluated.
         """
         if not self.met:
