@@ -126,7 +126,9 @@ def test_report_is_written_again(capsys):
 
 def test_report_of_a_folder_that_holds_nothing(capsys):
     assert main(["report", "o"]) == 2
-    assert capsys.readouterr().err.startswith("aleator: folder must be the folder of a comparison, of a run or of advice, got o")
+    assert capsys.readouterr().err.startswith(
+        "aleator: folder must be the folder of a comparison, of a run or of advice, got o"
+    )
 
 
 def test_the_folder_is_all_that_a_resume_needs(tmp_path, monkeypatch, capsys):
