@@ -29,6 +29,7 @@ def main(names: list[str]) -> None:
     Raises:
         SystemExit: if there is no benchmark of a name.
     """
+    console = _console()
     known = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
     for name in names or known:
         if name not in known:
@@ -37,13 +38,18 @@ def main(names: list[str]) -> None:
         load = os.getloadavg()[0]
         rows = importlib.import_module(f"benchmarks.bench_{name}").benchmark()
         found = {"rows": rows, "command": f"make bench NAME={name}", "load": round(load, 2), **environment()}
-        _show(name, found)
+        _show(console, name, found)
         for line in moved(_committed(name), found):
-            Console().print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False)
         write_json(HERE / "results" / f"{name}.json", found)
 
 
-def _show(name: str, found: dict[str, Any]) -> None:
+def _console() -> Console:
+    """Of a terminal's width; where nobody says how wide, a file or a pipe, of one that eight columns fit in."""
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def _show(console: Console, name: str, found: dict[str, Any]) -> None:
     machine = found["machine"]
     title = f"{name}, on {machine['processor']}, {machine['cores']} cores, {machine['device']}, load {found['load']:g}"
     table = Table("what", "ours", "peer", "ratio", "target", "by the other clock", "limit", "ours / limit", title=title)
@@ -59,7 +65,7 @@ def _show(name: str, found: dict[str, Any]) -> None:
             limit["what"] if limit else "–",
             f"{spread(limit)}, {judged(limit)}" if limit else "–",
         )
-    Console().print(table)
+    console.print(table)
 
 
 def _committed(name: str) -> dict[str, Any] | None:
