@@ -42,13 +42,9 @@ class Time:
 
 
 @dataclass(frozen=True)
-class Where:
+class Where(recipes.Workers):
     """Where the runs are carried out, and where their results go."""
 
-    workers: int | None = None
-    """Runs at the same time. Default: as many as the cores hold with the runs' threads."""
-    ray: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
-    """Carry the runs out on this Ray cluster; "local" starts one on this machine."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """Only measure the task and tell what the minutes afford."""
     out: Annotated[
@@ -92,31 +88,17 @@ def _resume(args: Sequence[str]) -> int:
     """Go on in a folder: its command is in the folder. Only the minutes and the workers may be others."""
     from aleator.experiment import record
     from aleator.experiment.advice.session import FILE
-    from aleator.experiment.files import DamagedFile, read_json
 
-    out = recipes.folder_to_resume(args, FILE, "advice")
     again = "give the command again, without --resume"
-    try:
-        document = read_json(out / FILE)
-    except DamagedFile as error:
-        raise ValueError(f"{error}; {again}") from None
-    command = document.get("command")
-    if not isinstance(command, list) or command[:2] != ["aleator", "advise"] or len(command) < 3:
-        raise ValueError(f"{out / FILE} does not hold the command that made it; {again}")
-    name, began = str(command[2]), flags.without([str(word) for word in command[3:]], ["out", "resume", "dry-run"])
-    named, words = (args[0], list(args[1:])) if not args[0].startswith("-") else (None, list(args))
-    if named is not None and registry.short(named) != registry.short(name):
-        raise ValueError(f"{out} holds advice on recipe {registry.short(name)!r}, not on {registry.short(named)!r}")
-    words = flags.without(words, ["out", "resume"])
+    out, document, name, began, words = recipes.begun(args, "advise", FILE, "advice", "advice on", again)
     given = flags.given(words)
     if other := sorted(given.difference(_FLAGS_OF_WHERE)):
         raise ValueError(f"--{other[0]} cannot be given with --resume, which goes on with the options in the folder")
     with record.where_it_was(document, out) as out:
-        name = registry.absolute(named) if named is not None else name
         asked = flags.without(began, given) + words
         record.check_nothing_hidden({word: word for word in asked}, out)
         further = "minutes" in given
-        return _advise(name, [*asked, "--out", str(out)], command, further=further)
+        return _advise(name, [*asked, "--out", str(out)], document["command"], further=further)
 
 
 def _advise(name: str, words: Sequence[str], command: list[str], further: bool) -> int:

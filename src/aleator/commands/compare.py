@@ -59,13 +59,9 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Where:
+class Where(recipes.Workers):
     """Where the runs are carried out, and where their results go."""
 
-    workers: int | None = None
-    """Runs at the same time. Default: as many as the cores hold with the runs' threads."""
-    ray: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
-    """Carry the runs out on this Ray cluster; "local" starts one on this machine."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """Only tell the number of runs, the time and the disk they would take."""
     out: Annotated[
@@ -130,27 +126,11 @@ def _parsed(name: str, words: Sequence[str]) -> list[Any]:
 def _resume(args: Sequence[str]) -> int:
     """Go on with the comparison in a folder: its command is in the folder; what is given as well must agree."""
     from aleator.experiment import record
-    from aleator.experiment.files import DamagedFile, read_json
 
-    out = recipes.folder_to_resume(args, "comparison.json", "comparison")
     again = "give the command of the comparison again, without --resume"
-    try:
-        document = read_json(out / "comparison.json")
-    except DamagedFile as error:
-        raise ValueError(f"{error}; {again}") from None
-    command = document.get("command")
-    if not isinstance(command, list) or command[:2] != ["aleator", "compare"] or len(command) < 3:
-        raise ValueError(f"{out / 'comparison.json'} does not hold the command that made it; {again}")
-    name, began = str(command[2]), [str(word) for word in command[3:]]
-    named, words = (args[0], list(args[1:])) if not args[0].startswith("-") else (None, list(args))
-    if named is not None and registry.short(named) != registry.short(name):
-        raise ValueError(
-            f"{out} holds a comparison of recipe {registry.short(name)!r}, not of {registry.short(named)!r}"
-        )
-    # The file of a recipe is looked for where the command names it now, else where it was.
-    name = registry.absolute(named) if named is not None else name
-    began = flags.without(began, ["out", "resume", "dry-run"])
-    words = flags.without(words, ["out", "resume"])
+    out, document, name, began, words = recipes.begun(
+        args, "compare", "comparison.json", "comparison", "a comparison of", again
+    )
     asked = flags.without(began, flags.given(words)) + words
     with record.where_it_was(document, out) as out:
         for kept, got in zip(_parsed(name, began), _parsed(name, asked), strict=True):

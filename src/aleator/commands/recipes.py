@@ -1,4 +1,4 @@
-"""The common ground of ``run`` and ``compare``: the word RECIPE, the folder of results, the help that lists recipes."""
+"""The common ground of commands with a RECIPE: that word, the folder of results, the command that is in a folder."""
 
 from __future__ import annotations
 
@@ -6,13 +6,44 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
+
+import tyro
 
 from aleator.commands import flags
 from aleator.commands.list import BROKEN, summary
 from aleator.experiment import registry
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who carries out many runs."""
+
+    workers: int | None = None
+    """Runs at the same time. Default: as many as the cores hold with the runs' threads."""
+    ray: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
+    """Carry the runs out on this Ray cluster; "local" starts one on this machine."""
+
+
+class Begun(NamedTuple):
+    """A command that is to be gone on with: the folder that holds it, what it was, and what was given now.
+
+    Attributes:
+        out: the folder.
+        document: the file there that holds the command.
+        name: the recipe; where it was named now, its place is the one of now.
+        before: the words after the recipe, without those that say where.
+        now: the words that were given beside ``--resume``.
+    """
+
+    out: Path
+    document: dict[str, Any]
+    name: str
+    before: list[str]
+    now: list[str]
 
 
 def recipe_word(verb: str, args: Sequence[str]) -> tuple[str, list[str]] | None:
@@ -49,6 +80,44 @@ def folder_to_resume(args: Sequence[str], file: str, what: str) -> Path:
     if not (Path(given) / file).is_file():
         raise ValueError(f"there is no {what} to resume in {given}; start one without --resume")
     return Path(given)
+
+
+def begun(args: Sequence[str], verb: str, file: str, what: str, holds: str, again: str) -> Begun:
+    """Return the command whose results are in the folder that ``--out`` names.
+
+    Args:
+        args: given with ``--resume``.
+        verb: of the command.
+        file: that holds it.
+        what: is to be gone on with.
+        holds: the same with its preposition, such as ``"a comparison of"``.
+        again: what to do where the file does not help.
+
+    Raises:
+        ValueError: if there is none, or it was about another recipe.
+    """
+    from aleator.experiment.files import DamagedFile, read_json
+
+    out = folder_to_resume(args, file, what)
+    try:
+        document = read_json(out / file)
+    except DamagedFile as error:
+        raise ValueError(f"{error}; {again}") from None
+    command = document.get("command")
+    if not isinstance(command, list) or command[:2] != ["aleator", verb] or len(command) < 3:
+        raise ValueError(f"{out / file} does not hold the command that made it; {again}")
+    name, before = str(command[2]), [str(word) for word in command[3:]]
+    now = list(args)
+    if not args[0].startswith("-"):
+        named = now.pop(0)
+        if registry.short(named) != registry.short(name):
+            of = holds.rpartition(" ")[2]
+            raise ValueError(f"{out} holds {holds} recipe {registry.short(name)!r}, not {of} {registry.short(named)!r}")
+        # The file of a recipe is looked for where the command names it now, else where it was.
+        name = registry.absolute(named)
+    return Begun(
+        out, document, name, flags.without(before, ["out", "resume", "dry-run"]), flags.without(now, ["out", "resume"])
+    )
 
 
 def tree(parts: Callable[[type[Any]], dict[str, type[Any]]]) -> Any:
