@@ -43,7 +43,7 @@ def benchmark() -> list[dict[str, Any]]:
     rows.append(
         interleave(tested, plain, pairs=3, clock=process_time).row(
             f"{EVERY} steps on batches of {BATCH}, one of them tested on {EXAMPLES} examples, MLP",
-            "without a test", "≤ 3 %", overhead=True, unit="s of CPU",
+            "without a test", "≤ 3 %", figure="overhead", unit="s of CPU",
         )
     )  # fmt: skip
     for size in (8, 512):
@@ -51,7 +51,7 @@ def benchmark() -> list[dict[str, Any]]:
         rows.append(
             interleave(tested, plain, pairs=3, clock=process_time).row(
                 f"20 steps of classify on batches of {size}, each of them tested, MLP",
-                "max_batch_size = batch_size", "no target", overhead=True, unit="s of CPU",
+                "max_batch_size = batch_size", "no target", figure="overhead", unit="s of CPU",
             )
         )  # fmt: skip
     return rows

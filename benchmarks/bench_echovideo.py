@@ -31,13 +31,12 @@ in_turn = partial(interleave, clock=time.process_time)
 
 def benchmark() -> list[dict[str, Any]]:
     """Return what the fusion and the random conditions add, and the memory with and without checkpointing."""
-    fusion = in_turn(_step(fused=False), _step(fused=True), pairs=9, number=2)
-    random = in_turn(_step(fused=False, random=True), _step(fused=False), pairs=9, number=2)
-    kept = [_growth(checkpointing) for checkpointing in (True, False)]
-    memory = Pairs([kept[0]], [kept[1]])
+    fusion = in_turn(_step(fused=False), _step(fused=True), pairs=15, number=2)
+    random = in_turn(_step(fused=False, random=True), _step(fused=False), pairs=15, number=2)
+    memory = Pairs(*([_growth(checkpointing) for _ in range(5)] for checkpointing in (True, False)))
     return [
-        fusion.row("what the fusion adds to a training step, 64 clips", "tokens given", "≤ 0.03", overhead=True),
-        random.row("what conditions at random add to it", "conditions as they are", "–", overhead=True),
+        fusion.row("what the fusion adds to a training step, 64 clips", "tokens given", "≤ 0.03", figure="overhead"),
+        random.row("what conditions at random add to it", "conditions as they are", "–", figure="overhead"),
         memory.row(
             "memory of a step with gradient checkpointing, CogVideoX of width 128", "without", "≥ 1", unit="MiB"
         ),

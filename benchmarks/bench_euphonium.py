@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from aleator.random import Streams
 from aleator.sde import FlowSDE, RewardGuidance, shifted_sigmas
 from aleator.video import DualRewardGRPO, group_noise, rollout
-from benchmarks.pairs import Pairs, interleave
+from benchmarks.pairs import interleave
 
 GROUP, STEPS = 8, 16
 
@@ -90,9 +90,9 @@ def _step() -> dict[str, Any]:
     def forward() -> None:
         net(x, s)
 
-    pairs = interleave(step, forward, pairs=5, clock=time.process_time)
+    pairs = interleave(step, forward, pairs=31, clock=time.process_time)
     what = f"share of a step and its log-probability in a forward pass, a latent of {tokens} × {channels}"
-    return _share(pairs, what, f"forward pass of {million:.1f} M parameters", "≤ 0.01")
+    return pairs.row(what, f"forward pass of {million:.1f} M parameters", "≤ 0.01", figure="cost")
 
 
 def _iteration() -> dict[str, Any]:
@@ -117,11 +117,6 @@ def _iteration() -> dict[str, Any]:
 
         return iteration
 
-    pairs = interleave(make(dual=True), make(dual=False), pairs=5, clock=time.process_time)
+    pairs = interleave(make(dual=True), make(dual=False), pairs=15, clock=time.process_time)
     what = "iteration with two rewards, guidance and distillation, over one without"
-    return _share(pairs, what, "DanceGRPO", "≤ 1.35")
-
-
-def _share(pairs: Pairs, what: str, peer: str, target: str) -> dict[str, Any]:
-    """A row whose ratio is ours / peer: what ours costs beside it."""
-    return pairs.row(what, peer, target) | {"ratio": Pairs(pairs.peer, pairs.ours).row("", "", "")["ratio"]}
+    return pairs.row(what, "DanceGRPO", "≤ 1.35", figure="cost")

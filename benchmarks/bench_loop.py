@@ -58,7 +58,7 @@ def benchmark() -> list[dict[str, Any]]:
         run(Interleaved(**vars(recipe)), Path(folder) / "run", options, name="classify")
     what = f"a training step of the MNIST CNN, batch {BATCH}, under the run loop"
     pairs = Pairs(_blocks(seconds["ours"]), _blocks(seconds["peer"]))
-    return [pairs.row(what, "the same step written by hand", "overhead ≤ 0.03", overhead=True)]
+    return [pairs.row(what, "the same step written by hand", "overhead ≤ 0.03", figure="overhead")]
 
 
 def _blocks(steps: list[float]) -> list[float]:

@@ -40,7 +40,7 @@ def benchmark() -> list[dict[str, Any]]:
     for rays, samples, nodes in ((1024, 64, 40), (4096, 64, 64), (4096, 128, 128)):
         where = f"{rays} rays, {samples} samples, {nodes}³ nodes"
         with_s3im = in_turn(_step(rays, samples, nodes, s3im=True), _step(rays, samples, nodes), pairs=9, number=3)
-        rows.append(with_s3im.row(f"what S3IM adds to a step, {where}", "without", "≤ 0.05", overhead=True))
+        rows.append(with_s3im.row(f"what S3IM adds to a step, {where}", "without", "≤ 0.05", figure="overhead"))
     lookups = in_turn(_lookups(65536, 1.0), _hash_encoding(65536), pairs=7)
     rows.append(
         lookups.row("65 536 lookups, forward and backward, 40³ nodes", "eight levels and an MLP, nothing hashed", "–")

@@ -37,7 +37,9 @@ def benchmark() -> list[dict[str, Any]]:
             for seconds in limits.values():
                 seconds.clear()
     what = "aleator run classify --rounds 1, from its start to its end, CPU"
-    return [Pairs(ours, limits[name]).row(what, name, target, overhead=True) for name, (_, target) in LIMITS.items()]
+    return [
+        Pairs(ours, limits[name]).row(what, name, target, figure="overhead") for name, (_, target) in LIMITS.items()
+    ]
 
 
 def _seconds(*words: str) -> float:

@@ -40,7 +40,7 @@ def benchmark() -> list[dict[str, Any]]:
         ours = functools.partial(surrogate.step, inputs, losses)
         what = f"{INNER} inner SGD steps, MLP 784-512-256-10, batch {BATCH}, tolerance {tolerance:g}"
         pairs = interleave(ours, _by_hand(_model().to(device), inputs, losses), pairs=9, number=2)
-        rows.append(pairs.row(f"{what}: overhead", "loop by hand", "≤ 0.05", overhead=True))
+        rows.append(pairs.row(f"{what}: overhead", "loop by hand", "≤ 0.05", figure="overhead"))
     pairs = interleave(ours, _plain(_model().to(device), inputs, losses), pairs=9, number=2)
     rows.append(pairs.row(what, f"{INNER + 1} plain SGD steps", "–"))
     rows.append(_exact(generator))

@@ -49,14 +49,14 @@ def benchmark() -> list[dict[str, Any]]:
         plain, ours, *others = _in_turn([_step(name, batch, layer) for layer in layers])
         what = f"a training step of {name}, batch {batch}, {DEVICE}"
         target = "overhead ≤ 0.02" if name == "resnet18" else "overhead ≤ 0.05"
-        rows.append(Pairs(ours, plain).row(what, "plain first layer", target, overhead=True))
+        rows.append(Pairs(ours, plain).row(what, "plain first layer", target, figure="overhead"))
         if name == "vit-tiny" or peer is None:
             continue  # a first layer of one product: too little is added to compare what
         added = [[b - a for a, b in zip(plain, each, strict=True)] for each in (ours, *others)]
         rows.append(Pairs(*added).row(f"what TrAct adds to {what}", peer, "≥ 1.5"))
     without, own, *others_bytes = (_alone(layer) for layer in layers)
     what = f"peak memory of a 7 x 7 stem with stride 2, {STEM_BATCH} images of 224 x 224, cpu"
-    rows.append(Pairs([own], [without]).row(what, "plain stem", "overhead ≤ 0.1", overhead=True, unit="bytes"))
+    rows.append(Pairs([own], [without]).row(what, "plain stem", "overhead ≤ 0.1", figure="overhead", unit="bytes"))
     if peer is not None:
         rows.append(Pairs([own], others_bytes).row(what, peer, "–", unit="bytes"))
     return rows

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from timeit import default_timer
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ LEAST_PAIRS = 5
 """Pairs from which a median has an interval."""
 
 _CLOCKS = {"wall": default_timer, "processor": time.process_time}
+
+Figure = Literal["speed", "cost", "overhead"]
+"""Of a pair: peer / ours, ours / peer, or ours / peer − 1."""
 
 _SHORT = 0.3  # seconds of a pair up to which there are many
 
@@ -59,26 +62,28 @@ class Pairs:
         peer: str,
         target: str,
         *,
-        overhead: bool = False,
+        figure: Figure = "speed",
         unit: str = "s",
         limit: tuple[str, float] | None = None,
     ) -> dict[str, Any]:
-        """Return the row of a benchmark table: ``ratio`` is peer / ours, or ours / peer − 1 for an overhead.
+        """Return the row of a benchmark table.
 
         Args:
             what: the work.
             peer: who else does it.
-            target: for readers; it has a verdict if it begins with "≥" and a number, or, for an overhead, "≤".
-            overhead: whether ours does what the peer does and more.
+            target: for readers; it has a verdict if it begins with "≥" or "≤" and a number, which the figure is to be
+                at least or at most.
+            figure: the quotient of a pair, in the row as ``ratio``; an overhead is of what does the peer's work and
+                more.
             unit: of the timings.
             limit: what takes the least, and what ours / limit is to be at most.
         """
-        figure = self._figure(peer, overhead, unit)
-        row = {"what": what, **figure, "target": target}
+        found = self._figure(peer, figure, unit)
+        row = {"what": what, **found, "target": target}
         wanted = re.match(r"(?:overhead )?([≥≤]) ([\d.]+)( %)?", target)
-        if wanted and (wanted[1] == "≤") == overhead:
+        if wanted:
             bound = float(wanted[2]) / (100 if wanted[3] else 1)
-            row["verdict"] = verdict(figure.get("interval"), bound, at_most=overhead)
+            row["verdict"] = verdict(found.get("interval"), bound, at_most=wanted[1] == "≤")
         if self.limit is not None and limit is not None:
             name, most = limit
             ratios = [a / b for a, b in zip(self.ours, self.limit, strict=True)]
@@ -91,15 +96,16 @@ class Pairs:
         if self.clock is not None:
             row["clock"] = self.clock
         if self.beside is not None:
-            row["beside"] = {"clock": self.beside.clock, **self.beside._figure(peer, overhead, unit)}
+            row["beside"] = {"clock": self.beside.clock, **self.beside._figure(peer, figure, unit)}
         return row
 
-    def _figure(self, peer: str, overhead: bool, unit: str) -> dict[str, Any]:
+    def _figure(self, peer: str, figure: Figure, unit: str) -> dict[str, Any]:
         both = list(zip(self.ours, self.peer, strict=True))
+        quotients = [b / a if figure == "speed" else a / b - (figure == "overhead") for a, b in both]
         return {
             "ours": f"{statistics.median(self.ours):.4g} {unit}",
             "peer": f"{peer}: {statistics.median(self.peer):.4g} {unit}",
-            **_spread([a / b - 1 if overhead else b / a for a, b in both]),
+            **_spread(quotients),
             "pairs": len(both),
         }
 

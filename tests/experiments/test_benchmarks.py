@@ -22,10 +22,11 @@ def test_a_row_has_the_verdicts_of_its_target_and_of_its_limit():
     row = Pairs([1.0] * 6, [3.0] * 6, limit=[0.5] * 6).row("work", "other", "≥ 2 (as hoped)", limit=("least", 1.5))
     assert (row["ratio"]["median"], row["verdict"], row["pairs"]) == (3, "met", 6)
     assert (row["limit"]["ratio"]["median"], row["limit"]["verdict"]) == (2, "missed")
-    added = Pairs([1.04] * 6, [1.0] * 6).row("work", "plain", "overhead ≤ 5 %", overhead=True)
+    added = Pairs([1.04] * 6, [1.0] * 6).row("work", "plain", "overhead ≤ 5 %", figure="overhead")
     assert added["verdict"] == "met"
     assert Pairs([1.0] * 4, [3.0] * 4).row("work", "other", "≥ 2")["verdict"] == "open"
-    assert "verdict" not in Pairs([1.0] * 6, [3.0] * 6).row("work", "other", "≤ 40")  # of no overhead
+    many = Pairs([30.0] * 6, [1.0] * 6).row("64 of them", "one", "≤ 40", figure="cost")
+    assert (many["ratio"]["median"], many["verdict"]) == (30, "met")
     assert "verdict" not in Pairs([1.0] * 6, [3.0] * 6).row("work", "other", "–")
 
 
