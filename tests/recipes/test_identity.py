@@ -119,6 +119,10 @@ def test_faces_are_shown_in_files_that_play(data, tmp_path, monkeypatch):
     ("options", "line"),
     [
         (["--arm", "always-on", "--p", "0.3"], "p cannot be used with arm always-on, got 0.3"),
+        (
+            ["--first-stage", "1", "--p", "0.3"],
+            "p cannot be used with first_stage 1, after which nothing comes, got 0.3",
+        ),
         (["--arm", "text", "--first-stage", "0.3"], "first_stage cannot be used with arm text, got 0.3"),
         (["--p", "1.5"], "p must be in [0, 1], got 1.5"),
         (["--drop", "1"], "drop must be in [0, 1), got 1.0"),

@@ -60,11 +60,11 @@ def test_what_is_taken_out_is_out_and_nothing_else_changes():
         (lambda: SpikingParameters(teacher_rate=2001.0), "rate times dt must be at most 1, got 2001.0 Hz"),
         (
             lambda: SpikingParameters(input_rule=RuleParameters(-0.1, 1.0, 0.1)),
-            "input_rule.lr must not be negative, got -0.1",
+            "input_rule.lr must not be negative and must be finite, got -0.1",
         ),
         (
             lambda: SpikingParameters(class_rule=RuleParameters(0.1, 1.0, 0.0)),
-            "class_rule.target must be positive, or None for no scaling, got 0.0",
+            "class_rule.target must be positive and finite, or None for no scaling, got 0.0",
         ),
         (
             lambda: SpikingParameters(tau_theta=math.nan),
@@ -74,12 +74,21 @@ def test_what_is_taken_out_is_out_and_nothing_else_changes():
             lambda: SpikingParameters(rest=-1.0),
             "stimulus must be at least dt and rest not negative, got 350.0 and -1",
         ),
+        (lambda: SpikingParameters(excitation=math.nan), "excitation must be a number, got nan"),
+        (
+            lambda: SpikingParameters(input_rule=RuleParameters(0.1, math.nan, None)),
+            "input_rule.w_max must be positive, got nan",
+        ),
+        (
+            lambda: SpikingParameters(class_rule=RuleParameters(math.inf, 1.0, None)),
+            "class_rule.lr must not be negative and must be finite, got inf",
+        ),
         (lambda: SpikingParameters(trace_step=-0.1), "trace_step must not be negative, got -0.1"),
         (lambda: SpikingParameters(trace_init=math.nan), "trace_init must not be negative, got nan"),
     ],
     ids=[
         *("preset", "parameter", "ablation", "dt-zero", "dt-long", "pixel-rate", "teacher-rate"),
-        *("lr", "target", "tau_theta", "rest", "trace_step", "trace_init"),
+        *("lr", "target", "tau_theta", "rest", "nan", "w_max", "lr-inf", "trace_step", "trace_init"),
     ],
 )
 def test_wrong_values_are_named(call, message):

@@ -136,10 +136,18 @@ class SpikingParameters:
         if not self.tau_theta >= self.dt:
             raise ValueError(f"tau_theta must be at least dt, or infinite for no decay, got {self.tau_theta}")
         for name, rule in (("input_rule", self.input_rule), ("class_rule", self.class_rule)):
-            if not rule.lr >= 0:
-                raise ValueError(f"{name}.lr must not be negative, got {rule.lr}")
-            if rule.target is not None and not rule.target > 0:
-                raise ValueError(f"{name}.target must be positive, or None for no scaling, got {rule.target}")
+            if not 0 <= rule.lr < math.inf:
+                raise ValueError(f"{name}.lr must not be negative and must be finite, got {rule.lr}")
+            if not rule.w_max > 0:
+                raise ValueError(f"{name}.w_max must be positive, got {rule.w_max}")
+            if rule.target is not None and not 0 < rule.target < math.inf:
+                raise ValueError(
+                    f"{name}.target must be positive and finite, or None for no scaling, got {rule.target}"
+                )
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and math.isnan(value):
+                raise ValueError(f"{field.name} must be a number, got nan")
         for name in ("trace_step", "trace_init"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

@@ -87,6 +87,7 @@ class Identity:
         if self.sampling_steps > 1000:
             raise ValueError(f"sampling_steps must be at most 1000, got {self.sampling_steps}")
         refuse_unless(self.arm == "two-stage", f"arm {self.arm}", self, "p", "first_stage")
+        refuse_unless(self.first_stage != 1, "first_stage 1, after which nothing comes", self, "p")
 
     def task(self, streams: Streams, accelerator: Accelerator) -> Task:
         """Build the task; see `aleator.experiment.Recipe`."""
