@@ -84,7 +84,7 @@ def test_what_is_taken_out_is_out_and_nothing_else_changes():
             "class_rule.lr must not be negative and must be finite, got inf",
         ),
         (lambda: SpikingParameters(trace_step=-0.1), "trace_step must not be negative, got -0.1"),
-        (lambda: SpikingParameters(trace_init=math.nan), "trace_init must not be negative, got nan"),
+        (lambda: SpikingParameters(trace_init=math.nan), "trace_init must be a number, got nan"),
     ],
     ids=[
         *("preset", "parameter", "ablation", "dt-zero", "dt-long", "pixel-rate", "teacher-rate"),
