@@ -26,6 +26,15 @@ def mine(capsys) -> list[str]:
     return [line.strip() for line in lines[1:]]
 
 
+def assert_its_commands_are_taken(said: str) -> None:
+    """What a starter says to try next fits its options; nothing is trained."""
+    words = [shlex.split(line)[1:] for line in said.splitlines() if line.strip().startswith("aleator ")]
+    assert {each[0] for each in words} >= {"compare", "advise"}
+    for each in words:
+        more = ["--batch-size", "8", "--dry-run"] if each[0] == "compare" else ["--help"]
+        assert main([*each, *more]) == 0
+
+
 def test_the_commands_it_prints_work(mine, capsys):
     run, compare, advise = (shlex.split(command)[1:] for command in mine)
     assert main([*advise, "--help"]) == 0
@@ -127,7 +136,9 @@ def test_a_table_of_ones_own_is_learned_as_it_is(capsys):
         rows.append(f"{number % 2};{size:.3f};{colour};7;{price + 100:.3f}".replace(".", ","))
     Path("houses.csv").write_text("\n".join(["odd;size;colour;seven;price", *rows]) + "\n")
     assert main(["new", "mine.py", "--csv", "houses.csv", "--target", "price"]) == 0
-    assert "price is a number" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "price is a number" in said.err
+    assert_its_commands_are_taken(said.out)
     assert len(Path("mine.py").read_text().splitlines()) <= 40
     assert main(["run", "mine.py:MyRecipe", "--rounds", "20", "--out", "o", "--trackers"]) == 0
     assert json.loads(Path("o/result.json").read_text())["test"]["loss"] < 0.05
@@ -144,6 +155,7 @@ def test_texts_that_a_linear_model_separates_are_separated(capsys):
         lines = [" ".join([draw.choice(words.split()), *draw.choices(filler, k=6)]) for _ in range(300)]
         Path(f"texts/{name}.txt").write_text("\n".join(lines))
     assert main(["new", "mine.py", "--text", "texts"]) == 0
+    assert_its_commands_are_taken(capsys.readouterr().out)
     assert main(["run", "mine.py:MyRecipe", "--rounds", "20", "--out", "o", "--trackers"]) == 0
     assert json.loads(Path("o/result.json").read_text())["test"]["accuracy"] == 1
 
@@ -154,6 +166,7 @@ def test_images_of_ones_own_are_learned(capsys):
         for number in range(30):
             Image.new("L", (20 + number, 30), grey + number).save(Path("images", name, f"{number}.png"))
     assert main(["new", "mine.py", "--images", "images"]) == 0
+    assert_its_commands_are_taken(capsys.readouterr().out)
     assert main(["run", "mine.py:MyRecipe", "--rounds", "5", "--out", "o", "--trackers"]) == 0
     assert json.loads(Path("o/result.json").read_text())["test"]["accuracy"] == 1
 

@@ -22,14 +22,14 @@ class MyRecipe(Supervised):
     """Predict a column of a table."""
 
     csv: str = "CSV"
-    target: str = "TARGET"
-    """The column to predict: classes, or a number in units of its deviation over the training rows."""
+    column: str = "TARGET"
+    """What to predict: classes, or a number in units of its deviation over the training rows."""
     width: int = 64
     """Hidden units."""
 
     def splits(self, streams: Streams) -> dict[str, Any]:
         """70/15/15 % of the rows, the same for every seed; the log says what was understood of the columns."""
-        return table_splits(self.csv, self.target, Streams(0).generator("split"))
+        return table_splits(self.csv, self.column, Streams(0).generator("split"))
 
     def network(self, splits: Mapping[str, Any]) -> nn.Module:
         """One layer of hidden units; the loss is the cross entropy for classes, the squared error for a number."""
