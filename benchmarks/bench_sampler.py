@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +21,7 @@ from torch.utils.benchmark import Timer
 from torch.utils.data import BatchSampler, RandomSampler
 
 from aleator.data import RepeatedRandomSampler
+from aleator.experiment.peak_memory import resident_peak
 from benchmarks.pairs import Pairs, interleave
 
 BATCH = 128
@@ -91,14 +89,6 @@ def _alone(side: Side, n: int) -> tuple[float, float]:
 
 def _measured(side: Side, n: int) -> tuple[float, float]:
     _exhaust(side(BATCH))  # what is imported and allocated once does not count
-    before = _peak_memory()
+    before = resident_peak()
     timer = Timer("exhaust(side(n))", globals={"exhaust": _exhaust, "side": side, "n": n}, num_threads=1)
-    return timer.timeit(1).mean, _peak_memory() - before
-
-
-def _peak_memory() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss starts at the parent's peak on Linux
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024.0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
+    return timer.timeit(1).mean, resident_peak() - before

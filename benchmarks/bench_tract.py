@@ -12,12 +12,9 @@ process held before.
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +23,7 @@ from torch.nn import functional as F
 from torch.utils.benchmark import Timer
 from torch.utils.benchmark.utils.timer import timer as default_timer
 
+from aleator.experiment.peak_memory import resident_peak
 from aleator.nn import apply_tract
 from aleator.random import Streams
 from aleator.recipes.classify.models import image_model
@@ -127,14 +125,6 @@ def _stem(layer: str) -> float:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(STEM_BATCH, 3, 224, 224, generator=generator)
     model(x[:1, :, :16, :16]).square().mean().backward()  # what is allocated once does not count
-    before = _peak_memory()
+    before = resident_peak()
     model(x).square().mean().backward()
-    return _peak_memory() - before
-
-
-def _peak_memory() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss starts at the parent's peak on Linux
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024.0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
+    return resident_peak() - before

@@ -42,6 +42,7 @@ from aleator.experiment.model_state import are_numbers, models_of, weights_of
 from aleator.experiment.next_batch import NextBatch
 from aleator.experiment.options import RunOptions
 from aleator.experiment.own_lines import own_line
+from aleator.experiment.peak_memory import peak_memory
 from aleator.experiment.progress import PlainProgress, ProgressDisplay, progress_display
 from aleator.experiment.protocol import Split, StepResult, Task
 from aleator.experiment.signals import Interrupted, StopRequests
@@ -471,18 +472,6 @@ def _twentieth(task: Task) -> int:
 def _readable(metrics: Mapping[str, float], headline: str) -> str:
     others = [name for name in metrics if name not in (headline, "examples")]
     return ", ".join(f"{name} {metrics[name]:.4g}" for name in [headline, *others])
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the most memory this process ever held, in bytes: the device's for a GPU, else the resident set."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _shared(state: dict[str, Any]) -> dict[str, Any]:

@@ -114,7 +114,8 @@ def time_steps(job: Job) -> dict[str, Any]:
     import torch
 
     from aleator.experiment.accelerators import make_accelerator
-    from aleator.experiment.loop import failures, peak_memory
+    from aleator.experiment.loop import failures
+    from aleator.experiment.peak_memory import peak_memory
     from aleator.random import Streams
 
     recipe, options = recipe_and_options(job)
