@@ -3,8 +3,8 @@
 A ratio needs the norms of a whole tensor before the first of its weights can move. So there are two passes over each
 tensor, one after the other while what fits is still in the cache:
 
-    LAMB           read w, g, m, v; write m, v, u; sum w², u²     then    w ← w − (lr · ratio) u
-    Algorithm 1    read w, g, m; write m; sum w², m²              then    w ← w − (lr · ratio) m
+    LAMB           read w, g, m, v; write m, v, u; sum w², u²     then    w ← w − (lr · ratio) u, from the end on
+    Algorithm 1    read w, g, m; write m; sum w², m²              then    w ← w − (lr · ratio) m, from the end on
     original       sum w², g²                                     then    read w, g, b; write b, w
 
 Square root and quotient take longer than memory does, so LAMB's u is kept and not computed again. Sums of squares run
@@ -37,6 +37,7 @@ WEIGHT, GRAD, STEP, RATIO, LENGTH, FIRST, SECOND = range(7)
 """Columns of a table: addresses, the number of elements, and the addresses of the running means."""
 
 _BLOCK = 1024  # elements of a sum that is not in float64
+_PART = 16384  # elements that are read forwards
 
 # Below this sum of squares in float64, and at zero, the entries are scaled by a power of two, which rounds nothing.
 _SMALL, _GROWTH = 1e-280, 2.0**600
@@ -111,9 +112,17 @@ def _moved(w: Any, g: Any, b: Any, rate: Any, lr: Any, momentum: Any, decay: Any
 
 
 @_vectorised
-def _subtract(w: Any, u: Any, factor: Any) -> None:
+def _subtract_part(w: Any, u: Any, factor: Any) -> None:
     for i in range(w.size):
         w[i] -= factor * u[i]
+
+
+@_compiled
+def _subtract(w: Any, u: Any, factor: Any) -> None:
+    """Take u times a factor from w, from the end on: what the pass before read last is still in the cache."""
+    for end in range(w.size, 0, -_PART):
+        begin = max(0, end - _PART)
+        _subtract_part(w[begin:end], u[begin:end], factor)
 
 
 @_vectorised
