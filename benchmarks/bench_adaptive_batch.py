@@ -34,14 +34,14 @@ def benchmark() -> list[dict[str, Any]]:
     for name, (model, shape) in _models().items():
         batch = _batch(EXAMPLES, shape)
         ghost, vmapped = (_statistics(model, batch, method) for method in ("ghost", "vmap"))
-        found = interleave(ghost, vmapped, pairs=3, clock=process_time)
+        found = interleave(ghost, vmapped, pairs=9, clock=process_time)
         what = f"norms of the gradients of {EXAMPLES} examples, {name}"
         rows.append(found.row(what, "vmap of grad", "≥ 3 in time or memory", unit="s of CPU"))
-        memory = [[_peak_megabytes(name, method) for _ in range(3)] for method in ("ghost", "vmap")]
+        memory = [[_peak_megabytes(name, method) for _ in range(5)] for method in ("ghost", "vmap")]
         rows.append(Pairs(*memory).row(f"memory of the {what}", "vmap of grad", "≥ 3 in time or memory", unit="MB"))
     tested, plain = _loop(test=True), _loop(test=False)
     rows.append(
-        interleave(tested, plain, pairs=3, clock=process_time).row(
+        interleave(tested, plain, pairs=21, clock=process_time).row(
             f"{EVERY} steps on batches of {BATCH}, one of them tested on {EXAMPLES} examples, MLP",
             "without a test", "≤ 3 %", figure="overhead", unit="s of CPU",
         )
@@ -49,7 +49,7 @@ def benchmark() -> list[dict[str, Any]]:
     for size in (8, 512):
         tested, plain = _recipe(size, tests=True), _recipe(size, tests=False)
         rows.append(
-            interleave(tested, plain, pairs=3, clock=process_time).row(
+            interleave(tested, plain, pairs=7, clock=process_time).row(
                 f"20 steps of classify on batches of {size}, each of them tested, MLP",
                 "max_batch_size = batch_size", "no target", figure="overhead", unit="s of CPU",
             )

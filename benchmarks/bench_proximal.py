@@ -39,11 +39,11 @@ def benchmark() -> list[dict[str, Any]]:
         ("group lasso", prox.GroupLasso(1e-5), "–"),
     ):
         ours = ProximalSGD(_parameters(), lr=1e-3, momentum=0.9, prox=penalty)
-        pairs = interleave(ours.step, plain.step, pairs=15, number=5)
+        pairs = interleave(ours.step, plain.step, pairs=31, number=5, clock=time.process_time)
         rows.append(pairs.row(f"a ProximalSGD step, {name}, {what}", "torch SGD (foreach)", target))
     watched = torch.optim.SGD(_parameters(), lr=1e-3, momentum=0.9, foreach=True)
     SASA(watched, check_every=10**9)
-    pairs = interleave(watched.step, plain.step, pairs=15, number=5)
+    pairs = interleave(watched.step, plain.step, pairs=31, number=5, clock=time.process_time)
     rows.append(pairs.row(f"an SGD step with SASA watching, {what}", "torch SGD (foreach)", "–"))
     inputs, targets = _digits()
     for tolerance in (1e-6, 1e-4):

@@ -20,7 +20,7 @@ from benchmarks.pairs import Pairs, interleave
 from benchmarks.peers import Program, command, rows_of_a_peer
 
 OBS, ACT, KEPT = 17, 6, 5_000
-NUMBER, PAIRS, MEMBERS = 10, 7, 8
+NUMBER, PAIRS, MEMBERS = 10, 21, 8
 PEER = "stable_baselines3"
 PLAIN: dict[str, Any] = {"actor_dropout": 0.0, "critic_dropout": 0.0}
 DROPPED: dict[str, Any] = {"actor_dropout": 0.01, "critic_dropout": 0.01}
