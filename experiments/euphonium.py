@@ -8,9 +8,9 @@ project's notes on the paper, whose two programs measured 40 to 50 and 38 to 44 
 distillation, 16 to 20 without, and none with the authors' alignment; 0.6 is the paper's 1.66 times. When these claims
 were written one run of seed 0 with each of DanceGRPO and the full method had been seen: 60 % at iteration 60, and the
 threshold at iteration 12; hence the budget of 100. Before the runs of record DanceGRPO was looked at with seeds 0 to 3,
-since it took 58 to 70 iterations: both updates had had half of every group, so that the first moved the ratios of the
-second's samples beyond the clipping. With whole groups, as it is now, it took 42 to 46 with seeds 1 to 3, and with one
-update of all samples 22 to 26; how the full method does with one update is claimed beside it, unseen.
+since it took 58 to 70 iterations: the last gradient of the flow's training before alignment was still there when the
+first update added its own, and Adam's second moment remembered it. Without it DanceGRPO took 42 to 48 with seeds 1 to
+3, and 22 to 26 with one update an iteration, of all samples; how the full method does with one is claimed unseen.
 
 ``distance`` is from rewarded samples to the nearest real "3". At iteration 60 the methods with a process reward are
 expected far from any, though all samples are rewarded: that is claimed, not hidden. ``share_guided`` and

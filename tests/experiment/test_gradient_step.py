@@ -59,6 +59,15 @@ def test_step_is_plain_sgd_on_the_mean_loss():
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_gradients_that_somebody_left_are_none_of_the_step():
+    (clean, x, y), (left, _, _) = problem(), problem()
+    for parameter in left.parameters():
+        parameter.grad = torch.full_like(parameter, 1e3)
+    for model in (clean, left):
+        stepper(model)([(len(x), loss_of(model, x, y))])
+    assert torch.equal(clean.weight, left.weight)
+
+
 def test_clipping_bounds_the_step_and_reports_the_norm_before():
     model, x, y = problem()
     before = torch.cat([p.detach().flatten() for p in model.parameters()])

@@ -138,19 +138,19 @@ def test_options_that_cannot_work_are_refused_in_one_line(options, line):
         Alignment(**options)
 
 
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        ({"group_size": 3}, "updates must divide the 3 samples of a process, got 2"),
-        ({"groups": 2}, "groups must be a multiple of 2 processes × 2 updates, got 2"),
-    ],
-)
-def test_what_processes_cannot_divide_as_one_does_is_refused_before_anything_is_trained(options, line):
+def test_what_is_trained_before_leaves_no_gradient():
+    task = task_of(**SMALL)
+    task.begin()
+    networks = (task.network, task.classifier, task.prm)
+    assert all(parameter.grad is None for network in networks for parameter in network.parameters())
+
+
+def test_updates_that_do_not_divide_a_process_s_samples_are_refused_before_anything_is_trained():
     streams, accelerator = Streams(0), make_accelerator("float32")
     accelerator.state.num_processes = 2
     try:
-        with pytest.raises(ValueError, match=line):
-            Alignment(**{**SMALL, **options}).task(streams, accelerator)
+        with pytest.raises(ValueError, match="updates must divide the 3 samples of a process, got 2"):
+            Alignment(**{**SMALL, "group_size": 3}).task(streams, accelerator)
     finally:
         AcceleratorState._reset_state()
 

@@ -61,7 +61,7 @@ class Case:
 
 
 ALIGNMENT = {
-    "flow_steps": 20, "classifier_steps": 20, "prm_steps": 20, "width": 8, "depth": 1, "groups": 4, "group_size": 2,
+    "flow_steps": 20, "classifier_steps": 20, "prm_steps": 20, "width": 8, "depth": 1, "groups": 2, "group_size": 4,
     "sampling_steps": 4, "iterations": 6, "test_samples": 8,
 }  # fmt: skip
 EXACT = {"precision": "float64"}

@@ -137,6 +137,7 @@ class GradientStep:
             raise ValueError(f"every micro-batch needs at least one example, got {[count for count, _ in losses]}")
         if total is None:
             total = self._agreement.total(sum(count for count, _ in losses))
+        self._optimizer.zero_grad(set_to_none=True)  # what somebody else's training left is none of this batch's
         statistics = [buffer.clone() for buffer in self._statistics]
         processes = self._accelerator.num_processes
         shares, parts = [], []

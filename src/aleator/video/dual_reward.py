@@ -163,9 +163,7 @@ class DualRewardGRPO:
             orm_rewards: outcome rewards of the samples, by name or one.
             ref: the reference, such as the policy without its adapters. Its divergence is measured even where
                 ``kl_coef`` is 0.
-            count: how many updates. Groups are dealt out whole, in turn, where ``count`` divides their number on a
-                process, so that the advantages of an update are about 0 on average and its ratios were not moved by
-                samples of its own groups; else samples are, in turn.
+            count: how many updates; samples are dealt out in turn.
             piece_size: steps of samples that go through the network at once.
             generator: draws the steps of each sample, and is needed where ``timestep_fraction`` is below 1. It draws
                 for the samples of all processes, in the order of their ranks: with one seed on all of them the steps
@@ -199,22 +197,19 @@ class DualRewardGRPO:
             order = torch.rand(everyone, len(trained), generator=generator, device=generator.device).argsort(1)
             own = order.chunk(_processes())[dist.get_rank() if _processes() > 1 else 0]
             steps_of = [[trained[step] for step in sorted(row)] for row in own[:, :chosen].tolist()]
-        groups = batch // self.group_size
-        together = len(samples) // groups if groups % count == 0 else 1
         updates = []
-        for turn in range(count):
+        for first in range(count):
             pairs = [
                 (sample, step)
-                for place, (sample, steps) in enumerate(zip(samples, steps_of, strict=True))
-                if place // together % count == turn
+                for sample, steps in zip(samples[first::count], steps_of[first::count], strict=True)
                 for step in steps
             ]
             if piece_size > 1:
                 pairs.sort(key=lambda pair: pair[1])  # states of one step lie together
             met: list[dict[str, Tensor]] = []
             pieces = [pairs[i : i + piece_size] for i in range(0, len(pairs), piece_size)]
-            losses = [(len(p), self._piece(velocity, trajectory, advantages, ref, p, met)) for p in pieces]
-            updates.append(Update(losses, met, advantages.figures))
+            turns = [(len(p), self._piece(velocity, trajectory, advantages, ref, p, met)) for p in pieces]
+            updates.append(Update(turns, met, advantages.figures))
         return updates
 
     def advantages(self, trajectory: Trajectory, orm_rewards: Rewards | None = None) -> Advantages:

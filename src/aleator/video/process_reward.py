@@ -196,6 +196,7 @@ def train_process_reward(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
+    optimizer.zero_grad()  # or whoever trains on would add to the last one
     return net
 
 

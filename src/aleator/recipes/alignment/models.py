@@ -124,3 +124,4 @@ def _train(network: nn.Module, count: int, steps: int, generator: torch.Generato
         loss(rows.to(next(network.parameters()).device)).backward()
         optimizer.step()
         schedule.step()
+    optimizer.zero_grad()

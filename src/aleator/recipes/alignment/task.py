@@ -63,12 +63,6 @@ class AlignmentTask:
         self.own = options.groups * options.group_size // self.processes
         if self.own % options.updates:
             raise ValueError(f"updates must divide the {self.own} samples of a process, got {options.updates}")
-        if options.groups % options.updates == 0 and options.groups % (self.processes * options.updates):
-            # One process would deal its groups out whole, and these could not.
-            raise ValueError(
-                f"groups must be a multiple of {self.processes} processes × {options.updates} updates, "
-                f"got {options.groups}"
-            )
         self.budget = Budget(options.iterations, "iterations")
         self.evaluate_every = max(1, options.iterations // 6)
         self.dtype = torch.float64 if options.precision == "float64" else torch.float32
