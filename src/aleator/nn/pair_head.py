@@ -198,6 +198,7 @@ class PairHead(nn.Module):
                     if loss < best:
                         best, kept = loss, copy.deepcopy(self.state_dict())
             epoch += 1
+        optimizer.zero_grad()
         if kept is not None:
             self.load_state_dict(kept)
         return self
