@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments import evidence, pays, tables
+from experiments import evidence, pays, planted, tables
 
 
 def run(
@@ -34,6 +34,15 @@ def advise(task: Annotated[str, tyro.conf.Positional]) -> None:
     pays.produce(task)
 
 
+def plant(name: Annotated[str, tyro.conf.Positional]) -> None:
+    """Ask for advice where the truth is known, and write evidence/advice/planted-NAME.json.
+
+    Args:
+        name: null or rate.
+    """
+    planted.produce(name)
+
+
 def write_tables(check: bool = False) -> None:
     """Write the evidence tables of README and method cards.
 
@@ -49,6 +58,6 @@ def write_tables(check: bool = False) -> None:
 
 if __name__ == "__main__":
     try:
-        tyro.extras.subcommand_cli_from_dict({"run": run, "advise": advise, "tables": write_tables})
+        tyro.extras.subcommand_cli_from_dict({"run": run, "advise": advise, "planted": plant, "tables": write_tables})
     except ValueError as error:
         sys.exit(f"error: {error}")

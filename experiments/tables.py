@@ -14,7 +14,7 @@ from typing import Any
 from aleator.commands.methods import METHODS, is_identical, verdicts
 from aleator.experiment.files import read_json, write_text
 from benchmarks.reading import judged, spread
-from experiments import pays
+from experiments import pays, planted
 from experiments.book import chapter_map
 from experiments.chooser import WISHES
 from experiments.evidence import EVIDENCE, ROOT
@@ -50,6 +50,7 @@ def _filled(match: re.Match[str]) -> str:
         "endurance": lambda folder: _figures_table(folder, "survival.json", "endurance"),
         "swarms": lambda folder: _figures_table(folder, "swarms.json", "rows"),
         "pays": _pays_table,
+        "planted": planted.table,
         "book": lambda _: chapter_map(),
     }
     if kind not in makers:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aleator.experiment.advice.arms import BASELINE, Arm, Trial, combined, range_of_rates, shared_draws, trials_of
-from aleator.experiment.advice.measure import EVALUATIONS, LEAST_STEPS, cost_of, time_steps
+from aleator.experiment.advice.measure import EVALUATIONS, LEAST_STEPS, EqualTime, cost_of, time_steps
 from aleator.experiment.advice.measuring import Measured
 from aleator.experiment.advice.plan import seconds_of_runs
 from aleator.experiment.advice.session import Session
@@ -233,7 +233,7 @@ def _of_equal_time(session: Session, trial: Trial) -> dict[str, Any]:
     outcome, _ = session.carry_out_jobs(time_steps, {trial.arm: job})[trial.arm]
     if outcome.answer is None:
         raise ValueError(outcome.error or outcome.status)
-    steps = cost_of([outcome.answer]).steps(task["seconds"])
+    steps = EqualTime(**task["equal_time"]).steps_of(cost_of([outcome.answer]))
     if steps < min(LEAST_STEPS, task["steps"]):
         raise ValueError("what it does before its first step takes as long as a whole run")
     return {"steps": steps}

@@ -1,9 +1,12 @@
 """What runs cost, measured once and under the load of the real runs; equal time is turned into steps here.
 
-    seconds(steps) = building + starting + steps · seconds per step + (evaluations + 1) · seconds per evaluation
+    training(steps) = building + starting + steps · seconds per step
+    seconds(steps) = training(steps) + (evaluations + 1) · seconds per evaluation
 
-An arm has the steps that fill the time of the baseline's run. What it computes before the first ordinary step (its
-model compiled, a subset chosen) takes time from its training.
+An arm has the steps that fill the time of the baseline's training. What it computes before the first ordinary step (its
+model compiled, a subset chosen) takes time from its steps; looking at a model, which is done alike for all, does not.
+Where two measurements cannot tell an arm's training from the baseline's, it has as many steps: the chance of a
+measurement would else be a handicap for all of its runs, and a difference that many seeds confirm.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from aleator.experiment.comparison.workers import Job, recipe_and_options
 WARM_UP_STEPS = 3
 EVALUATIONS = 20  # of a run that confirms
 LEAST_STEPS = 10  # of which a run is worth the name
+USUAL_SPREAD = 0.05  # of one measurement of time, as a share
 
 
 class TooSlow(Exception):
@@ -48,13 +52,61 @@ class Cost:
     evaluation: float
     memory: int = 0
 
+    def training(self, steps: int) -> float:
+        """Return the seconds of a run without its evaluations."""
+        return self.building + self.starting + steps * self.step
+
     def seconds(self, steps: int, evaluations: int = EVALUATIONS) -> float:
         """Return the seconds of a run."""
-        return self.building + self.starting + steps * self.step + (evaluations + 1) * self.evaluation
+        return self.training(steps) + (evaluations + 1) * self.evaluation
 
-    def steps(self, seconds: float, evaluations: int = EVALUATIONS) -> int:
-        """Return how many steps a run of so many seconds has; 0 if none."""
-        return max(0, round((seconds - self.seconds(0, evaluations)) / self.step))
+    def steps(self, seconds: float) -> int:
+        """Return how many steps a training of so many seconds has; 0 if none."""
+        return max(0, round((seconds - self.training(0)) / self.step))
+
+
+@dataclass(frozen=True)
+class EqualTime:
+    """How long the baseline trains, and what can be told apart from that.
+
+    Attributes:
+        steps: of the baseline.
+        seconds: of its training.
+        tolerance: of the logarithm of two seconds, for arms measured as often as the baseline.
+    """
+
+    steps: int
+    seconds: float
+    tolerance: float
+
+    def steps_of(self, cost: Cost) -> int:
+        """Return the steps of an arm."""
+        apart = abs(math.log(cost.training(self.steps) / self.seconds)) > self.tolerance
+        return cost.steps(self.seconds) if apart else self.steps
+
+
+def equal_time(measured: Mapping[str, Sequence[Mapping[str, Any]]], baseline: str, steps: int) -> EqualTime:
+    """Return what equal time is, from the measurements of all arms.
+
+    How far one measurement is from the next is pooled over arms, without their first steps, which may find compiled
+    what another round compiled; two means are told apart with an error of 5 %. Where nothing was measured twice,
+    ``USUAL_SPREAD`` stands in.
+    """
+    from scipy import stats
+
+    squares, freedom = 0.0, 0
+    for of_arm in measured.values():
+        logs = [math.log(one["building"] + steps * one["step"]) for one in of_arm]
+        if len(logs) > 1:
+            squares += sum((value - statistics.fmean(logs)) ** 2 for value in logs)
+            freedom += len(logs) - 1
+    spread = math.sqrt(squares / freedom) if freedom else USUAL_SPREAD
+    quantile = float(stats.t.ppf(0.975, freedom)) if freedom else 2.0
+    return EqualTime(
+        steps=steps,
+        seconds=cost_of(measured[baseline]).training(steps),
+        tolerance=quantile * spread * math.sqrt(2 / len(measured[baseline])),
+    )
 
 
 def cost_of(measured: Sequence[Mapping[str, Any]]) -> Cost:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aleator.experiment.advice.arms import BASELINE, Arm, Trial, rate_of
-from aleator.experiment.advice.measure import LEAST_STEPS, Cost, cost_of, time_steps
+from aleator.experiment.advice.measure import LEAST_STEPS, Cost, cost_of, equal_time, time_steps
 from aleator.experiment.advice.session import Session
 from aleator.experiment.comparison.workers import Job, Outcome, Work
 from aleator.experiment.shares import is_accuracy
@@ -130,14 +130,15 @@ def _arms(session: Session, arms: Sequence[Arm]) -> dict[str, Any]:
     if BASELINE in why:
         raise CannotAdvise(f"the task could not be measured: {why[BASELINE][1]}")
     task["test_stays"] = len({one["test_digest"] for one in found[BASELINE]}) == 1
-    whole = cost_of(found[BASELINE]).seconds(task["steps"])
-    task["seconds"], task["process"] = whole, statistics.median(outside)
+    task["seconds"], task["process"] = cost_of(found[BASELINE]).seconds(task["steps"]), statistics.median(outside)
+    equal = equal_time(found, BASELINE, task["steps"])
+    task["equal_time"] = dataclasses.asdict(equal)
     entries: dict[str, Any] = {}
     for arm in arms:
         entry: dict[str, Any] = {"settings": [dict(one) for one in arm.settings], "cost": None, "steps": 0}
         if arm.name not in why:
             cost = cost_of(found[arm.name])
-            steps = task["steps"] if arm.name == BASELINE else cost.steps(whole)
+            steps = task["steps"] if arm.name == BASELINE else equal.steps_of(cost)
             if steps < min(LEAST_STEPS, task["steps"]):
                 why[arm.name] = "does not apply", "what it does before its first step takes as long as a whole run"
             else:
