@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from aleator.stats.advice.hour import (
@@ -12,6 +14,7 @@ from aleator.stats.advice.hour import (
     confirming,
     minutes_for_one,
     rungs_of,
+    settled,
     survivors,
 )
 
@@ -85,3 +88,32 @@ def test_what_cannot_be_is_refused():
         rungs_of(0, 0.5)
     with pytest.raises(ValueError, match=r"least_share must be in \(0, 1\], got 2"):
         rungs_of(3, 2.0)
+
+
+def test_luck_with_a_draw_is_settled_by_all_arms():
+    """The first arm's values for draw 0 are higher by chance; the others say that draw 2 is better."""
+    values = {
+        "baseline": {0: 0.940, 2: 0.935},
+        "one": {0: 0.90, 2: 0.94},
+        "two": {0: 0.91, 2: 0.93},
+        "three": {0: 0.92, 2: 0.94},
+    }
+    assert settled(values) == dict.fromkeys(values, 2)
+    assert settled({arm: {n: -v for n, v in of_arm.items()} for arm, of_arm in values.items()}, "min") == dict.fromkeys(
+        values, 2
+    )
+
+
+def test_an_arm_that_wants_another_draw_has_its_own():
+    values = {
+        "baseline": {0: 0.90, 2: 0.94},
+        "one": {0: 0.91, 2: 0.93},
+        "two": {0: 0.91, 2: 0.95},
+        "other": {0: 0.95, 2: 0.85},
+    }
+    assert settled(values) == {"baseline": 2, "one": 2, "two": 2, "other": 0}
+
+
+def test_what_one_arm_alone_tried_and_what_is_no_number_decides_nothing():
+    assert settled({"a": {0: 0.9, 1: 0.91}, "b": {2: 0.8}, "c": {0: math.nan}}) == {"a": 1, "b": 2}
+    assert settled({"a": {3: 0.9, 1: 0.9}}) == {"a": 1}

@@ -29,6 +29,8 @@ WIDE: Range = (1 / 32, 100.0)
 chosen too small than too large, because those that are too large diverge."""
 NARROW: Range = (1 / 10, 10.0)
 DECAY = 10.0
+SHARED = ("lr", "weight_decay")
+"""Settings that trials of one number share."""
 _PLASTIC = 1.32471795724474602596
 
 
@@ -137,8 +139,7 @@ def combined(first: Trial, second: Trial, name: str) -> Trial:
     Raises:
         ValueError: if the two set one option to different values, which only one of them can have.
     """
-    shared = {"lr", "weight_decay"}
-    for field in first.changes.keys() & second.changes.keys() - shared:
+    for field in first.changes.keys() & second.changes.keys() - set(SHARED):
         if first.changes[field] != second.changes[field]:
             raise ValueError(f"{first.arm} and {second.arm} both set {field}")
     return Trial(name, 0, {**second.changes, **first.changes})

@@ -5,11 +5,20 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aleator.experiment.advice.arms import BASELINE, Arm, Trial, combined, range_of_rates, shared_draws, trials_of
+from aleator.experiment.advice.arms import (
+    BASELINE,
+    SHARED,
+    Arm,
+    Trial,
+    combined,
+    range_of_rates,
+    shared_draws,
+    trials_of,
+)
 from aleator.experiment.advice.measure import EVALUATIONS, LEAST_STEPS, EqualTime, cost_of, time_steps
 from aleator.experiment.advice.measuring import Measured
 from aleator.experiment.advice.plan import seconds_of_runs
@@ -108,10 +117,7 @@ def _carry_out(session: Session, applying: Sequence[Measured]) -> None:
                 record = told.setdefault(str(trial.number), {"changes": dict(trial.changes), "rungs": []})
                 value, error = _value(session, run)
                 record["rungs"] = [*record["rungs"][:index], _row(run, rung, value, error)]
-            values = {trial.number: value for trial, run in pairs if (value := _value(session, run)[0]) is not None}
-            by_number = {trial.number: trial for trial, _ in pairs}
-            order = hour.survivors(values, len(values), document["task"]["headline"]["direction"])
-            alive[name] = one, [by_number[number] for number in order]
+            alive[name] = one, _in_order(session, name, runs)
             if not alive[name][1]:
                 entry["status"] = "failed"
                 entry["why"] = next((e for _, run in pairs if (e := _value(session, run)[1])), "no trial had a result")
@@ -121,6 +127,31 @@ def _carry_out(session: Session, applying: Sequence[Measured]) -> None:
         session.save()
     if names and document["arms"][BASELINE]["status"] == "failed":
         raise RuntimeError(f"no trial of the baseline had a result: {document['arms'][BASELINE]['why']}")
+
+
+def _in_order(session: Session, name: str, runs: Mapping[str, Sequence[tuple[Trial, PlannedRun]]]) -> list[Trial]:
+    """Return the trials of an arm that had a result in a rung, the best first.
+
+    Which is the best is settled together with the arms that have the same draws of the shared settings.
+    """
+    direction = session.document["task"]["headline"]["direction"]
+    own = {trial.number: trial for trial, _ in runs[name]}
+
+    def alike(trial: Trial) -> bool:
+        mine = own.get(trial.number)
+        return mine is not None and all(trial.changes.get(key) == mine.changes.get(key) for key in SHARED)
+
+    values = {
+        arm: {
+            trial.number: value
+            for trial, run in pairs
+            if alike(trial) and (value := _value(session, run)[0]) is not None
+        }
+        for arm, pairs in runs.items()
+    }
+    order = hour.survivors(values[name], len(values[name]), direction)
+    first = hour.settled(values, direction).get(name)
+    return [own[number] for number in sorted(order, key=lambda number: number != first)]
 
 
 def _row(run: PlannedRun, rung: hour.Rung, value: float | None, error: str | None) -> dict[str, Any]:

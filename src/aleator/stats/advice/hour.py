@@ -15,6 +15,8 @@ of the length of the next rung's.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -110,6 +112,38 @@ def survivors(values: Mapping[int, float], keep: int, direction: str = "max") ->
         return (True, 0.0, number) if value != value else (False, sign * value, number)
 
     return sorted(values, key=place)[:keep]
+
+
+def settled(values: Mapping[str, Mapping[int, float]], direction: str = "max") -> dict[str, int]:
+    """Return the best trial of each arm: by its own values, unless other arms say the contrary as clearly.
+
+    Trials of one number have one draw of the settings that arms share. An arm takes another draw than the best by its
+    own values where the median over the other arms that tried both prefers that one by at least as much. Otherwise luck
+    with the settings would be confirmed as a difference of methods; and an arm that wants other settings than the rest
+    has them, for one unlike arm moves no median.
+
+    Args:
+        values: for each arm the headline on validation data, by the trial's number.
+        direction: whether more (``"max"``) or less of it is better.
+    """
+    sign = 1.0 if direction == "max" else -1.0
+    sound = {arm: {n: sign * v for n, v in of_arm.items() if math.isfinite(v)} for arm, of_arm in values.items()}
+    chosen = {}
+    for arm, of_arm in sound.items():
+        if not of_arm:
+            continue
+        own = min(of_arm, key=lambda number: (-of_arm[number], number))
+        gains = {own: 0.0}  # of what the others say, over what the arm itself says
+        for number in of_arm.keys() - {own}:
+            others = [
+                other[number] - other[own]
+                for name, other in sound.items()
+                if name != arm and number in other and own in other
+            ]
+            if others:
+                gains[number] = statistics.median(others) - (of_arm[own] - of_arm[number])
+        chosen[arm] = min(gains, key=lambda number: (-gains[number], number != own, number))
+    return chosen
 
 
 def choosing(
