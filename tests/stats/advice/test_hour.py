@@ -114,6 +114,13 @@ def test_an_arm_that_wants_another_draw_has_its_own():
     assert settled(values) == {"baseline": 2, "one": 2, "two": 2, "other": 0}
 
 
+def test_values_in_steps_of_one_example_do_not_pretend_to_be_certain():
+    """Three arms differ by exactly one example, the other way than the first arm does."""
+    values = {"a": {0: 0.93, 1: 0.92}, **{name: {0: 0.92, 1: 0.93} for name in "bcd"}}
+    assert settled(values)["a"] == 0
+    assert settled(values, tick=0.01)["a"] == 1
+
+
 def test_what_one_arm_alone_tried_and_what_is_no_number_decides_nothing():
     assert settled({"a": {0: 0.9, 1: 0.91}, "b": {2: 0.8}, "c": {0: math.nan}}) == {"a": 1, "b": 2}
     assert settled({"a": {3: 0.9, 1: 0.9}}) == {"a": 1}

@@ -24,6 +24,7 @@ from aleator.experiment.advice.measuring import Measured
 from aleator.experiment.advice.plan import seconds_of_runs
 from aleator.experiment.advice.session import Session
 from aleator.experiment.comparison.plan import PlannedRun
+from aleator.experiment.shares import is_accuracy
 from aleator.random import Streams
 from aleator.stats.advice import hour
 
@@ -134,7 +135,9 @@ def _in_order(session: Session, name: str, runs: Mapping[str, Sequence[tuple[Tri
 
     Which is the best is settled together with the arms that have the same draws of the shared settings.
     """
-    direction = session.document["task"]["headline"]["direction"]
+    task = session.document["task"]
+    direction, examples = task["headline"]["direction"], task["validation_examples"]
+    tick = 1 / examples if examples and is_accuracy(task["headline"]["name"]) else 0.0
     own = {trial.number: trial for trial, _ in runs[name]}
 
     def alike(trial: Trial) -> bool:
@@ -150,7 +153,7 @@ def _in_order(session: Session, name: str, runs: Mapping[str, Sequence[tuple[Tri
         for arm, pairs in runs.items()
     }
     order = hour.survivors(values[name], len(values[name]), direction)
-    first = hour.settled(values, direction).get(name)
+    first = hour.settled(values, direction, tick).get(name)
     return [own[number] for number in sorted(order, key=lambda number: number != first)]
 
 

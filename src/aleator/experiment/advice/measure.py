@@ -92,7 +92,7 @@ def equal_time(measured: Mapping[str, Sequence[Mapping[str, Any]]], baseline: st
     what another round compiled; two means are told apart with an error of 5 %. Where nothing was measured twice,
     ``USUAL_SPREAD`` stands in.
     """
-    from scipy import stats
+    from scipy.special import stdtrit
 
     squares, freedom = 0.0, 0
     for of_arm in measured.values():
@@ -101,7 +101,7 @@ def equal_time(measured: Mapping[str, Sequence[Mapping[str, Any]]], baseline: st
             squares += sum((value - statistics.fmean(logs)) ** 2 for value in logs)
             freedom += len(logs) - 1
     spread = math.sqrt(squares / freedom) if freedom else USUAL_SPREAD
-    quantile = float(stats.t.ppf(0.975, freedom)) if freedom else 2.0
+    quantile = float(stdtrit(freedom, 0.975)) if freedom else 2.0
     return EqualTime(
         steps=steps,
         seconds=cost_of(measured[baseline]).training(steps),

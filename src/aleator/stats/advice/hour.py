@@ -114,18 +114,22 @@ def survivors(values: Mapping[int, float], keep: int, direction: str = "max") ->
     return sorted(values, key=place)[:keep]
 
 
-def settled(values: Mapping[str, Mapping[int, float]], direction: str = "max") -> dict[str, int]:
-    """Return the best trial of each arm: by its own values, unless other arms say the contrary as clearly.
+def settled(values: Mapping[str, Mapping[int, float]], direction: str = "max", tick: float = 0.0) -> dict[str, int]:
+    """Return the best trial of each arm: by its own values, unless other arms say the contrary and may well be right.
 
-    Trials of one number have one draw of the settings that arms share. An arm takes another draw than the best by its
-    own values where the median over the other arms that tried both prefers that one by at least as much. Otherwise luck
-    with the settings would be confirmed as a difference of methods; and an arm that wants other settings than the rest
-    has them, for one unlike arm moves no median.
+    Trials of one number have one draw of the settings that arms share. An arm leaves the draw that is best by its own
+    values for another one where the median over the other arms prefers that, and the arm's own difference of the two is
+    no unusual one among theirs: within the interval, of 95 %, that theirs predict for one more. Otherwise luck with the
+    settings would be confirmed as a difference of methods. An arm that does want other settings than the rest has them,
+    and it moves no median. At least two other arms must have tried both.
 
     Args:
         values: for each arm the headline on validation data, by the trial's number.
         direction: whether more (``"max"``) or less of it is better.
+        tick: by how much values differ at least, where they differ: of an accuracy, one example.
     """
+    from scipy.special import stdtrit
+
     sign = 1.0 if direction == "max" else -1.0
     sound = {arm: {n: sign * v for n, v in of_arm.items() if math.isfinite(v)} for arm, of_arm in values.items()}
     chosen = {}
@@ -133,15 +137,19 @@ def settled(values: Mapping[str, Mapping[int, float]], direction: str = "max") -
         if not of_arm:
             continue
         own = min(of_arm, key=lambda number: (-of_arm[number], number))
-        gains = {own: 0.0}  # of what the others say, over what the arm itself says
+        gains = {own: 0.0}
         for number in of_arm.keys() - {own}:
             others = [
                 other[number] - other[own]
                 for name, other in sound.items()
                 if name != arm and number in other and own in other
             ]
-            if others:
-                gains[number] = statistics.median(others) - (of_arm[own] - of_arm[number])
+            if len(others) < 2:
+                continue
+            middle, spread = statistics.median(others), max(statistics.stdev(others), tick)
+            predicted = float(stdtrit(len(others) - 1, 0.975)) * spread * math.sqrt(1 + 1 / len(others))
+            if abs(of_arm[number] - of_arm[own] - middle) <= predicted:
+                gains[number] = middle
         chosen[arm] = min(gains, key=lambda number: (-gains[number], number != own, number))
     return chosen
 
