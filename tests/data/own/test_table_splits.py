@@ -94,6 +94,17 @@ def test_amounts_of_money_are_numbers(tmp_path):
     one, two, three = (table_splits(file, "y", generator()) for file in (plain, dollars, euros))
     torch.testing.assert_close(two["train"], (one["train"][0], -one["train"][1]))
     torch.testing.assert_close(three["train"], one["train"])
+    brackets = table(tmp_path / "b.csv", "a,y", [f'"(${v:,.2f})",{v}' for v in values])
+    four = table_splits(brackets, "y", generator())
+    torch.testing.assert_close(four["train"], (-one["train"][0], one["train"][1]))
+
+
+def test_a_number_that_no_float_holds_is_a_missing_value(tmp_path, caplog):
+    rows = [f"{'1e400' if i == 7 else i * i},{i % 2}" for i in range(100)]
+    with caplog.at_level(logging.INFO, "aleator.data"):
+        splits = table_splits(table(tmp_path / "t.csv", "a,y", rows), "y", generator())
+    assert all(x.isfinite().all() for x, _ in splits.values())
+    assert "taken as missing: '1e400' in a" in caplog.text
 
 
 def test_a_cell_in_quotation_marks_may_go_over_several_lines(tmp_path, caplog):

@@ -11,6 +11,7 @@ be decided is refused. This file knows cells and columns; what a column is for i
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ _EITHER = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")  # 1,234: thousands or a fra
 _CURRENCY = r"(?:[$€£¥₹]|EUR|USD|GBP|CHF)"
 _MONEY = re.compile(rf"([+-]?)(?:{_CURRENCY}\s*([+-]?[\d.,].*)|([\d.,].*?)\s*{_CURRENCY})")
 _CLOSING = re.compile(r'[^"]*(?:""[^"]*)*"(?!")')  # a line in the midst of a cell that ends there
+_JUDGED = 1000  # lines by which it is judged what divides cells
 _POWERS = {"k": 1e3, "K": 1e3, "M": 1e6}
 
 
@@ -136,8 +138,15 @@ def read_table(path: Path, kind: str = "a table") -> Table:
 
 
 def number(text: str, decimal: str = ".") -> float | None:
-    """Return the number in a cell, a percentage and an amount of money as it is written, or None without one."""
+    """Return the number in a cell, a percentage and an amount of money as it is written, or None without one.
+
+    One in brackets is negative, as accountants write it; one that no float holds is none.
+    """
+    if _NUMBER.fullmatch(text) and (decimal == "." or "." not in text):  # most cells
+        return _finite(float(text))
     cell = text.strip().replace("−", "-").removesuffix("%").strip()
+    if cell[:1] == "(" and cell[-1:] == ")" and (inside := number(cell[1:-1], decimal)) is not None:
+        return -inside
     if money := _MONEY.fullmatch(cell):
         cell = money[1] + (money[2] or money[3])
     power = _POWERS.get(cell[-1:], 1.0)
@@ -149,7 +158,7 @@ def number(text: str, decimal: str = ".") -> float | None:
         cell = cell.replace(other, "")
     if other in cell or not _NUMBER.fullmatch(cell := cell.replace(decimal, ".")):
         return None
-    return float(cell) * power
+    return _finite(float(cell) * power)
 
 
 def is_missing(text: str) -> bool:
@@ -163,11 +172,15 @@ def is_slip(text: str) -> bool:
     return bool(re.match(r"\s*[+-]?[.,]?\d", text)) and letters < 3
 
 
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _encoding(content: bytes) -> str:
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     start = content[:200]
-    if b"\0" in start:  # without a mark: which of the two bytes of a Latin letter is 0?
+    if 8 * start.count(0) > len(start):  # without a mark: which of the two bytes of a Latin letter is 0?
         return "utf-16-le" if start[1::2].count(0) >= start[::2].count(0) else "utf-16-be"
     return "utf-8-sig"
 
@@ -255,6 +268,7 @@ def _is_rule(cells: Sequence[str]) -> bool:
 def _mark(lines: Sequence[str]) -> str:
     """Return the mark between cells: that with which the largest share of the cells below the heading are numbers."""
     best, most = ",", -1.0
+    lines = lines[:_JUDGED]
     for mark in MARKS:
         rows = [_split(line, mark) for line in lines]
         if not rows or max(map(len, rows)) < 2:
@@ -274,8 +288,10 @@ def _decimal(path: Path, rows: Sequence[Row]) -> str | None:
     seen: dict[str, tuple[int, str]] = {}
     for row in rows:
         for cell in row.cells:
+            if "." not in cell and "," not in cell:
+                continue
             readable = [decimal for decimal in ".," if number(cell, decimal) is not None]
-            if re.search(r"[.,]", cell) and len(readable) == 1:
+            if len(readable) == 1:
                 seen.setdefault(readable[0], (row.line, cell))
     if len(seen) == 2:
         (line, cell), (line2, cell2) = seen["."], seen[","]

@@ -108,6 +108,8 @@ def _check_thousands(table: Table, column: int, name: str) -> None:
     Raises:
         ValueError: naming the line.
     """
+    if table.decimal is not None:
+        return
     cells = [(row, row.cell(column)) for row in table.rows[1:]]
     doubtful = next(((row, cell) for row, cell in cells if table.is_doubtful(cell, ".")), None)
     plain = any(table.number(cell) is not None and not table.is_doubtful(cell, ".") for _, cell in cells)
