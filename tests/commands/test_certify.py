@@ -53,6 +53,25 @@ def test_a_table_of_right_and_wrong_pays_for_every_model_and_compares_with_the_f
     assert lines[-1].startswith("each table is wrong with probability at most 0.05 for all 2 candidates at once, if")
 
 
+@pytest.mark.parametrize(
+    ("heading", "name"), [("", "{}"), ("example", "{}"), ("sentence", "s-{}")], ids=["pandas", "numbers", "names"]
+)
+def test_names_of_the_examples_are_no_model(tmp_path, capsys, heading, name):
+    path = tmp_path / "scores.csv"
+    rows = [(int(i % 5 > 0), int(i % 3 > 0)) for i in range(30)]
+    path.write_text("base,new\n" + "".join(f"{a},{b}\n" for a, b in rows))
+    plain = said(capsys, "--scores", str(path))
+    named = "".join(f"{name.format(i)},{a},{b}\n" for i, (a, b) in enumerate(rows))
+    path.write_text(f"{heading},base,new\n{named}")
+    assert said(capsys, "--scores", str(path)) == plain
+
+
+def test_one_example_of_two_models_is_refused_before_a_table_is_written(tmp_path, capsys):
+    path = tmp_path / "scores.csv"
+    path.write_text("base,new\n1,0\n")
+    assert "at least 2 examples, got 1" in refused(capsys, "--scores", str(path))
+
+
 def test_p_values_of_several_models_are_adjusted(tmp_path, capsys):
     columns = {"base": [0] * 20 + [1] * 80, "a": [1] * 8 + [0] * 12 + [1] * 80, "b": [1] * 6 + [0] * 14 + [1] * 80}
     path = tmp_path / "scores.tsv"

@@ -126,6 +126,13 @@ def test_a_fault_is_named(checked, changed, fault):
     assert said.err == "aleator: mine.py:Mine has a fault; see above\n"
 
 
+def test_a_state_that_forgets_its_sampler_is_named_with_its_line(checked):
+    code, said = checked(kept=WITHOUT_POSITION)
+    line = 1 + RECIPE.partition("def state_dict")[0].count("\n")
+    assert said.out.rstrip().endswith(f" (state_dict in mine.py:{line})")
+    assert code == 1
+
+
 def test_options_that_cannot_work_are_bad_input_with_their_line(checked, capsys):
     code, said = checked(total='3), 1 / 0 if False else int("x"')
     assert code == 2

@@ -31,7 +31,7 @@ def assert_its_commands_are_taken(said: str) -> None:
     words = [shlex.split(line)[1:] for line in said.splitlines() if line.strip().startswith("aleator ")]
     assert {each[0] for each in words} >= {"compare", "advise"}
     for each in words:
-        more = ["--batch-size", "8", "--dry-run"] if each[0] == "compare" else ["--help"]
+        more = ["--dry-run"] if each[0] == "compare" else ["--help"]
         assert main([*each, *more]) == 0
 
 
@@ -145,6 +145,18 @@ def test_a_table_of_ones_own_is_learned_as_it_is(capsys):
     assert main(["new", "other.py", "--csv", "houses.csv", "--target", "colour"]) == 0
     assert main(["run", "other.py:MyRecipe", "--rounds", "20", "--out", "p", "--trackers"]) == 0
     assert json.loads(Path("p/result.json").read_text())["test"]["accuracy"] > 0.8
+
+
+def test_a_table_of_few_rows_is_compared_as_it_is_and_from_a_file_with_any_name(capsys):
+    rows = [f"{i * i % 11},{i % 7 % 2}" for i in range(40)]
+    Path("few.csv").write_text("\n".join(["a,y", *rows]) + "\n")
+    assert main(["new", "my own.py", "--csv", "few.csv", "--target", "y"]) == 0
+    assert "    batch_size: int = 8\n" in Path("my own.py").read_text()
+    assert len(Path("my own.py").read_text().splitlines()) <= 40
+    said = capsys.readouterr().out
+    assert_its_commands_are_taken(said)
+    compare = next(shlex.split(line)[1:] for line in said.splitlines() if line.startswith("    aleator compare"))
+    assert main([*compare[:-2], "--seeds", "1", "--rounds", "1", "--out", "o"]) == 0
 
 
 def test_texts_that_a_linear_model_separates_are_separated(capsys):

@@ -76,9 +76,11 @@ def test_the_factor_is_that_of_the_library(pairs, method):
         text().replace(",", ";"),
         text().replace(",", "\t"),
         "\ufeff" + text().replace("\n", "\r\n\r\n"),
+        text().replace(",", ";").replace(".", ","),
+        "Predictions of May\n\n" + text(),
         text((rows()[2], rows()[0], rows()[3], rows()[1]), "y1,p,y2,v"),
     ],
-    ids=["semicolons", "tabs", "a spreadsheet's", "another order"],
+    ids=["semicolons", "tabs", "a spreadsheet's", "decimal commas", "a title", "another order"],
 )
 def test_the_same_rows_in_other_clothes(pairs, content):
     assert pairs("score", content) == pairs("score", text())

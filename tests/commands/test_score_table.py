@@ -44,6 +44,13 @@ SINGLE = {
     "lines of Windows": PLAIN.replace("\n", "\r\n"),
     "blank lines": PLAIN.replace("\n", "\n\n"),
     "comments": "# " + PLAIN + "# done\n",
+    "a comment first": "# measured on Monday\n" + PLAIN,
+    "comments first, no header": "# measured on Monday\n# again\n" + table(None, ROWS),
+    "a title": "Accuracy of the tagger\n\n" + PLAIN,
+    "aligned, header of several words": "".join(f"{x!s:<16}{y}\n" for x, y in [("Training size", "Our score"), *ROWS]),
+    "names of lines without a heading": "size\tscore\n" + table(None, [(f"at {x}", x, y) for x, y in ROWS], "\t"),
+    "an empty column": table(("", "size", "", "score"), [("", x, "", y) for x, y in ROWS]),
+    "losses beside": table(("size", "loss", "accuracy"), [(x, 3 - y, y) for x, y in ROWS]),
     "Excel's mark": "sep=;\n" + table(("size", "score"), ROWS, ";"),
     "quoted": table(('"size"', '"score"'), [(f'"{x}"', f'"{y}"') for x, y in ROWS]),
     "trailing commas": PLAIN.replace("\n", ",,\n"),
@@ -116,6 +123,12 @@ def test_every_system_of_a_table_is_read(tmp_path, content):
     assert "2 systems (old, new)" in found.understood
 
 
+def test_a_model_that_heads_scores_is_a_system_and_no_column_of_names(tmp_path):
+    found = read(tmp_path, WIDE.replace("old", "My model").replace("new", "Their model"))
+    assert list(found.curves) == ["My model", "Their model"]
+    assert found.curves["My model"].sizes == SIZES
+
+
 @pytest.mark.parametrize("content", REPEATED.values(), ids=REPEATED.keys())
 def test_several_scores_of_a_size_keep_their_spread(tmp_path, content):
     found = read(tmp_path, content)
@@ -145,6 +158,8 @@ def test_empty_cells_of_a_wide_table_are_left_out_and_counted(tmp_path):
         ("size,score\n1000,0.71\n2000,78\n4000,82\n", "got 82 beside 0.71; write percentages with %"),
         ("size,score\n1000,0.71\n2000,120\n4000,82\n", "got 120; write percentages with %, and for losses add"),
         ("size;score\n1000;0,71\n2000;0.78\n4000;0.82\n", "numbers must be written in one way, got '0.78' in line 3"),
+        ("size,acc %\n1000,0.71\n2000,0.78\n4000,0.82\n", "'acc %' may be percentages or fractions, got '0.71'; write"),
+        ("size,loss\n1000,2.71\n2000,2.3\n4000,2.1\n", "'loss' is a loss: add --lower-is-better"),
         (b"PK\x03\x04 a workbook", "is a spreadsheet or an archive: save it as CSV"),
         (b"\xe4\xf6\xfc,1\n", "is not a text in UTF-8 or UTF-16: save it as CSV in UTF-8"),
         ("size,score\n1,000,0.71\n", "line 2: a line must have 2 cells like the first one, got 3; put numbers with a"),

@@ -55,6 +55,20 @@ def test_the_innermost_line_below_the_recipes_folder_is_named(folder):
         run(recipe, folder / "o", RunOptions(trackers=()), name="mine.py:Mine")
 
 
+@pytest.mark.parametrize(
+    ("faulty", "place"),
+    [
+        (("torch.nn.Linear(4, 1)", "torch.nn.Linear(5, 1)"), r"network in mine\.py:18"),
+        (("return loss(outputs, targets)", "return outputs.mean()"), r"losses in mine\.py:21"),
+    ],
+)
+def test_an_error_of_layers_that_do_not_fit_names_the_method_that_made_them(folder, faulty, place):
+    (folder / "mine.py").write_text(MINE.replace(*faulty))
+    recipe = resolve("mine.py:Mine")(batch_size=4, rounds=1)
+    with pytest.raises(RunFailed, match=rf" \({place}\)$"):
+        run(recipe, folder / "o", RunOptions(trackers=()), name="mine.py:Mine")
+
+
 def test_a_file_that_cannot_be_read_is_named_with_its_line(folder):
     (folder / "neighbour.py").write_text("x = 1\n1 / 0\n")
     with pytest.raises(ValueError, match=r"^neighbour\.py:2 cannot be imported: ZeroDivisionError"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ import tyro
 
 from aleator.commands import flags
 from aleator.commands.table import write_lines, write_table
-from aleator.data.own.table_reader import is_missing, read_table
+from aleator.data.own.table_reader import Row, Table, is_missing, read_table
 from aleator.stats import Certificate, accuracy_bound, difference_bound, holm, loss_bound, mcnemar
 
 
@@ -77,12 +77,12 @@ def _of_scores(asked: Certify, path: Path) -> int:
     what = "accuracy" if right else "mean loss"
     bounds = [(name, f"{c.estimate:.4f}", _number(c)) for name, c in certificates.items()]
     some = next(iter(certificates.values()))
+    first, *others = models
+    pairs = [_pair(asked, models[other], models[first], len(others)) for other in others]
     write_table(
         f"{what} on new examples, from {some.n} examples of {path.name}", ("model", "here", _head(some)), bounds
     )
-    if len(models) > 1:
-        first, *others = models
-        pairs = [_pair(asked, models[other], models[first], len(others)) for other in others]
+    if others:
         p_values = [f"{p:.3g}" for p in holm([_p(models[other], models[first]) for other in others])] if right else []
         rows = [
             (other, *pair, p) for other, pair, p in zip(others, pairs, p_values or ["–"] * len(others), strict=True)
@@ -122,7 +122,8 @@ def read_columns(path: Path) -> dict[str, list[float]]:
     """Return the columns of a table by the names in its first line.
 
     Args:
-        path: a table that `read_table` reads; every cell below the names a number in [0, 1].
+        path: a table that `read_table` reads; every cell below the names a number in [0, 1]. A first column with the
+            names or the numbers of the examples is left out.
 
     Raises:
         ValueError: if the file is not there or holds something else; one line with the number of the line.
@@ -130,6 +131,8 @@ def read_columns(path: Path) -> dict[str, list[float]]:
     table = read_table(path)
     if len(table.rows) < 2:
         raise ValueError(f"{path} must have the names of the models in its first line and a line for each example")
+    if _has_names_of_lines(table):
+        table = replace(table, rows=[Row(row.line, row.cells[1:]) for row in table.rows])
     head, *rows = table.rows
     names = head.cells
     if any(table.number(name) is not None or is_missing(name) for name in names) or len(set(names)) < len(names):
@@ -144,6 +147,13 @@ def read_columns(path: Path) -> dict[str, list[float]]:
                 raise ValueError(f"{table.where(row)}: {name} must be a number in [0, 1], got {cell!r}")
             columns[name].append(value)
     return columns
+
+
+def _has_names_of_lines(table: Table) -> bool:
+    head, *rows = table.rows
+    words = {row.cell(0) for row in rows if table.number(row.cell(0)) is None}
+    names = not head.cell(0) or (len(rows) > 2 and (len(words) == len(rows) or table.counts(rows, 0)))
+    return len(head.cells) > 1 and names
 
 
 def _sentence(what: str, certificate: Certificate) -> str:

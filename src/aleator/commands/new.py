@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ import tyro
 
 from aleator.commands import flags, logs
 from aleator.commands.table import write_lines
+
+BATCH_SIZE = 32  # of a recipe that says none
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,11 @@ def main(args: Sequence[str]) -> int:
         raise ValueError(f"FILE must end in .py, got {str(file)!r}")
     if not file.parent.is_dir():
         raise ValueError(f"FILE must be in a folder that exists, got {str(file)!r}")
-    starter, filled = _starter(chosen)
-    text = Path(__file__).with_name(starter).read_text(encoding="utf-8").replace("FILE:MyRecipe", f"{file}:MyRecipe")
+    starter, filled, examples = _starter(chosen)
+    text = Path(__file__).with_name(starter).read_text(encoding="utf-8")
+    text = text.replace("FILE:MyRecipe", shlex.quote(f"{file}:MyRecipe"))
+    if examples is not None and (half := max(1, examples // 2)) < BATCH_SIZE:
+        text = _with_batches_of(text, 2 ** (half.bit_length() - 1))
     for name, value in filled.items():
         text = text.replace(f'"{name}"', json.dumps(value, ensure_ascii=False))
         text = text.replace(f"column {name} ", f"column {value} ")
@@ -59,8 +66,16 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def _starter(chosen: New) -> tuple[str, dict[str, str]]:
-    """Return the file to begin with and what its blanks are filled with. Data are read once, so that faults show now.
+def _with_batches_of(text: str, size: int) -> str:
+    """Return a starter with smaller batches, so that half of the training examples, which it compares, have one."""
+    head, docstring, fields = re.split(r'(class MyRecipe.*\n    """.*"""\n\n)', text, maxsplit=1)
+    return f"{head}{docstring}    batch_size: int = {size}\n{fields}"
+
+
+def _starter(chosen: New) -> tuple[str, dict[str, str], int | None]:
+    """Return the file to begin with, what its blanks are filled with, and the number of training examples.
+
+    Data are read once, so that faults show now. An example's number is None: its batches fit.
 
     Raises:
         ValueError: if options do not fit together or data cannot be read.
@@ -71,18 +86,18 @@ def _starter(chosen: New) -> tuple[str, dict[str, str]]:
     if (chosen.csv is None) != (chosen.target is None):
         raise ValueError(f"csv and target must be given together, got {'csv' if chosen.csv else 'target'} alone")
     if not given:
-        return "starter.py", {}
+        return "starter.py", {}, None
     from aleator.data import image_splits, table_splits, text_splits
     from aleator.random import Streams
 
     generator = Streams(0).generator("split")
     with logs.shown():
         if chosen.csv is not None and chosen.target is not None:
-            table_splits(chosen.csv, chosen.target, generator)
-            return "starter_table.py", {"CSV": str(chosen.csv), "TARGET": chosen.target}
+            splits = table_splits(chosen.csv, chosen.target, generator)
+            return "starter_table.py", {"CSV": str(chosen.csv), "TARGET": chosen.target}, len(splits["train"][0])
         if chosen.text is not None:
-            text_splits(chosen.text, generator)
-            return "starter_text.py", {"FOLDER": str(chosen.text)}
+            splits = text_splits(chosen.text, generator)
+            return "starter_text.py", {"FOLDER": str(chosen.text)}, len(splits["train"][0])
         assert chosen.images is not None
-        image_splits(chosen.images, generator)
-        return "starter_images.py", {"FOLDER": str(chosen.images)}
+        splits = image_splits(chosen.images, generator)
+        return "starter_images.py", {"FOLDER": str(chosen.images)}, len(splits["train"][0])

@@ -1,21 +1,19 @@
-"""Predictions of pairs from a file: a CSV file with one label's p, V, y1 and y2, or arrays with whole joints.
+"""Predictions of pairs from a file: a table with one label's p, V, y1 and y2, or arrays with whole joints.
 
-A CSV file has a header with the columns ``p``, ``V``, ``y1``, ``y2`` and, if there are names, ``item``; y1 and y2 are 0
-or 1, whether each response is the label that p is of. An ``.npz`` file has ``joint`` (probabilities) or ``log_joint``
-of shape [items, K, K], the labels ``y1`` and ``y2``, and, if there are names, ``item``. A fault is reported with the
-number of its line.
+A table, see `aleator.data.own.table_reader`, has a header with the columns ``p``, ``V``, ``y1``, ``y2`` and, if there
+are names, ``item``; y1 and y2 are 0 or 1, whether each response is the label that p is of. An ``.npz`` file has
+``joint`` (probabilities) or ``log_joint`` of shape [items, K, K], the labels ``y1`` and ``y2``, and, if there are
+names, ``item``. A fault is reported with the number of its line.
 """
 
 from __future__ import annotations
 
-import csv
-import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aleator.data.own.table_reader import read_text
+from aleator.data.own.table_reader import Row, Table, read_table, read_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,26 +52,23 @@ def read_pairs(path: Path) -> PairTable:
     """
     if path.suffix.lower() == ".npz":
         return _from_arrays(path)
-    text = read_text(path, "a CSV file or an .npz file")
-    first = text.lstrip().partition("\n")[0]
-    reader = csv.reader(text.splitlines(), delimiter=next((mark for mark in "\t;," if mark in first), ","))
-    rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    table = read_table(path, "a CSV file or an .npz file")
+    rows = table.rows
     if not rows:
         raise ValueError(f"{path} is empty: it must have a header with p, V, y1 and y2, and a line for each item")
-    names = [cell.strip().lower() for cell in rows[0][1]]
+    names = [cell.lower() for cell in rows[0].cells]
     if missing := [name for name in COLUMNS if name not in names]:
         shown = ", ".join(name.upper() if name == "v" else name for name in missing)
-        raise ValueError(f"{path}, line {rows[0][0]}: the columns must be p, V, y1 and y2, got no {shown}")
+        raise ValueError(f"{table.where(rows[0])}: the columns must be p, V, y1 and y2, got no {shown}")
     if len(rows) < 3:
         raise ValueError(f"{path} must have at least 2 items, got {len(rows) - 1}")
     values: dict[str, list[float]] = {name: [] for name in COLUMNS}
     items: list[str] = []
-    for line, row in rows[1:]:
+    for row in rows[1:]:
         for name in COLUMNS:
-            values[name].append(_number(f"{path}, line {line}", name, row, names.index(name)))
+            values[name].append(_number(table, row, name, names.index(name)))
         if "item" in names:
-            place = names.index("item")
-            items.append(row[place].strip() if place < len(row) else "")
+            items.append(row.cell(names.index("item")))
     import torch
 
     p, V, y1, y2 = (torch.tensor(values[name], dtype=torch.float64) for name in COLUMNS)
@@ -91,19 +86,18 @@ def read_names(path: Path) -> list[str]:
     ]
 
 
-def _number(where: str, name: str, row: list[str], column: int) -> float:
-    text = row[column].strip() if column < len(row) else ""
+def _number(table: Table, row: Row, name: str, column: int) -> float:
+    text, where = row.cell(column), table.where(row)
     shown = name.upper() if name == "v" else name
     if not text:
         raise ValueError(f"{where}: {shown} is missing")
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = table.number(text)
+    if value is not None and "%" in text:
+        value /= 100
     low, high = (-1.0, 1.0) if name == "v" else (0.0, 1.0)
     if name in ("y1", "y2") and value not in (0, 1):
         raise ValueError(f"{where}: {name} must be 0 or 1, whether the response is the scored label, got {text!r}")
-    if not low <= value <= high:
+    if value is None or not low <= value <= high:
         raise ValueError(f"{where}: {shown} must be in [{low:g}, {high:g}], got {text!r}")
     return value
 

@@ -20,7 +20,8 @@ from aleator.data.own.table_reader import Row, Table, is_missing, is_slip, read_
 SIZE = frozenset(["size", "sizes", "x", "n", "word", "words", "token", "tokens", "example", "examples", "sample"]) | {
     *("samples", "data", "sentences", "images", "documents", "items", "train_size", "training_size")
 }
-SCORE = frozenset(["score", "scores", "y", "accuracy", "acc", "f1", "value", "metric", "loss", "error", "auc", "bleu"])
+LOSS = frozenset(["loss", "losses", "error", "perplexity"])
+SCORE = LOSS | frozenset(["score", "scores", "y", "accuracy", "acc", "f1", "value", "metric", "auc", "bleu"])
 SYSTEM = frozenset(["system", "systems", "model", "method", "variant", "tagger", "algorithm", "learner", "name"])
 REPEAT = frozenset(["seed", "fold", "run", "split", "trial", "repeat", "repetition", "replicate"])
 ASIDE = frozenset(
@@ -70,7 +71,7 @@ def read_scores(path: Path, higher_is_better: bool) -> ScoreTable:
     if not table.rows:
         raise ValueError(f"{path} is empty: it must have a line for each size")
     notes: list[str] = []
-    entries = _across(table, notes) or _down(table, notes)
+    entries = _across(table, notes) or _down(table, higher_is_better, notes)
     entries = _as_fractions(path, entries, higher_is_better, notes)
     curves = _curves(path, entries, notes)
     sizes = sorted({entry.size for entry in entries})
@@ -107,7 +108,7 @@ def _curves(path: Path, entries: Sequence[_Entry], notes: list[str]) -> dict[str
     return curves
 
 
-def _down(table: Table, notes: list[str]) -> list[_Entry]:
+def _down(table: Table, higher_is_better: bool, notes: list[str]) -> list[_Entry]:
     """Read a table with a line for each size."""
     header, rows = _header(table)
     if not rows:
@@ -122,6 +123,11 @@ def _down(table: Table, notes: list[str]) -> list[_Entry]:
             )
     names += [""] * (width - len(names))
     size, system, repeat, scores = _roles(table, rows, names, header or [])
+    losses, gains = ([i for i in scores if words & set(names[i].split("_"))] for words in (LOSS, SCORE - LOSS))
+    if losses and gains:  # of two kinds beside each other the one that was asked for
+        scores = [i for i in scores if i not in (losses if higher_is_better else gains)]
+    elif losses and higher_is_better and any((table.number(row.cell(i)) or 0) > 1 for row in rows for i in losses):
+        raise ValueError(f"{table.path}: {header[losses[0]] if header else ''!r} is a loss: add --lower-is-better")
     if len(scores) > 1:
         labels = [(header[i] if header else "") or f"column {i + 1}" for i in scores]
         repeated = all(names[i].rstrip("0123456789") in REPEAT | {""} for i in scores)
@@ -137,6 +143,14 @@ def _down(table: Table, notes: list[str]) -> list[_Entry]:
     left_out = [header[i] for i in range(width) if header and i not in (size, system, repeat, *scores) and header[i]]
     if left_out:
         notes.append(f"left out: {', '.join(left_out)}")
+    percents = {i for i in scores if header and re.search(r"%|percent|\bpct\b", header[i].lower())}
+    for i in percents if higher_is_better else ():
+        found = [cell for row in rows if not is_missing(cell := row.cell(i))]
+        if found and all("%" not in cell and (table.number(cell) or 0) <= 1 for cell in found):
+            raise ValueError(
+                f"{table.path}: {header[i] if header else ''!r} may be percentages or fractions, got {found[0]!r}; "
+                "write fractions without % in the heading, or percentages with % in the cells"
+            )
     entries, empty = [], 0
     for row in rows:
         where = table.where(row)
@@ -152,7 +166,7 @@ def _down(table: Table, notes: list[str]) -> list[_Entry]:
                 empty += 1
                 continue
             value = _number(table, where, "score", text, ",")
-            percent = "%" in text or bool(header and re.search(r"%|percent|\bpct\b", header[column].lower()))
+            percent = "%" in text or column in percents
             name = f"{of} {label}".strip() if of and label else of or label
             again = row.cell(repeat) if repeat is not None else ""
             entries.append(_Entry(name, at, value / 100 if percent else value, again, where))
@@ -224,21 +238,23 @@ def _roles(
 ) -> tuple[int, int | None, int | None, list[int]]:
     """Return the columns of sizes, systems, repetitions and scores."""
     width = len(names)
-    texts = [i for i in range(width) if not any(table.number(row.cell(i)) is not None for row in rows)]
+    filled = [i for i in range(width) if names[i] or any(row.cell(i) for row in rows)]
+    texts = [i for i in filled if not any(table.number(row.cell(i)) is not None for row in rows)]
     texts = [i for i in texts if names[i] not in SIZE | SCORE and len(rows) > 1]
-    numbers = [i for i in range(width) if i not in texts]
+    numbers = [i for i in filled if i not in texts]
 
     def named(words: frozenset[str], among: Sequence[int]) -> Iterator[int]:
         yield from (i for i in among if names[i] in words)
         yield from (i for i in among if names[i] not in words and words & set(names[i].split("_")))
 
     repeat = next((i for i in range(width) if names[i] in REPEAT), None)
-    system = next(named(SYSTEM, [i for i in range(width) if i != repeat]), None)
+    # "Our model" above numbers is a system, and its numbers are scores; "model" above numbers may be names.
+    system = next(named(SYSTEM, [i for i in filled if i != repeat and (i in texts or names[i] in SYSTEM)]), None)
     if system is None:  # a column of texts that come again; texts that do not are names of lines
         repeated = (i for i in texts if i != repeat and len({row.cell(i) for row in rows}) < len(rows))
         system = next(repeated, None)
     free = [i for i in numbers if i not in (repeat, system)]
-    counted = next((i for i in free if _counts(table, rows, i) and not names[i]), None)
+    counted = next((i for i in free if table.counts(rows, i) and not names[i]), None)
     size = next(named(SIZE, free), None)
     if counted is not None and (size is not None or len(free) > 2) and counted != size:
         free.remove(counted)  # the numbers of the lines
@@ -250,12 +266,6 @@ def _roles(
         found = len(free) + (size is not None)
         raise ValueError(f"{table.where(rows[0])}: two columns are needed, size and score, got {found}")
     return size, system, repeat, sorted(scores)
-
-
-def _counts(table: Table, rows: Sequence[Row], column: int) -> bool:
-    """Whether a column counts the lines from 0 or 1."""
-    found = [table.number(row.cell(column)) for row in rows]
-    return len(rows) > 1 and found in ([float(i) for i in range(len(rows))], [float(i + 1) for i in range(len(rows))])
 
 
 def _numeric(table: Table, text: str) -> bool:

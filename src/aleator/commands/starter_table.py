@@ -34,7 +34,6 @@ class MyRecipe(Supervised):
     def network(self, splits: Mapping[str, Any]) -> nn.Module:
         """One layer of hidden units; the loss is the cross entropy for classes, the squared error for a number."""
         x, y = splits["train"]
-        if y.is_floating_point():
-            return nn.Sequential(nn.Linear(x.shape[1], self.width), nn.ReLU(), nn.Linear(self.width, 1), nn.Flatten(0))
-        classes = 1 + max(int(labels.max()) for _, labels in splits.values())
-        return nn.Sequential(nn.Linear(x.shape[1], self.width), nn.ReLU(), nn.Linear(self.width, classes))
+        classes = 0 if y.is_floating_point() else 1 + max(int(labels.max()) for _, labels in splits.values())
+        layers = [nn.Linear(x.shape[1], self.width), nn.ReLU(), nn.Linear(self.width, classes or 1)]
+        return nn.Sequential(*layers) if classes else nn.Sequential(*layers, nn.Flatten(0))

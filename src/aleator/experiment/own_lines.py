@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from aleator.experiment.files import described
 
@@ -16,7 +19,8 @@ MODULE = "aleator_recipe_"
 def own_line(error: BaseException) -> str | None:
     """Return ``FILE:LINE`` of the innermost line in a recipe's file, or in its folder, that an error came through.
 
-    None where it came through no such line. A file below the working directory is named from there.
+    Where it came through no such line, the place that `comes_from` noted, or None. A file below the working directory
+    is named from there.
     """
     for each in _with_causes(error):
         lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(each.__traceback__)]
@@ -24,10 +28,33 @@ def own_line(error: BaseException) -> str | None:
             lines.append((each.filename, each.lineno))
         for file, line in reversed(lines):
             if _is_own(file):
-                path = Path(file)
-                here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-                return f"{here}:{line}"
+                return _shown(file, line)
+        for note in getattr(each, "__notes__", ()):
+            if isinstance(note, _Place):
+                return note
     return None
+
+
+@contextlib.contextmanager
+def comes_from(method: Any) -> Iterator[None]:
+    """Blame a method of a recipe for an error of the block that no line of a user's file is to blame for.
+
+    A network of layers of torch's fails in torch, far from the line that made it of layers that do not fit.
+    """
+    try:
+        yield
+    except Exception as error:
+        if own_line(error) is None and (place := place_of(method)):
+            error.add_note(_Place(place))
+        raise
+
+
+def place_of(method: Any) -> str | None:
+    """Return ``METHOD in FILE:LINE`` of a method in a recipe's file, or in its folder; None of another."""
+    code = getattr(method, "__code__", None)
+    if code is None or not _is_own(code.co_filename):
+        return None
+    return f"{method.__name__} in {_shown(code.co_filename, code.co_firstlineno)}"
 
 
 def located(error: BaseException) -> str:
@@ -39,6 +66,16 @@ def located(error: BaseException) -> str:
     if place is None or place in text or (isinstance(error, ValueError) and _is_raised_there(error)):
         return text
     return f"{text} ({place})"
+
+
+class _Place(str):
+    """A note of an error that says where in a recipe it comes from."""
+
+
+def _shown(file: str, line: int | None) -> str:
+    path = Path(file)
+    here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{here}:{line}"
 
 
 def _is_own(file: str) -> bool:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from aleator.experiment.loop import RunFailed, run
 from aleator.experiment.options import RunOptions
+from aleator.experiment.own_lines import place_of
 from aleator.experiment.protocol import StepResult, Task
 from aleator.experiment.tracking import read_metrics
 
@@ -130,6 +131,8 @@ def rehearse(recipe: Any, name: str, seed: int = 0) -> Iterator[Finding]:
             yield Finding("resumes", fault=f"the run that was broken off cannot go on: {error}")
             return
         fault = _other(straight, resumed, "after a resume and without one", _STATE) or _other_rows(whole, cut)
+        if fault and (place := place_of(type(straight.task).state_dict)):
+            fault += f" ({place})"
         yield Finding(
             "resumes",
             fault=fault,

@@ -60,9 +60,102 @@ def test_columns_that_say_nothing_are_left_out_and_named(tmp_path, caplog):
     assert splits["train"][0].shape[1] == 1
     (line,) = caplog.messages
     assert "y is a number with mean 1" in line
-    assert "1 rows without it left out" in line
+    assert "1 row without it left out" in line
     assert "columns: 1 of numbers, 0 of words, left out: name, seven, letter" in line
     assert "rows: 139/30/30 for training/validation/test" in line
+
+
+def test_the_numbers_of_the_rows_are_left_out_where_the_heading_says_so(tmp_path, caplog):
+    rows = [f"{i},{i + 1},{i},{i / 7:.3f}" for i in range(40)]
+    with caplog.at_level(logging.INFO, "aleator.data"):
+        splits = table_splits(table(tmp_path / "t.csv", ",patient_id,day,y", rows), "y", generator())
+    assert splits["train"][0].shape[1] == 1
+    assert "left out: the numbers of the rows, patient_id;" in caplog.text
+
+
+def test_words_among_numbers_are_missing_values_and_named(tmp_path, caplog):
+    rows = [f"{'k. A.' if i % 10 == 3 else i * i},{i},{i % 2}" for i in range(100)]
+    with caplog.at_level(logging.INFO, "aleator.data"):
+        splits = table_splits(table(tmp_path / "t.csv", "a,b,y", rows), "y", generator())
+    assert splits["train"][0].shape[1] == 3
+    assert torch.equal(splits["test"][0][:, 1], (drawn(100, generator())["test"] % 10 == 3).float())
+    assert "columns: 2 of numbers, 0 of words, taken as missing: 'k. A.' in a; rows" in caplog.text
+
+
+def test_amounts_of_money_are_numbers(tmp_path):
+    values = [1234.5 + 997 * i for i in range(40)]
+    plain = table(tmp_path / "p.csv", "a,y", [f"{v},{v}" for v in values])
+    dollars = table(tmp_path / "d.csv", "a,y", [f'"${v:,.2f}","-USD {v:,.2f}"' for v in values])
+    euros = table(
+        tmp_path / "e.csv",
+        "a;y",
+        [f"{v:,.2f} €;€ {v:,.2f}".translate(str.maketrans(",.", ".,")) for v in values],
+    )
+    one, two, three = (table_splits(file, "y", generator()) for file in (plain, dollars, euros))
+    torch.testing.assert_close(two["train"], (one["train"][0], -one["train"][1]))
+    torch.testing.assert_close(three["train"], one["train"])
+    brackets = table(tmp_path / "b.csv", "a,y", [f'"(${v:,.2f})",{v}' for v in values])
+    four = table_splits(brackets, "y", generator())
+    torch.testing.assert_close(four["train"], (-one["train"][0], one["train"][1]))
+
+
+def test_a_number_that_no_float_holds_is_a_missing_value(tmp_path, caplog):
+    rows = [f"{'1e400' if i == 7 else i * i},{i % 2}" for i in range(100)]
+    with caplog.at_level(logging.INFO, "aleator.data"):
+        splits = table_splits(table(tmp_path / "t.csv", "a,y", rows), "y", generator())
+    assert all(x.isfinite().all() for x, _ in splits.values())
+    assert "taken as missing: '1e400' in a" in caplog.text
+
+
+def test_a_cell_in_quotation_marks_may_go_over_several_lines(tmp_path, caplog):
+    rows = [f'"{("red", "blue")[i % 2]}\n\n# and ""more"", {i % 2}",5" pipe,{i % 2}' for i in range(40)]
+    with caplog.at_level(logging.INFO, "aleator.data"):
+        splits = table_splits(table(tmp_path / "t.csv", "note,size,y", rows), "y", generator())
+    assert "without it" not in caplog.text
+    assert splits["train"][0].shape == (28, 3)
+    assert torch.equal(splits["train"][1], drawn(40, generator())["train"] % 2)
+
+
+def test_lines_that_all_begin_with_a_number_sign_are_no_comments(tmp_path):
+    rows = [f"#{1000 + i},{i / 8},{i % 2}" for i in range(40)]
+    plain = [row.removeprefix("#") for row in rows]
+    signed = table_splits(table(tmp_path / "s.csv", "order,a,y", rows), "y", generator())
+    assert len(signed["train"][0]) == 28
+    without = table_splits(table(tmp_path / "p.csv", "order,a,y", ["# all orders", *plain]), "y", generator())
+    assert len(without["train"][0]) == 28
+
+
+def test_a_table_of_r_has_no_heading_above_the_names_of_its_lines(tmp_path):
+    rows = [(f'"row {i}"', i / 8, ("New York", "Rome")[i % 2]) for i in range(40)]
+    written = table(tmp_path / "r.txt", '"a" "city"', [f'{name} {a} "{city}"' for name, a, city in rows])
+    plain = table(tmp_path / "p.csv", "a,city", [f"{a},{city}" for _, a, city in rows])
+    one, two = (table_splits(file, "city", generator()) for file in (written, plain))
+    assert torch.equal(one["train"][0], two["train"][0])
+    assert torch.equal(one["train"][1], two["train"][1])
+
+
+def test_titles_above_the_heading_are_left_out(tmp_path):
+    rows = ["Sales of the year", "all shops,,", "", "a,y", *(f"{i},{i % 2}" for i in range(40))]
+    splits = table_splits(table(tmp_path / "t.csv", "Our firm", rows), "y", generator())
+    assert splits["train"][0].shape == (28, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (
+            ["1,200,3"],
+            "line 2: a line must have 2 cells like the heading, got 3; put cells with a comma or the like in",
+        ),
+        (["950,1", "1.200,2"], "line 3: a may be thousands or a fraction, got '1.200'; write it in another way"),
+        ([f"{i},{i * i}" for i in range(60)] + ["5,sold"], "line 62: y must be a number as in other rows, got 'sold'"),
+    ],
+)
+def test_a_table_that_may_be_read_wrongly_is_refused_with_the_line(tmp_path, rows, line):
+    file = table(tmp_path / "t.csv", "a,y", [*rows, *["950,1"] * 9])
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        table_splits(file, "y", generator())
+    assert str(caught.value).startswith(f"{file}, {line}")
 
 
 def test_a_table_in_another_country_is_the_same(tmp_path):

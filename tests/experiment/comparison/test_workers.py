@@ -235,6 +235,31 @@ def test_the_fork_server_hears_no_ctrl_c_and_a_worker_does(tmp_path, crew):
     assert crew.wait(60)["ask"].answer == {"blocked": []}
 
 
+INTERRUPTED_SERVER = """
+import os, signal
+from multiprocessing import forkserver
+from aleator.experiment.comparison import workers
+
+workers._PRELOADED.clear()
+crew = workers.LocalWorkers(1, ["imported_slowly"])
+open("begun").read()
+os.kill(forkserver._forkserver._forkserver_pid, signal.SIGINT)
+open("heard", "w").close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signal masks")
+def test_a_ctrl_c_while_the_fork_server_imports_says_nothing(tmp_path):
+    for name in ("begun", "heard"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "imported_slowly.py").write_text('open("begun", "w").close()\nopen("heard").read()\n')
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_SERVER],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def blocked_signals(job):
     return {"blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])]}
 

@@ -22,7 +22,7 @@ import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -200,6 +200,7 @@ class LocalWorkers:
         if "forkserver" in methods:
             self._context.set_forkserver_preload([*_PRELOADED, *preloaded])
             # Ctrl-C goes to the comparison alone: the server, too, would answer it with a traceback while it imports.
+            resource_tracker.ensure_running()  # else the server would start it, which lets the signals through again
             with _script_not_run_again(), _without_interruption():
                 forkserver.ensure_running()
 

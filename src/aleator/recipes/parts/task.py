@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_map
 from aleator.experiment import Budget, GradientStep, Headline, Split, StepResult
 from aleator.experiment.gradient_step import GradientReport, Loss
 from aleator.experiment.model_state import share_buffers, unwrapped
+from aleator.experiment.own_lines import comes_from
 from aleator.gradients.modes import modes_kept
 from aleator.random import Streams
 from aleator.recipes.parts.acts import Acts, once
@@ -295,8 +296,12 @@ class SupervisedTask(GradientTask):
         pieces: list[tuple[int, Callable[[], Loss]]] = []
         for inputs, targets, places in batch.pieces(count):
             own = None if weights is None else weights[places.to(weights.device)]
-            pieces.append((len(places), partial(self._loss, inputs, targets, own)))
+            pieces.append((len(places), partial(self._own_loss, inputs, targets, own)))
         return self._gradient_step(pieces, total=batch.total)
+
+    def _own_loss(self, inputs: Any, targets: Any, weights: Tensor | None) -> Loss:
+        with comes_from(type(self.options).network):
+            return self._loss(inputs, targets, weights)
 
     def _loss(self, inputs: Any, targets: Any, weights: Tensor | None) -> Loss:
         if self.options.says("objective"):
@@ -308,7 +313,8 @@ class SupervisedTask(GradientTask):
                 raise ValueError("losses with counts cannot be used with parts that weigh examples or penalise")
             return values.sum(dtype=wide(values)), counts.sum(dtype=wide(counts))
         if found.ndim != 1:
-            raise ValueError(f"losses must return one number for each example, got the shape {tuple(found.shape)}")
+            with comes_from(type(self.options).losses):
+                raise ValueError(f"losses must return one number for each example, got the shape {tuple(found.shape)}")
         loss = (found if weights is None else found * weights).mean(dtype=wide(found))
         for penalty in self._penalties:
             added = penalty(found)
