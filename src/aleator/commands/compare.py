@@ -182,6 +182,7 @@ def _show(out: Path) -> None:
     from aleator.experiment.report import write_report
     from aleator.experiment.report.read import read_comparison
     from aleator.experiment.report.words import (
+        decimals,
         difference,
         difference_interval,
         interval,
@@ -197,6 +198,8 @@ def _show(out: Path) -> None:
     for size in comparison.sizes if metric else ():
         baseline = comparison.at(size)[0].label
         against = {pair.a: pair for pair in comparison.pairs_at(size) if pair.b == baseline}
+        ends = [end for pair in against.values() for end in (pair.mean, *(pair.interval or ()))]
+        places = decimals(metric, ends)
         rows = []
         for variant in comparison.at(size):
             mean, pair = variant.summary.get(metric), against.get(variant.label)
@@ -206,8 +209,8 @@ def _show(out: Path) -> None:
                     str(len(variant.finished)),
                     measured(metric, mean.mean if mean else None),
                     interval(metric, mean.interval if mean else None),
-                    difference(metric, pair.mean if pair else None),
-                    difference_interval(metric, pair.interval if pair else None),
+                    difference(metric, pair.mean if pair else None, places=places),
+                    difference_interval(metric, pair.interval if pair else None, places),
                     p_value(pair.p_holm if pair else None),
                 )
             )

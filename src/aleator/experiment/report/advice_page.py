@@ -42,7 +42,7 @@ def advice_page(folder: Path, document: Mapping[str, Any]) -> dict[str, Any]:
         "look": look,
         "metric": words.title(metric),
         "effects_head": ["Gain", "Interval", "Seeds", "Test examples", "Says"],
-        "effects": [_effect_row(one, metric) for one in effects],
+        "effects": _effect_rows(effects, metric),
         "looks": len(document["looks"]),
         "described_head": [
             words.axis(metric, "test"),
@@ -91,17 +91,23 @@ def _curves(
     return found
 
 
-def _effect_row(one: Mapping[str, Any], metric: str) -> list[str]:
-    said = {"better": "better", "worse": "worse"}.get(one["claim"], "no difference found")
-    interval = tuple(one["interval"]) if one["interval"] else None
-    return [
-        one["arm"],
-        words.difference(metric, one["gain"]),
-        words.difference_interval(metric, interval),
-        str(one["seeds"]),
-        "this test set only" if one["examples"] is None else words.number(one["examples"], 12),
-        said,
-    ]
+def _effect_rows(effects: Sequence[Mapping[str, Any]], metric: str) -> list[list[str]]:
+    places = words.decimals(metric, [end for one in effects for end in (one["gain"], *(one["interval"] or ()))])
+    rows = []
+    for one in effects:
+        said = {"better": "better", "worse": "worse"}.get(one["claim"], "no difference found")
+        interval = tuple(one["interval"]) if one["interval"] else None
+        rows.append(
+            [
+                one["arm"],
+                words.difference(metric, one["gain"], places=places),
+                words.difference_interval(metric, interval, places),
+                str(one["seeds"]),
+                "this test set only" if one["examples"] is None else words.number(one["examples"], 12),
+                said,
+            ]
+        )
+    return rows
 
 
 def _described_row(name: str, one: Mapping[str, Any], metric: str) -> list[str]:

@@ -129,6 +129,7 @@ def _size_section(
         figure = figures.pairs_figure(pairs, metric)
         what = f"Paired differences in test {words.title(metric)}{name}"
         paired = show("pairs", "Paired differences", figure, f"{what}: {differences}.")
+    places = words.decimals(metric, [end for pair in pairs for end in (pair.mean, *(pair.interval or ()))])
     return {
         "size": None if size is None else words.number(size, 12),
         "verdict": words.verdict(comparison, size),
@@ -142,15 +143,15 @@ def _size_section(
             {
                 "a": pair.a,
                 "b": pair.b,
-                "mean": words.difference(metric, pair.mean),
-                "interval": words.difference_interval(metric, pair.interval),
+                "mean": words.difference(metric, pair.mean, places=places),
+                "interval": words.difference_interval(metric, pair.interval, places),
                 "p": words.p_value(pair.p_value),
                 "holm": words.p_value(pair.p_holm),
-                "detectable": words.detectable(metric, pair.smallest_detectable),
+                "detectable": words.detectable(metric, pair.smallest_detectable, places),
                 "n": pair.n,
                 "reading": _reading(pair),
                 "strong": pair.reading == "excludes zero",
-                "new_data": words.difference_interval(metric, pair.new_data),
+                "new_data": words.difference_interval(metric, pair.new_data, places),
             }
             for pair in pairs
         ],

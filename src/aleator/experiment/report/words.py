@@ -7,9 +7,9 @@ excludes zero. A comparison without an interval gets a sentence that says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from math import isclose
+from math import floor, isclose, isfinite, log10
 
 from aleator.experiment.protocol import Headline
 from aleator.experiment.report.read import Comparison, Interval, Pair, SizeForecast, Variant
@@ -87,11 +87,32 @@ def with_unit(metric: str, value: float | None) -> str:
     return measured(metric, value) + (f"{THIN}%" if is_accuracy(metric) and value is not None else "")
 
 
-def difference(metric: str, value: float | None, signed: bool = True) -> str:
-    """A difference of two values of a metric, without its unit."""
+def decimals(metric: str, values: Iterable[float | None]) -> int | None:
+    """The decimals for a column of differences: three significant digits of the largest; None where all have their own.
+
+    Accuracies have two anyway. Where one number is many thousand times another, each keeps its own digits.
+    """
+    sizes = [abs(value) for value in values if value and isfinite(value)]
+    if is_accuracy(metric) or not sizes or not 1e-6 <= max(sizes) < 1e6:
+        return None
+    return max(0, 2 - floor(log10(max(sizes))))
+
+
+def difference(metric: str, value: float | None, signed: bool = True, places: int | None = None) -> str:
+    """A difference of two values of a metric, without its unit.
+
+    Args:
+        metric: of the values.
+        value: the difference, or None.
+        signed: whether a plus sign stands before what is above 0.
+        places: decimals, as `decimals` gives them for a column; None: three significant digits.
+    """
     if value is None:
         return NONE
-    text = f"{abs(100 * value):.2f}" if is_accuracy(metric) else number(abs(value), 3)
+    if is_accuracy(metric):
+        text = f"{abs(100 * value):.2f}"
+    else:
+        text = number(abs(value), 3) if places is None else f"{abs(value):.{places}f}"
     # A sign in front of a number that rounds to zero would claim a direction.
     if not signed or not any(digit in text for digit in "123456789"):
         return text
@@ -103,9 +124,11 @@ def interval(metric: str, ends: Interval | None) -> str:
     return NONE if ends is None else f"{measured(metric, ends[0])} to {measured(metric, ends[1])}"
 
 
-def difference_interval(metric: str, ends: Interval | None) -> str:
+def difference_interval(metric: str, ends: Interval | None, places: int | None = None) -> str:
     """An interval of a metric's differences: ``"−0.31 to +1.20"``."""
-    return NONE if ends is None else f"{difference(metric, ends[0])} to {difference(metric, ends[1])}"
+    if ends is None:
+        return NONE
+    return " to ".join(difference(metric, end, places=places) for end in ends)
 
 
 def p_value(value: float | None) -> str:
@@ -115,9 +138,11 @@ def p_value(value: float | None) -> str:
     return f"<{THIN}0.001" if value < 0.001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
-def detectable(metric: str, value: float | None) -> str:
+def detectable(metric: str, value: float | None, places: int | None = None) -> str:
     """The smallest detectable difference of a metric; accuracies cannot differ by more than 100 points."""
-    return "over 100" if value is not None and is_accuracy(metric) and value > 1 else difference(metric, value, False)
+    if value is not None and is_accuracy(metric) and value > 1:
+        return "over 100"
+    return difference(metric, value, False, places)
 
 
 def multiplicity(pairs: Sequence[Pair]) -> str:
