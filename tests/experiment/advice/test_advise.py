@@ -6,6 +6,7 @@ import math
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from aleator.experiment.advice.script import _winner
 from aleator.experiment.comparison.workers import Outcome
 from aleator.experiment.files import read_json
 from aleator.experiment.report import write_report
+from aleator.stats.advice import hour
 from tests.experiment.advice.pretended import ARMS, NAME, Pretence, Pretended, changed
 
 
@@ -141,6 +143,26 @@ def test_a_further_look_has_fresh_seeds_half_the_level_and_keeps_claims(ask, tmp
     open_arm = next(effect for effect in second["effects"] if effect["claim"] is None or effect["look"] == 2)
     assert 1 - open_arm["level"] == pytest.approx(0.05 / 4 / len(second["confirmed"]))
     assert "Trick" not in second["looks"][1]["confirming"]["arms"]
+
+
+def test_an_arm_that_joins_later_is_settled_with_those_before(ask, monkeypatch):
+    seen = []
+
+    def settled(values, *more):
+        seen.append(values)
+        return hour.settled(values, *more)
+
+    monkeypatch.setattr(
+        "aleator.experiment.advice.choosing.hour", SimpleNamespace(**{**vars(hour), "settled": settled})
+    )
+    arms = {name: ARMS[name] for name in ("Trick", "Slow")}
+    entries = ask(Pretence(), minutes=0.15, arms=arms)["arms"]
+    assert entries["Slow"]["status"] == "not tried"
+    before = {arm: len(entries[arm]["trials"]) for arm in ("baseline", "Trick")}
+    seen.clear()
+    document = ask(Pretence(), minutes=1.0, arms=arms)
+    assert document["arms"]["Slow"]["chosen_in"] == 2
+    assert {arm: len(of_arm) for arm, of_arm in seen[0].items() if arm != "Slow"} == before
 
 
 def test_a_look_that_is_not_finished_has_the_minutes_it_was_begun_with(ask):

@@ -118,7 +118,7 @@ def _carry_out(session: Session, applying: Sequence[Measured]) -> None:
                 record = told.setdefault(str(trial.number), {"changes": dict(trial.changes), "rungs": []})
                 value, error = _value(session, run)
                 record["rungs"] = [*record["rungs"][:index], _row(run, rung, value, error)]
-            alive[name] = one, _in_order(session, name, runs)
+            alive[name] = one, _in_order(session, name, runs, index)
             if not alive[name][1]:
                 entry["status"] = "failed"
                 entry["why"] = next((e for _, run in pairs if (e := _value(session, run)[1])), "no trial had a result")
@@ -130,31 +130,54 @@ def _carry_out(session: Session, applying: Sequence[Measured]) -> None:
         raise RuntimeError(f"no trial of the baseline had a result: {document['arms'][BASELINE]['why']}")
 
 
-def _in_order(session: Session, name: str, runs: Mapping[str, Sequence[tuple[Trial, PlannedRun]]]) -> list[Trial]:
+def _in_order(
+    session: Session, name: str, runs: Mapping[str, Sequence[tuple[Trial, PlannedRun]]], rung: int
+) -> list[Trial]:
     """Return the trials of an arm that had a result in a rung, the best first.
 
-    Which is the best is settled together with the arms that have the same draws of the shared settings.
+    Which is the best is settled together with the arms that have the same draws of the shared settings, those of
+    earlier looks included.
     """
     task = session.document["task"]
     direction, examples = task["headline"]["direction"], task["validation_examples"]
     tick = 1 / examples if examples and is_accuracy(task["headline"]["name"]) else 0.0
     own = {trial.number: trial for trial, _ in runs[name]}
 
-    def alike(trial: Trial) -> bool:
-        mine = own.get(trial.number)
-        return mine is not None and all(trial.changes.get(key) == mine.changes.get(key) for key in SHARED)
+    def alike(number: int, changes: Mapping[str, Any]) -> bool:
+        return number in own and all(changes.get(key) == own[number].changes.get(key) for key in SHARED)
 
-    values = {
+    found = _before(session, rung) | {
         arm: {
-            trial.number: value
+            trial.number: (trial.changes, value)
             for trial, run in pairs
-            if alike(trial) and (value := _value(session, run)[0]) is not None
+            if (value := _value(session, run)[0]) is not None
         }
         for arm, pairs in runs.items()
     }
+    found = {
+        arm: {number: one for number, one in of_arm.items() if alike(number, one[0])} for arm, of_arm in found.items()
+    }
+    values = {arm: {number: value for number, (_, value) in of_arm.items()} for arm, of_arm in found.items()}
+    settings = {
+        arm: {number: {k: v for k, v in changes.items() if k not in SHARED} for number, (changes, _) in of_arm.items()}
+        for arm, of_arm in found.items()
+    }
     order = hour.survivors(values[name], len(values[name]), direction)
-    first = hour.settled(values, direction, tick).get(name)
+    first = hour.settled(values, direction, tick, settings).get(name)
     return [own[number] for number in sorted(order, key=lambda number: number != first)]
+
+
+def _before(session: Session, rung: int) -> dict[str, dict[int, tuple[Mapping[str, Any], float]]]:
+    """Return what the trials of arms of earlier looks had in a rung, with their changes."""
+    found = {}
+    for arm, entry in session.document["arms"].items():
+        if entry.get("chosen_in", math.inf) < len(session.document["looks"]):
+            found[arm] = {
+                int(number): (trial["changes"], value)
+                for number, trial in entry.get("trials", {}).items()
+                if len(trial["rungs"]) > rung and (value := trial["rungs"][rung]["validation"]) is not None
+            }
+    return found
 
 
 def _row(run: PlannedRun, rung: hour.Rung, value: float | None, error: str | None) -> dict[str, Any]:
