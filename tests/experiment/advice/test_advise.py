@@ -15,7 +15,7 @@ from aleator.experiment import advise, registry
 from aleator.experiment.advice.arms import OWN
 from aleator.experiment.advice.script import _winner
 from aleator.experiment.comparison.workers import Outcome
-from aleator.experiment.files import read_json
+from aleator.experiment.files import read_json, write_json
 from aleator.experiment.report import write_report
 from aleator.stats.advice import hour
 from tests.experiment.advice.pretended import ARMS, NAME, Pretence, Pretended, changed
@@ -187,6 +187,20 @@ def test_a_pair_is_planned_once_whatever_interrupts_it(ask):
         ask(crew, out=out)
     crew.stop_after, crew.step = 10**9, 0.004  # measured anew it would have other steps
     assert ask(crew, out=out)["pairs"]["tried"][0]["steps"] == row["steps"]
+
+
+def test_a_folder_that_was_begun_before_equal_time_was_kept_is_finished(ask, tmp_path):
+    whole = Pretence(gains={"trick": 0.03, "other": 0.02})
+    steps = ask(whole, out=tmp_path / "whole")["pairs"]["tried"][0]["steps"]
+    number = next(index for index, job in enumerate(whole.ran) if "+" in Path(job["folder"]).name)
+    crew = Pretence(gains=whole.gains, stop_after=number - 1)
+    with pytest.raises(KeyboardInterrupt):
+        ask(crew)
+    document = read_json(tmp_path / "a" / "advice.json")
+    del document["task"]["equal_time"]
+    write_json(tmp_path / "a" / "advice.json", document)
+    crew.stop_after = 10**9
+    assert ask(crew)["pairs"]["tried"][0]["steps"] == steps
 
 
 def test_a_baseline_that_fails_on_some_seeds_is_said(ask):

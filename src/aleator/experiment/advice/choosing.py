@@ -19,7 +19,7 @@ from aleator.experiment.advice.arms import (
     shared_draws,
     trials_of,
 )
-from aleator.experiment.advice.measure import EVALUATIONS, LEAST_STEPS, EqualTime, cost_of, time_steps
+from aleator.experiment.advice.measure import EVALUATIONS, LEAST_STEPS, Cost, EqualTime, cost_of, time_steps
 from aleator.experiment.advice.measuring import Measured
 from aleator.experiment.advice.plan import seconds_of_runs
 from aleator.experiment.advice.session import Session
@@ -290,7 +290,14 @@ def _of_equal_time(session: Session, trial: Trial) -> dict[str, Any]:
     outcome, _ = session.carry_out_jobs(time_steps, {trial.arm: job})[trial.arm]
     if outcome.answer is None:
         raise ValueError(outcome.error or outcome.status)
-    steps = EqualTime(**task["equal_time"]).steps_of(cost_of([outcome.answer]))
+    steps = _equal_time(session).steps_of(cost_of([outcome.answer]), 1)
     if steps < min(LEAST_STEPS, task["steps"]):
         raise ValueError("what it does before its first step takes as long as a whole run")
     return {"steps": steps}
+
+
+def _equal_time(session: Session) -> EqualTime:
+    """Return what equal time was measured to be; folders of before did not keep it, and told all times apart."""
+    task, cost = session.document["task"], Cost(**session.document["arms"][BASELINE]["cost"])
+    known = task.get("equal_time")
+    return EqualTime(**known) if known else EqualTime(task["steps"], cost.training(task["steps"]), 0.0)
