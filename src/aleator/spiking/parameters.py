@@ -130,7 +130,8 @@ class SpikingParameters:
 
     def __post_init__(self) -> None:
         cells = (self.hidden, self.inhibitory, self.classes)
-        for prefix, constants in (("", self), *zip(("hidden.", "inhibitory.", "classes."), cells, strict=True)):
+        every: list[tuple[str, Any]] = [("", self), *zip(("hidden.", "inhibitory.", "classes."), cells, strict=True)]
+        for prefix, constants in every:
             for field in dataclasses.fields(constants):
                 value = getattr(constants, field.name)
                 if isinstance(value, float) and math.isnan(value):
