@@ -70,12 +70,13 @@ def table(name: str) -> str:
         own = next((effect for effect in hours[0]["effects"] if effect["arm"] == OWN), None)
         claim = own["claim"] if own else "not confirmed"
         return f"{command} said of the settings as given: {claim}. The answer: {' '.join(hours[0]['answer'])}"
-    effects = [effect for hour in hours for effect in hour["effects"]]
-    false = sum(any(effect["claim"] for effect in hour["effects"]) for hour in hours)
-    seeds = sorted(effect["seeds"] for effect in effects)
+    # The settings as given are no null: tuning may well be better, and is then rightly said to be.
+    methods = [[effect for effect in hour["effects"] if effect["arm"] != OWN] for hour in hours]
+    false = sum(any(effect["claim"] for effect in effects) for effects in methods)
+    seeds = sorted(effect["seeds"] for effects in methods for effect in effects)
     return (
-        f"Of {len(hours)} hours of {MINUTES:g} minute each, such as {command}, {false} claimed anything; "
-        f"{len(effects)} arms were confirmed, with {seeds[0]} to {seeds[-1]} seeds."
-        if effects
+        f"Of {len(hours)} hours of {MINUTES:g} minute each, such as {command}, {false} claimed anything of a method; "
+        f"{len(seeds)} arms were confirmed, with {seeds[0]} to {seeds[-1]} seeds."
+        if seeds
         else f"{len(hours)} hours such as {command} confirmed nothing."
     )

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from aleator.spiking import RuleParameters, SpikingParameters, preset
+from aleator.spiking.parameters import CellParameters
 
 
 def test_scaling_targets_are_those_of_the_program():
@@ -68,13 +69,21 @@ def test_what_is_taken_out_is_out_and_nothing_else_changes():
         ),
         (
             lambda: SpikingParameters(tau_theta=math.nan),
-            "tau_theta must be at least dt, or infinite for no decay, got nan",
+            "tau_theta must be a number, got nan",
         ),
         (
             lambda: SpikingParameters(rest=-1.0),
             "stimulus must be at least dt and rest not negative, got 350.0 and -1",
         ),
         (lambda: SpikingParameters(excitation=math.nan), "excitation must be a number, got nan"),
+        (
+            lambda: SpikingParameters(hidden=CellParameters(100.0, math.nan, -65.0, -52.0, 2.0)),
+            "hidden.rest must be a number, got nan",
+        ),
+        (
+            lambda: SpikingParameters(classes=CellParameters(math.nan, -60.0, -45.0, -40.0, 2.0)),
+            "classes.tau must be a number, got nan",
+        ),
         (
             lambda: SpikingParameters(input_rule=RuleParameters(0.1, math.nan, None)),
             "input_rule.w_max must be positive, got nan",
@@ -88,7 +97,19 @@ def test_what_is_taken_out_is_out_and_nothing_else_changes():
     ],
     ids=[
         *("preset", "parameter", "ablation", "dt-zero", "dt-long", "pixel-rate", "teacher-rate"),
-        *("lr", "target", "tau_theta", "rest", "nan", "w_max", "lr-inf", "trace_step", "trace_init"),
+        *(
+            "lr",
+            "target",
+            "tau_theta",
+            "rest",
+            "nan",
+            "cell",
+            "cell-tau",
+            "w_max",
+            "lr-inf",
+            "trace_step",
+            "trace_init",
+        ),
     ],
 )
 def test_wrong_values_are_named(call, message):

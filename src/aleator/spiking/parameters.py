@@ -130,6 +130,12 @@ class SpikingParameters:
 
     def __post_init__(self) -> None:
         cells = (self.hidden, self.inhibitory, self.classes)
+        every: list[tuple[str, Any]] = [("", self), *zip(("hidden.", "inhibitory.", "classes."), cells, strict=True)]
+        for prefix, constants in every:
+            for field in dataclasses.fields(constants):
+                value = getattr(constants, field.name)
+                if isinstance(value, float) and math.isnan(value):
+                    raise ValueError(f"{prefix}{field.name} must be a number, got nan")
         shortest = min(self.tau_excitation, self.tau_inhibition, self.tau_trace, *(cell.tau for cell in cells))
         if not 0 < self.dt <= shortest:
             raise ValueError(f"dt must be in (0, {shortest}], the shortest time constant, got {self.dt}")
@@ -144,10 +150,6 @@ class SpikingParameters:
                 raise ValueError(
                     f"{name}.target must be positive and finite, or None for no scaling, got {rule.target}"
                 )
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, float) and math.isnan(value):
-                raise ValueError(f"{field.name} must be a number, got nan")
         for name in ("trace_step", "trace_init"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

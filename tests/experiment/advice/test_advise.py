@@ -6,6 +6,7 @@ import math
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,8 +15,9 @@ from aleator.experiment import advise, registry
 from aleator.experiment.advice.arms import OWN
 from aleator.experiment.advice.script import _winner
 from aleator.experiment.comparison.workers import Outcome
-from aleator.experiment.files import read_json
+from aleator.experiment.files import read_json, write_json
 from aleator.experiment.report import write_report
+from aleator.stats.advice import hour
 from tests.experiment.advice.pretended import ARMS, NAME, Pretence, Pretended, changed
 
 
@@ -143,6 +145,26 @@ def test_a_further_look_has_fresh_seeds_half_the_level_and_keeps_claims(ask, tmp
     assert "Trick" not in second["looks"][1]["confirming"]["arms"]
 
 
+def test_an_arm_that_joins_later_is_settled_with_those_before(ask, monkeypatch):
+    seen = []
+
+    def settled(values, *more):
+        seen.append(values)
+        return hour.settled(values, *more)
+
+    monkeypatch.setattr(
+        "aleator.experiment.advice.choosing.hour", SimpleNamespace(**{**vars(hour), "settled": settled})
+    )
+    arms = {name: ARMS[name] for name in ("Trick", "Slow")}
+    entries = ask(Pretence(), minutes=0.15, arms=arms)["arms"]
+    assert entries["Slow"]["status"] == "not tried"
+    before = {arm: len(entries[arm]["trials"]) for arm in ("baseline", "Trick")}
+    seen.clear()
+    document = ask(Pretence(), minutes=1.0, arms=arms)
+    assert document["arms"]["Slow"]["chosen_in"] == 2
+    assert {arm: len(of_arm) for arm, of_arm in seen[0].items() if arm != "Slow"} == before
+
+
 def test_a_look_that_is_not_finished_has_the_minutes_it_was_begun_with(ask):
     crew = Pretence(stop_after=3)
     with pytest.raises(KeyboardInterrupt):
@@ -165,6 +187,20 @@ def test_a_pair_is_planned_once_whatever_interrupts_it(ask):
         ask(crew, out=out)
     crew.stop_after, crew.step = 10**9, 0.004  # measured anew it would have other steps
     assert ask(crew, out=out)["pairs"]["tried"][0]["steps"] == row["steps"]
+
+
+def test_a_folder_that_was_begun_before_equal_time_was_kept_is_finished(ask, tmp_path):
+    whole = Pretence(gains={"trick": 0.03, "other": 0.02})
+    steps = ask(whole, out=tmp_path / "whole")["pairs"]["tried"][0]["steps"]
+    number = next(index for index, job in enumerate(whole.ran) if "+" in Path(job["folder"]).name)
+    crew = Pretence(gains=whole.gains, stop_after=number - 1)
+    with pytest.raises(KeyboardInterrupt):
+        ask(crew)
+    document = read_json(tmp_path / "a" / "advice.json")
+    del document["task"]["equal_time"]
+    write_json(tmp_path / "a" / "advice.json", document)
+    crew.stop_after = 10**9
+    assert ask(crew)["pairs"]["tried"][0]["steps"] == steps
 
 
 def test_a_baseline_that_fails_on_some_seeds_is_said(ask):

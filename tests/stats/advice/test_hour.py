@@ -124,3 +124,29 @@ def test_values_in_steps_of_one_example_do_not_pretend_to_be_certain():
 def test_what_one_arm_alone_tried_and_what_is_no_number_decides_nothing():
     assert settled({"a": {0: 0.9, 1: 0.91}, "b": {2: 0.8}, "c": {0: math.nan}}) == {"a": 1, "b": 2}
     assert settled({"a": {3: 0.9, 1: 0.9}}) == {"a": 1}
+
+
+@pytest.mark.parametrize("like", [[], ["one"]], ids=["alone", "beside another"])
+def test_one_unlike_arm_takes_no_settings_from_the_baseline(like):
+    """Else a method that fails with the baseline's best draw would be compared with a baseline that is tuned badly."""
+    alike = {key: {0: 0.94, 2: 0.93} for key in ["baseline", *like]}
+    assert settled({**alike, "unlike": {0: 0.1, 2: 0.95}})["baseline"] == 0
+
+
+def test_one_unlike_arm_does_not_make_all_differences_look_like_chance():
+    """What the baseline clearly prefers is not given up for the little that two others prefer."""
+    rest = {"one": {0: 0.930, 2: 0.932}, "two": {0: 0.930, 2: 0.931}}
+    for others in (rest, {"one": rest["one"]}):
+        assert settled({"baseline": {0: 0.98, 2: 0.93}, **others, "unlike": {0: 0.1, 2: 0.95}})["baseline"] == 0
+
+
+def test_settings_of_an_arms_own_are_no_draws():
+    """Trials 0 and 2 of an arm have its first settings, trial 1 its second, which are better."""
+    others = {key: {0: 0.95, 1: 0.9, 2: 0.94} for key in ["baseline", "one", "two"]}
+    values, of_arm = {**others, "many": {0: 0.90, 1: 0.92, 2: 0.91}}, {0: "a", 1: "b", 2: "a"}
+    assert settled(values)["many"] == 0
+    assert settled(values, own_settings={"many": of_arm})["many"] == 1
+    voters = {key: {0: 0.9, 1: 0.99} for key in ["many", "more", "most"]}
+    values = {"baseline": {0: 0.95, 1: 0.94}, **voters}
+    assert settled(values)["baseline"] == 1
+    assert settled(values, own_settings=dict.fromkeys(voters, of_arm))["baseline"] == 0

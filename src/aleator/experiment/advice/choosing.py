@@ -19,7 +19,7 @@ from aleator.experiment.advice.arms import (
     shared_draws,
     trials_of,
 )
-from aleator.experiment.advice.measure import EVALUATIONS, LEAST_STEPS, EqualTime, cost_of, time_steps
+from aleator.experiment.advice.measure import EVALUATIONS, LEAST_STEPS, Cost, EqualTime, cost_of, time_steps
 from aleator.experiment.advice.measuring import Measured
 from aleator.experiment.advice.plan import seconds_of_runs
 from aleator.experiment.advice.session import Session
@@ -118,7 +118,7 @@ def _carry_out(session: Session, applying: Sequence[Measured]) -> None:
                 record = told.setdefault(str(trial.number), {"changes": dict(trial.changes), "rungs": []})
                 value, error = _value(session, run)
                 record["rungs"] = [*record["rungs"][:index], _row(run, rung, value, error)]
-            alive[name] = one, _in_order(session, name, runs)
+            alive[name] = one, _in_order(session, name, runs, index)
             if not alive[name][1]:
                 entry["status"] = "failed"
                 entry["why"] = next((e for _, run in pairs if (e := _value(session, run)[1])), "no trial had a result")
@@ -130,31 +130,54 @@ def _carry_out(session: Session, applying: Sequence[Measured]) -> None:
         raise RuntimeError(f"no trial of the baseline had a result: {document['arms'][BASELINE]['why']}")
 
 
-def _in_order(session: Session, name: str, runs: Mapping[str, Sequence[tuple[Trial, PlannedRun]]]) -> list[Trial]:
+def _in_order(
+    session: Session, name: str, runs: Mapping[str, Sequence[tuple[Trial, PlannedRun]]], rung: int
+) -> list[Trial]:
     """Return the trials of an arm that had a result in a rung, the best first.
 
-    Which is the best is settled together with the arms that have the same draws of the shared settings.
+    Which is the best is settled together with the arms that have the same draws of the shared settings, those of
+    earlier looks included.
     """
     task = session.document["task"]
     direction, examples = task["headline"]["direction"], task["validation_examples"]
     tick = 1 / examples if examples and is_accuracy(task["headline"]["name"]) else 0.0
     own = {trial.number: trial for trial, _ in runs[name]}
 
-    def alike(trial: Trial) -> bool:
-        mine = own.get(trial.number)
-        return mine is not None and all(trial.changes.get(key) == mine.changes.get(key) for key in SHARED)
+    def alike(number: int, changes: Mapping[str, Any]) -> bool:
+        return number in own and all(changes.get(key) == own[number].changes.get(key) for key in SHARED)
 
-    values = {
+    found = _before(session, rung) | {
         arm: {
-            trial.number: value
+            trial.number: (trial.changes, value)
             for trial, run in pairs
-            if alike(trial) and (value := _value(session, run)[0]) is not None
+            if (value := _value(session, run)[0]) is not None
         }
         for arm, pairs in runs.items()
     }
+    found = {
+        arm: {number: one for number, one in of_arm.items() if alike(number, one[0])} for arm, of_arm in found.items()
+    }
+    values = {arm: {number: value for number, (_, value) in of_arm.items()} for arm, of_arm in found.items()}
+    settings = {
+        arm: {number: {k: v for k, v in changes.items() if k not in SHARED} for number, (changes, _) in of_arm.items()}
+        for arm, of_arm in found.items()
+    }
     order = hour.survivors(values[name], len(values[name]), direction)
-    first = hour.settled(values, direction, tick).get(name)
+    first = hour.settled(values, direction, tick, settings).get(name)
     return [own[number] for number in sorted(order, key=lambda number: number != first)]
+
+
+def _before(session: Session, rung: int) -> dict[str, dict[int, tuple[Mapping[str, Any], float]]]:
+    """Return what the trials of arms of earlier looks had in a rung, with their changes."""
+    found = {}
+    for arm, entry in session.document["arms"].items():
+        if entry.get("chosen_in", math.inf) < len(session.document["looks"]):
+            found[arm] = {
+                int(number): (trial["changes"], value)
+                for number, trial in entry.get("trials", {}).items()
+                if len(trial["rungs"]) > rung and (value := trial["rungs"][rung]["validation"]) is not None
+            }
+    return found
 
 
 def _row(run: PlannedRun, rung: hour.Rung, value: float | None, error: str | None) -> dict[str, Any]:
@@ -267,7 +290,14 @@ def _of_equal_time(session: Session, trial: Trial) -> dict[str, Any]:
     outcome, _ = session.carry_out_jobs(time_steps, {trial.arm: job})[trial.arm]
     if outcome.answer is None:
         raise ValueError(outcome.error or outcome.status)
-    steps = EqualTime(**task["equal_time"]).steps_of(cost_of([outcome.answer]))
+    steps = _equal_time(session).steps_of(cost_of([outcome.answer]), 1)
     if steps < min(LEAST_STEPS, task["steps"]):
         raise ValueError("what it does before its first step takes as long as a whole run")
     return {"steps": steps}
+
+
+def _equal_time(session: Session) -> EqualTime:
+    """Return what equal time was measured to be; folders of before did not keep it, and told all times apart."""
+    task, cost = session.document["task"], Cost(**session.document["arms"][BASELINE]["cost"])
+    known = task.get("equal_time")
+    return EqualTime(**known) if known else EqualTime(task["steps"], cost.training(task["steps"]), 0.0)

@@ -73,15 +73,18 @@ class EqualTime:
         steps: of the baseline.
         seconds: of its training.
         tolerance: of the logarithm of two seconds, for arms measured as often as the baseline.
+        times: how often that was.
     """
 
     steps: int
     seconds: float
     tolerance: float
+    times: int = 2
 
-    def steps_of(self, cost: Cost) -> int:
-        """Return the steps of an arm."""
-        apart = abs(math.log(cost.training(self.steps) / self.seconds)) > self.tolerance
+    def steps_of(self, cost: Cost, times: int) -> int:
+        """Return the steps of an arm that was measured so many times."""
+        tolerance = self.tolerance * math.sqrt((1 + self.times / times) / 2)
+        apart = abs(math.log(cost.training(self.steps) / self.seconds)) > tolerance
         return cost.steps(self.seconds) if apart else self.steps
 
 
@@ -89,8 +92,9 @@ def equal_time(measured: Mapping[str, Sequence[Mapping[str, Any]]], baseline: st
     """Return what equal time is, from the measurements of all arms.
 
     How far one measurement is from the next is pooled over arms, without their first steps, which may find compiled
-    what another round compiled; two means are told apart with an error of 5 %. Where nothing was measured twice,
-    ``USUAL_SPREAD`` stands in.
+    what another round compiled; two means are told apart with an error of 5 %. Where fewer than two arms were measured
+    twice, ``USUAL_SPREAD`` stands in: with one difference t would have its quantile at 12.7, and arms that take
+    several times as long would have equal steps.
     """
     from scipy.special import stdtrit
 
@@ -100,12 +104,15 @@ def equal_time(measured: Mapping[str, Sequence[Mapping[str, Any]]], baseline: st
         if len(logs) > 1:
             squares += sum((value - statistics.fmean(logs)) ** 2 for value in logs)
             freedom += len(logs) - 1
-    spread = math.sqrt(squares / freedom) if freedom else USUAL_SPREAD
-    quantile = float(stdtrit(freedom, 0.975)) if freedom else 2.0
+    known = freedom > 1
+    spread = math.sqrt(squares / freedom) if known else USUAL_SPREAD
+    quantile = float(stdtrit(freedom, 0.975)) if known else 2.0
+    times = len(measured[baseline])
     return EqualTime(
         steps=steps,
         seconds=cost_of(measured[baseline]).training(steps),
-        tolerance=quantile * spread * math.sqrt(2 / len(measured[baseline])),
+        tolerance=quantile * spread * math.sqrt(2 / times),
+        times=times,
     )
 
 

@@ -138,7 +138,7 @@ def _arms(session: Session, arms: Sequence[Arm]) -> dict[str, Any]:
         entry: dict[str, Any] = {"settings": [dict(one) for one in arm.settings], "cost": None, "steps": 0}
         if arm.name not in why:
             cost = cost_of(found[arm.name])
-            steps = task["steps"] if arm.name == BASELINE else equal.steps_of(cost)
+            steps = task["steps"] if arm.name == BASELINE else equal.steps_of(cost, len(found[arm.name]))
             if steps < min(LEAST_STEPS, task["steps"]):
                 why[arm.name] = "does not apply", "what it does before its first step takes as long as a whole run"
             else:

@@ -114,24 +114,36 @@ def survivors(values: Mapping[int, float], keep: int, direction: str = "max") ->
     return sorted(values, key=place)[:keep]
 
 
-def settled(values: Mapping[str, Mapping[int, float]], direction: str = "max", tick: float = 0.0) -> dict[str, int]:
+def settled(
+    values: Mapping[str, Mapping[int, float]],
+    direction: str = "max",
+    tick: float = 0.0,
+    own_settings: Mapping[str, Mapping[int, object]] | None = None,
+) -> dict[str, int]:
     """Return the best trial of each arm: by its own values, unless other arms say the contrary and may well be right.
 
     Trials of one number have one draw of the settings that arms share. An arm leaves the draw that is best by its own
-    values for another one where the median over the other arms prefers that, and the arm's own difference of the two is
-    no unusual one among theirs: within the interval, of 95 %, that theirs predict for one more. Otherwise luck with the
-    settings would be confirmed as a difference of methods. An arm that does want other settings than the rest has them,
-    and it moves no median. At least two other arms must have tried both.
+    values for another one where the lower median over the other arms, two at least that tried both, prefers that, and
+    either by more than the arm its own; or the arm's own difference of the two is no unusual one among theirs: within
+    the interval, of 95 %, that theirs predict for one more, without the one that is farthest from the median. Otherwise
+    luck with the settings would be confirmed as a difference of methods. An arm that does want other settings than the
+    rest has them, and alone it moves neither the lower median nor the interval. Two trials of an arm that differ in its
+    own settings say nothing about draws.
 
     Args:
         values: for each arm the headline on validation data, by the trial's number.
         direction: whether more (``"max"``) or less of it is better.
         tick: by how much values differ at least, where they differ: of an accuracy, one example.
+        own_settings: for each arm, by the trial's number, what says which settings of its own a trial has; None where
+            all trials of an arm have the same.
     """
-    from scipy.special import stdtrit
-
     sign = 1.0 if direction == "max" else -1.0
     sound = {arm: {n: sign * v for n, v in of_arm.items() if math.isfinite(v)} for arm, of_arm in values.items()}
+
+    def compares(arm: str, first: int, second: int) -> bool:
+        of_arm = (own_settings or {}).get(arm, {})
+        return first in sound[arm] and second in sound[arm] and of_arm.get(first) == of_arm.get(second)
+
     chosen = {}
     for arm, of_arm in sound.items():
         if not of_arm:
@@ -142,16 +154,27 @@ def settled(values: Mapping[str, Mapping[int, float]], direction: str = "max", t
             others = [
                 other[number] - other[own]
                 for name, other in sound.items()
-                if name != arm and number in other and own in other
+                if name != arm and compares(name, number, own)
             ]
-            if len(others) < 2:
+            if len(others) < 2 or not compares(arm, number, own):
                 continue
-            middle, spread = statistics.median(others), max(statistics.stdev(others), tick)
-            predicted = float(stdtrit(len(others) - 1, 0.975)) * spread * math.sqrt(1 + 1 / len(others))
-            if abs(of_arm[number] - of_arm[own] - middle) <= predicted:
+            middle, loss = statistics.median_low(others), of_arm[own] - of_arm[number]
+            if middle > loss or abs(-loss - middle) <= _predicted(others, tick):
                 gains[number] = middle
         chosen[arm] = min(gains, key=lambda number: (-gains[number], number != own, number))
     return chosen
+
+
+def _predicted(others: list[float], tick: float) -> float:
+    """Return how far from the median one more value may be, at 95 %; 0 where that is not known."""
+    from scipy.special import stdtrit
+
+    middle = statistics.median_low(others)
+    near = sorted(others, key=lambda value: abs(value - middle))[:-1]
+    if len(near) < 2:
+        return 0.0
+    spread = max(statistics.stdev(near), tick)
+    return float(stdtrit(len(near) - 1, 0.975)) * spread * math.sqrt(1 + 1 / len(near))
 
 
 def choosing(
