@@ -357,6 +357,8 @@ FIELD = {
 }
 # A classifier of few steps takes some of what an untrained flow makes for a 4; of fewer steps, it takes nothing for it.
 SOME = {"wanted": 4, "classifier_steps": 100}
+REWARDED = {"wanted": 4, "classifier_steps": 130, "groups": 16, "same_noise": False}
+"""Where some samples of a flow that is hardly trained are rewarded, and some are not."""
 ALIGNMENT = {
     "data": Differs("digits", "moving-digits"),
     "wanted": Differs(3, 4),
@@ -367,7 +369,7 @@ ALIGNMENT = {
     "flow_steps": Differs(2, 3),
     "classifier_steps": Differs(1, 100, {"wanted": 4}),
     "prm_steps": Differs(2, 3),
-    "method": Differs("dance-grpo", "flow-grpo", {"prm_steps": None}),
+    "method": Differs("dance-grpo", "flow-grpo", {**REWARDED, "prm_steps": None}),
     "iterations": Differs(2, 3),
     "threshold": Differs(0.5, 1e-9, SOME),
     "stop_at_threshold": Differs(True, False, {**SOME, "threshold": 1e-9, "check_every": 1}),
@@ -378,7 +380,7 @@ ALIGNMENT = {
     "sampling_steps": Differs(3, 4),
     "shift": Differs(1.0, 2.0),
     "eta": Differs(0.4, 0.5),
-    "orm_coef": Differs(0.5, 1.0, {"wanted": 4, "classifier_steps": 130, "groups": 16, "same_noise": False}),
+    "orm_coef": Differs(0.5, 1.0, REWARDED),
     "prm_coef": Differs(0.5, 0.9),
     "prm_at": Differs("next", "delta"),
     "guidance": Differs(0.1, 0.2),
