@@ -9,7 +9,6 @@ child process grows in a training step, with gradient checkpointing and without.
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aleator.experiment.peak_memory import resident_peak
 from aleator.nn import Stage
 from aleator.random import Streams
 from aleator.recipes.identity.networks import ID_WIDTH, VISION_TOKENS, IdentityVideo, vision_width
@@ -96,13 +96,13 @@ def _growth(checkpointing: bool) -> float:
     child = os.fork()
     if child == 0:
         try:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            before = resident_peak()
             model(x, torch.full((32,), 500), given).square().mean().backward()
-            os.write(writing, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before).encode())
+            os.write(writing, str(resident_peak() - before).encode())
         finally:  # an error would go on as a second process
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as said:
         grown = float(said.read())
     os.waitpid(child, 0)
-    return grown / 1024
+    return grown / 2**20

@@ -9,6 +9,7 @@ al., "Deep reinforcement learning at the edge of the statistical precipice", Neu
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,17 +80,26 @@ def produce(name: str) -> None:
         ValueError: if there is no such task.
         RuntimeError: if the command fails.
     """
-    from aleator.cli import main
-
     known = {asked.name: asked for asked in ASKED}
     if name not in known:
         raise ValueError(f"task must be one of {', '.join(known)}, got {name!r}")
     out = ROOT / "out" / "evidence" / "advice" / name
-    again = ["--out", str(out), "--resume"] if (out / "advice.json").exists() else ["--out", str(out)]
-    code = main(["advise", *again] if "--resume" in again else ["advise", *known[name].words, *again])
-    if code != 0:
-        raise RuntimeError(f"advice on {name} ended with exit code {code}; see {out}")
-    write_json(FOUND / f"{name}.json", kept(read_json(out / "advice.json"), out, known[name]))
+    write_json(FOUND / f"{name}.json", kept(advised(out, known[name].words), out, known[name]))
+
+
+def advised(out: Path, words: Sequence[str]) -> dict[str, Any]:
+    """Ask for advice, or go on with one that is in the folder, and return its document.
+
+    Raises:
+        RuntimeError: if the command fails.
+    """
+    from aleator.cli import main
+
+    again = ["--out", str(out), "--resume"] if (out / "advice.json").exists() else [*words, "--out", str(out)]
+    if (code := main(["advise", *again])) != 0:
+        raise RuntimeError(f"advice ended with exit code {code}; see {out}")
+    document: dict[str, Any] = read_json(out / "advice.json")
+    return document
 
 
 def kept(document: dict[str, Any], out: Path, asked: Asked) -> dict[str, Any]:
@@ -141,7 +151,7 @@ def tasks_table() -> str:
     rows = ["| task | what it is | command | answer |", "|---|---|---|---|"]
     for asked, one in found():
         answer = " ".join(one["answer"]) if one is not None else "not run"
-        rows.append(f"| {asked.name} | {asked.task} | `{_portable(asked.command)}` | {answer} |")
+        rows.append(f"| {asked.name} | {asked.task} | `{portable(asked.command)}` | {answer} |")
     return "\n".join(rows)
 
 
@@ -206,5 +216,6 @@ def _improvement(tables: list[dict[str, dict[str, float]]], signs: list[float], 
     return f"{100 * whole:.0f} % [{100 * low:.0f}, {100 * high:.0f}], {tasks}"
 
 
-def _portable(command: str) -> str:
+def portable(command: str) -> str:
+    """Return a command as it is typed in the root of the project."""
     return command.replace(f"{ROOT}/", "")

@@ -9,14 +9,13 @@ asked again.
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Any
 
 from aleator.experiment.advice.arms import OWN
 from aleator.experiment.files import read_json, write_json
+from experiments.pays import ROOT, advised, portable
 from experiments.recipes.renamed_digits import METHODS
 
-ROOT = Path(__file__).parents[1]
 HOURS, MINUTES, RATE_MINUTES = 20, 1.0, 5.0
 SLOW = 0.05 / 30  # of classify's 0.05
 RENAMED = f"{ROOT / 'experiments' / 'recipes' / 'renamed_digits.py'}:RenamedDigits"
@@ -38,24 +37,14 @@ def produce(name: str) -> None:
         ]
     else:
         asked = [("classify", "--rounds", "5", "--lr", f"{SLOW:.3g}", "--minutes", f"{RATE_MINUTES:g}")]
-    hours = [_kept(_asked(f"{name}-{number}", words), words) for number, words in enumerate(asked)]
+    runs = ROOT / "out" / "evidence" / "planted"
+    hours = [_kept(advised(runs / f"{name}-{number}", words), words) for number, words in enumerate(asked)]
     write_json(ROOT / "evidence" / "advice" / f"planted-{name}.json", {"hours": hours})
-
-
-def _asked(name: str, words: tuple[str, ...]) -> dict[str, Any]:
-    from aleator.cli import main
-
-    out = ROOT / "out" / "evidence" / "planted" / name
-    again = ["--out", str(out), "--resume"] if (out / "advice.json").exists() else [*words, "--out", str(out)]
-    if (code := main(["advise", *again])) != 0:
-        raise RuntimeError(f"advice ended with exit code {code}; see {out}")
-    document: dict[str, Any] = read_json(out / "advice.json")
-    return document
 
 
 def _kept(document: dict[str, Any], words: tuple[str, ...]) -> dict[str, Any]:
     names = ("alpha", "effects", "answer", "winner", "looks", "environment", "created", "seconds")
-    command = shlex.join(["aleator", "advise", *words]).replace(f"{ROOT}/", "")
+    command = portable(shlex.join(["aleator", "advise", *words]))
     return {"command": command} | {name: document[name] for name in names}
 
 

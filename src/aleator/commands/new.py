@@ -15,8 +15,6 @@ import tyro
 from aleator.commands import flags, logs
 from aleator.commands.table import write_lines
 
-BATCH_SIZE = 32  # of a recipe that says none
-
 
 @dataclass(frozen=True)
 class New:
@@ -51,8 +49,8 @@ def main(args: Sequence[str]) -> int:
     starter, filled, examples = _starter(chosen)
     text = Path(__file__).with_name(starter).read_text(encoding="utf-8")
     text = text.replace("FILE:MyRecipe", shlex.quote(f"{file}:MyRecipe"))
-    if examples is not None and (half := max(1, examples // 2)) < BATCH_SIZE:
-        text = _with_batches_of(text, 2 ** (half.bit_length() - 1))
+    if examples is not None:
+        text = _with_small_batches(text, max(1, examples // 2))
     for name, value in filled.items():
         text = text.replace(f'"{name}"', json.dumps(value, ensure_ascii=False))
         text = text.replace(f"column {name} ", f"column {value} ")
@@ -66,10 +64,14 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def _with_batches_of(text: str, size: int) -> str:
-    """Return a starter with smaller batches, so that half of the training examples, which it compares, have one."""
+def _with_small_batches(text: str, most: int) -> str:
+    """Return a starter whose batches have at most so many examples: it compares half of the training examples."""
+    from aleator.recipes import Supervised
+
+    if most >= Supervised.batch_size:
+        return text
     head, docstring, fields = re.split(r'(class MyRecipe.*\n    """.*"""\n\n)', text, maxsplit=1)
-    return f"{head}{docstring}    batch_size: int = {size}\n{fields}"
+    return f"{head}{docstring}    batch_size: int = {2 ** (most.bit_length() - 1)}\n{fields}"
 
 
 def _starter(chosen: New) -> tuple[str, dict[str, str], int | None]:

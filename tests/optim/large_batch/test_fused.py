@@ -267,6 +267,18 @@ def test_weights_that_the_loops_cannot_step_do_not_load_them(monkeypatch):
     LAMB(weights[2:]).step()
 
 
+@pytest.fixture
+def _loaded_anew(monkeypatch):
+    """The compiled loops are imported as if for the first time."""
+    monkeypatch.delitem(sys.modules, "aleator.optim.large_batch.kernels")
+    monkeypatch.delattr("aleator.optim.large_batch.kernels")
+    fused.compiled_loops.cache_clear()
+    yield
+    monkeypatch.undo()
+    fused.compiled_loops.cache_clear()
+
+
+@pytest.mark.usefixtures("_loaded_anew")
 @pytest.mark.parametrize(
     "error",
     [
@@ -285,29 +297,16 @@ def test_where_numba_does_not_work_a_step_goes_on_without_it(error, monkeypatch,
             raise error
         return load(name, *arguments, **options)
 
-    monkeypatch.delitem(sys.modules, "aleator.optim.large_batch.kernels")
-    monkeypatch.delattr("aleator.optim.large_batch.kernels")
     monkeypatch.setattr(builtins, "__import__", fails)
-    fused.compiled_loops.cache_clear()
     weights = parameters(torch.float32)[1:]
-    try:
-        train(LAMB(weights), weights, range(2))
-    finally:
-        monkeypatch.undo()
-        fused.compiled_loops.cache_clear()
+    train(LAMB(weights), weights, range(2))
     assert len(tried) == 1
     assert tables == []
 
 
+@pytest.mark.usefixtures("_loaded_anew")
 def test_without_its_compiler_numba_is_not_used(monkeypatch, tables):
-    monkeypatch.delitem(sys.modules, "aleator.optim.large_batch.kernels")
-    monkeypatch.delattr("aleator.optim.large_batch.kernels")
     monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
-    fused.compiled_loops.cache_clear()
     weights = parameters(torch.float32)[1:]
-    try:
-        train(LAMB(weights), weights, range(1))
-    finally:
-        monkeypatch.undo()
-        fused.compiled_loops.cache_clear()
+    train(LAMB(weights), weights, range(1))
     assert tables == []

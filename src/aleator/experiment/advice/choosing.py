@@ -110,15 +110,16 @@ def _carry_out(session: Session, applying: Sequence[Measured]) -> None:
             runs[name] = [(trial, session.trial(trial, one.at(rung.share), index)) for trial in trials[: rung.trials]]
         rows = itertools.zip_longest(*runs.values())
         session.carry_out([pair[1] for row in rows for pair in row if pair is not None])
+        tried = _tried(session, runs, index)
         for name, pairs in runs.items():
             entry = document["arms"][name]
-            one, _ = alive[name]
+            one, trials = alive[name]
             told = entry.setdefault("trials", {})
             for trial, run in pairs:
                 record = told.setdefault(str(trial.number), {"changes": dict(trial.changes), "rungs": []})
                 value, error = _value(session, run)
                 record["rungs"] = [*record["rungs"][:index], _row(run, rung, value, error)]
-            alive[name] = one, _in_order(session, name, runs, index)
+            alive[name] = one, _in_order(session, name, trials[: rung.trials], tried)
             if not alive[name][1]:
                 entry["status"] = "failed"
                 entry["why"] = next((e for _, run in pairs if (e := _value(session, run)[1])), "no trial had a result")
@@ -130,32 +131,44 @@ def _carry_out(session: Session, applying: Sequence[Measured]) -> None:
         raise RuntimeError(f"no trial of the baseline had a result: {document['arms'][BASELINE]['why']}")
 
 
-def _in_order(
-    session: Session, name: str, runs: Mapping[str, Sequence[tuple[Trial, PlannedRun]]], rung: int
-) -> list[Trial]:
-    """Return the trials of an arm that had a result in a rung, the best first.
+Tried = dict[str, dict[int, tuple[Mapping[str, Any], float]]]
+"""For each arm the trials that had a result in a rung, by their numbers: what they change, and the result."""
 
-    Which is the best is settled together with the arms that have the same draws of the shared settings, those of
-    earlier looks included.
-    """
-    task = session.document["task"]
-    direction, examples = task["headline"]["direction"], task["validation_examples"]
-    tick = 1 / examples if examples and is_accuracy(task["headline"]["name"]) else 0.0
-    own = {trial.number: trial for trial, _ in runs[name]}
 
-    def alike(number: int, changes: Mapping[str, Any]) -> bool:
-        return number in own and all(changes.get(key) == own[number].changes.get(key) for key in SHARED)
-
-    found = _before(session, rung) | {
-        arm: {
+def _tried(session: Session, runs: Mapping[str, Sequence[tuple[Trial, PlannedRun]]], rung: int) -> Tried:
+    """Return what the trials of all arms had in a rung, those of earlier looks included."""
+    found: Tried = {}
+    for arm, entry in session.document["arms"].items():
+        if entry.get("chosen_in", math.inf) < len(session.document["looks"]):
+            found[arm] = {
+                int(number): (trial["changes"], value)
+                for number, trial in entry.get("trials", {}).items()
+                if len(trial["rungs"]) > rung and (value := trial["rungs"][rung]["validation"]) is not None
+            }
+    for arm, pairs in runs.items():
+        found[arm] = {
             trial.number: (trial.changes, value)
             for trial, run in pairs
             if (value := _value(session, run)[0]) is not None
         }
-        for arm, pairs in runs.items()
-    }
+    return found
+
+
+def _in_order(session: Session, name: str, trials: Sequence[Trial], tried: Tried) -> list[Trial]:
+    """Return the trials of an arm that had a result in a rung, the best first.
+
+    Which is the best is settled together with the arms that have the same draws of the shared settings.
+    """
+    task = session.document["task"]
+    direction, examples = task["headline"]["direction"], task["validation_examples"]
+    tick = 1 / examples if examples and is_accuracy(task["headline"]["name"]) else 0.0
+    own = {trial.number: trial for trial in trials}
+
+    def alike(number: int, changes: Mapping[str, Any]) -> bool:
+        return number in own and all(changes.get(key) == own[number].changes.get(key) for key in SHARED)
+
     found = {
-        arm: {number: one for number, one in of_arm.items() if alike(number, one[0])} for arm, of_arm in found.items()
+        arm: {number: one for number, one in of_arm.items() if alike(number, one[0])} for arm, of_arm in tried.items()
     }
     values = {arm: {number: value for number, (_, value) in of_arm.items()} for arm, of_arm in found.items()}
     settings = {
@@ -165,19 +178,6 @@ def _in_order(
     order = hour.survivors(values[name], len(values[name]), direction)
     first = hour.settled(values, direction, tick, settings).get(name)
     return [own[number] for number in sorted(order, key=lambda number: number != first)]
-
-
-def _before(session: Session, rung: int) -> dict[str, dict[int, tuple[Mapping[str, Any], float]]]:
-    """Return what the trials of arms of earlier looks had in a rung, with their changes."""
-    found = {}
-    for arm, entry in session.document["arms"].items():
-        if entry.get("chosen_in", math.inf) < len(session.document["looks"]):
-            found[arm] = {
-                int(number): (trial["changes"], value)
-                for number, trial in entry.get("trials", {}).items()
-                if len(trial["rungs"]) > rung and (value := trial["rungs"][rung]["validation"]) is not None
-            }
-    return found
 
 
 def _row(run: PlannedRun, rung: hour.Rung, value: float | None, error: str | None) -> dict[str, Any]:

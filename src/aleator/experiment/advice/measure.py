@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aleator.experiment.comparison.workers import Job, recipe_and_options
+from aleator.stats.advice.effects import student_quantile
 
 WARM_UP_STEPS = 3
 EVALUATIONS = 20  # of a run that confirms
@@ -96,8 +97,6 @@ def equal_time(measured: Mapping[str, Sequence[Mapping[str, Any]]], baseline: st
     twice, ``USUAL_SPREAD`` stands in: with one difference t would have its quantile at 12.7, and arms that take
     several times as long would have equal steps.
     """
-    from scipy.special import stdtrit
-
     squares, freedom = 0.0, 0
     for of_arm in measured.values():
         logs = [math.log(one["building"] + steps * one["step"]) for one in of_arm]
@@ -106,7 +105,7 @@ def equal_time(measured: Mapping[str, Sequence[Mapping[str, Any]]], baseline: st
             freedom += len(logs) - 1
     known = freedom > 1
     spread = math.sqrt(squares / freedom) if known else USUAL_SPREAD
-    quantile = float(stdtrit(freedom, 0.975)) if known else 2.0
+    quantile = student_quantile(0.95, freedom) if known else 2.0
     times = len(measured[baseline])
     return EqualTime(
         steps=steps,

@@ -20,6 +20,8 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from aleator.stats.advice.effects import student_quantile
+
 CHOOSING, CONFIRMING, RESERVE = 0.35, 0.55, 0.10
 MOST_CONFIRMED, SEEDS_WANTED, LEAST_SEEDS, MOST_SEEDS = 4, 6, 5, 20
 MOST_TRIALS, LEAST_TRIALS = 27, 2
@@ -167,14 +169,12 @@ def settled(
 
 def _predicted(others: list[float], tick: float) -> float:
     """Return how far from the median one more value may be, at 95 %; 0 where that is not known."""
-    from scipy.special import stdtrit
-
     middle = statistics.median_low(others)
     near = sorted(others, key=lambda value: abs(value - middle))[:-1]
     if len(near) < 2:
         return 0.0
     spread = max(statistics.stdev(near), tick)
-    return float(stdtrit(len(near) - 1, 0.975)) * spread * math.sqrt(1 + 1 / len(near))
+    return student_quantile(0.95, len(near) - 1) * spread * math.sqrt(1 + 1 / len(near))
 
 
 def choosing(
