@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +51,8 @@ def main(args: Sequence[str]) -> int:
     text = Path(__file__).with_name(starter).read_text(encoding="utf-8")
     text = text.replace("FILE:MyRecipe", shlex.quote(f"{file}:MyRecipe"))
     if examples is not None:
-        text = _with_small_batches(text, max(1, examples // 2))
+        whole = import_module(f"aleator.commands.{Path(starter).stem}").MyRecipe.batch_size
+        text = _with_small_batches(text, whole, max(1, examples // 2))
     for name, value in filled.items():
         text = text.replace(f'"{name}"', json.dumps(value, ensure_ascii=False))
         text = text.replace(f"column {name} ", f"column {value} ")
@@ -64,11 +66,9 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def _with_small_batches(text: str, most: int) -> str:
+def _with_small_batches(text: str, whole: int, most: int) -> str:
     """Return a starter whose batches have at most so many examples: it compares half of the training examples."""
-    from aleator.recipes import Supervised
-
-    if most >= Supervised.batch_size:
+    if most >= whole:
         return text
     head, docstring, fields = re.split(r'(class MyRecipe.*\n    """.*"""\n\n)', text, maxsplit=1)
     return f"{head}{docstring}    batch_size: int = {2 ** (most.bit_length() - 1)}\n{fields}"
