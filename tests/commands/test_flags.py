@@ -114,6 +114,13 @@ def test_an_unknown_option_is_named_with_the_closest_and_all_others():
     assert "--seed" in line
 
 
+def test_of_many_options_the_closest_is_named_and_where_the_others_are():
+    names = [f"--option-{number}" for number in range(20)]
+    assert flags.unknown("option", "--optin-3", names) == (
+        "unknown option '--optin-3'; did you mean '--option-3'? (--help lists all 20 options)"
+    )
+
+
 def test_positionals_and_what_is_missing():
     assert flags.parse({"words": Words}, ["a", "some", "--steps", "3"], prog="x") == [Words(Path("a"), "some", steps=3)]
     for args, line in (

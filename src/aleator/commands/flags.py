@@ -216,9 +216,15 @@ def one_of(words: Collection[str]) -> str:
     return f"one of {', '.join(words)}" if len(words) > 1 else "".join(words)
 
 
+# A recipe with every part has more than fifty options: a line that names them all is not read.
+MANY = 16
+
+
 def unknown(what: str, word: str, known: Collection[str]) -> str:
-    """Return the line for a word that is not among the known ones."""
+    """Return the line for a word that is not among the known ones, which it names unless there are many."""
     accepts = f"{what}s: {', '.join(known)}" if known else f"there are no {what}s"
+    if len(known) > MANY:
+        accepts = f"--help lists all {len(known)} {what}s"
     return f"unknown {what} {word!r}{did_you_mean(word, known)} ({accepts})"
 
 
