@@ -190,31 +190,33 @@ def test_a_skipped_step_is_no_test():
     assert next(batches).total == 8
 
 
-@pytest.mark.parametrize("stop", [1, 5])
 @pytest.mark.parametrize("recipe", [DIABETES, IMAGES], ids=["in memory", "read ahead"])
-def test_broken_off_and_resumed_it_ends_bit_identical(recipe, stop, tmp_path, monkeypatch):
+def test_broken_off_and_resumed_it_ends_bit_identical(recipe, tmp_path, monkeypatch):
     options = {"batch_test": "norm", "max_batch_size": 40, "batch_size": 4, "rounds": 2}
     options |= {"loader_workers": 2, "first_layer": "tract"} if recipe == IMAGES else {}
     asked = registry.resolve(recipe)(**options)
     always = dataclasses.replace(QUIET, checkpoint_seconds=0.0)
     whole = run(asked, tmp_path / "whole", always, name=recipe)
-    real, taken = SupervisedTask.train_step, []
-
-    def breaks(self, batch):
-        if len(taken) == stop:
-            raise KeyboardInterrupt
-        taken.append(batch)
-        return real(self, batch)
-
-    monkeypatch.setattr(SupervisedTask, "train_step", breaks)
-    with contextlib.suppress(KeyboardInterrupt):
-        run(asked, tmp_path / "cut", always, name=recipe)
-    monkeypatch.setattr(SupervisedTask, "train_step", real)
-    cut = run(asked, tmp_path / "cut", always, name=recipe, resume=True)
-    assert (cut["steps"], cut["test"]) == (whole["steps"], whole["test"])
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
     assert whole["steps"] < whole["examples"] // 4 - 2  # batches grew
+    real = SupervisedTask.train_step
+    for stop in (1, 5):
+        taken = []
+
+        def breaks(self, batch, stop=stop, taken=taken):
+            if len(taken) == stop:
+                raise KeyboardInterrupt
+            taken.append(batch)
+            return real(self, batch)
+
+        out = tmp_path / f"cut-{stop}"
+        with monkeypatch.context() as broken, contextlib.suppress(KeyboardInterrupt):
+            broken.setattr(SupervisedTask, "train_step", breaks)
+            run(asked, out, always, name=recipe)
+        assert len(taken) == stop
+        cut = run(asked, out, always, name=recipe, resume=True)
+        assert (cut["steps"], cut["test"]) == (whole["steps"], whole["test"])
+        one, other = (load_file(folder / "model.safetensors") for folder in (tmp_path / "whole", out))
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_two_processes_and_pieces_take_the_batches_of_one(tmp_path, processes):
