@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from aleator.experiment.report.words import number
+
 
 def spread(figure: dict[str, Any]) -> str:
     """Return a median with its interval in brackets, or with lowest and highest value in parentheses."""
-    ratio, interval = figure["ratio"], figure.get("interval")
-    if interval:
-        return f"{ratio['median']:.3g} [{interval['low']:.3g}, {interval['high']:.3g}]"
-    return f"{ratio['median']:.3g} ({ratio['low']:.3g} to {ratio['high']:.3g})"
+    ends = figure.get("interval")
+    median = number(figure["ratio"]["median"], 3)
+    low, high = (number((ends or figure["ratio"])[end], 3) for end in ("low", "high"))
+    return f"{median} [{low}, {high}]" if ends else f"{median} ({low} to {high})"
 
 
 def judged(figure: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from aleator.commands.methods import METHODS, is_identical, verdicts
 from aleator.experiment.files import read_json, write_text
+from aleator.experiment.report.words import number
 from benchmarks.reading import judged, spread
 from experiments import pays, planted
 from experiments.book import chapter_map
@@ -108,17 +109,21 @@ def _difference(claim: dict[str, Any]) -> str:
         low, high = claim["interval"] or (0.0, 1.0)
         return f"{name}: {won} of {won + lost}, {100 * mean:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
     if _metric(claim) == "accuracy":
-        number, said = "{:+.2f}", f"{100 * mean:+.2f} points"
+        shown, said = "{:+.2f}".format, f"{100 * mean:+.2f} points"
         ends = [100 * end for end in claim["interval"] or ()]
     else:
         # The two means say what a difference alone does not: how large it is beside them.
         _, a, b = (*claim["figures"].values(), None, None)[:3]
-        means = "" if a is None or b is None else f" ({a:.3g} against {b:.3g})"
-        number, said = "{:+.3g}", f"{name} {mean:+.3g}{means}"
+        means = "" if a is None or b is None else f" ({number(a, 3)} against {number(b, 3)})"
+        shown, said = _signed, f"{name} {_signed(mean)}{means}"
         ends = claim["interval"] or []
     if claim["constant"]:
         return f"{said} in every seed"
-    return f"{said} [{', '.join(number.format(end) for end in ends)}]" if ends else said
+    return f"{said} [{', '.join(map(shown, ends))}]" if ends else said
+
+
+def _signed(value: float) -> str:
+    return number(value, 3) if value < 0 else f"+{number(value, 3)}"
 
 
 def _benchmark_table(prefix: str) -> str:
