@@ -312,3 +312,15 @@ def test_swarms_of_one_server_do_not_meet(shared):
     two.go_to(2)
     assert (one.swarm.transport.last(), two.swarm.transport.last()) == (2, 1)
     assert manifest(codec="float32") == two.swarm.manifest
+
+
+@pytest.mark.parametrize("machine", ["4294967295", "9223372036854775807", "-3", "all"])
+def test_a_machine_that_cannot_be_keeps_nobody_out(shared, machine):
+    swarm = f"liar-{machine}"
+    first = Member(board(shared, swarm), options=SOON)
+    first.go_to(1)
+    first.swarm.transport._client.hset(f"aleator:{swarm}:announced", machine, "0")
+    second = Member(board(shared, swarm), options=SOON)
+    together([first, second], 4)
+    assert (first.swarm.machines, second.swarm.machines) == ((0,), (1,))
+    assert first.weights == second.weights

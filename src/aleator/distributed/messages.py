@@ -37,7 +37,8 @@ CONTRIBUTION_HEADER = _HEAD.size + _CRC.size
 COMMIT_HEADER = _COMMIT_HEAD.size + _CRC.size
 """Bytes of an agreed set besides its contributions, where it has no signature."""
 
-MAX_ROUND = (1 << 32) - 1
+MAX_MACHINE = (1 << 32) - 1
+"""The largest number that a machine may have."""
 
 
 class Malformed(ValueError):

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aleator.distributed.addresses import PASSWORD, Address
+from aleator.distributed.messages import MAX_MACHINE
 from aleator.distributed.transport import Unreachable
 
 _APPEND = """
@@ -108,10 +109,10 @@ class RedisTransport:
     def enrol(self) -> int:
         """Return a number that no machine has yet."""
         with self._told():
-            known = [int(machine) for machine in self._client.hkeys(self._key("announced"))]
+            taken = set(self._client.hkeys(self._key("announced")))
             number = int(self._client.incr(self._key("machines"))) - 1
             # A server that lost its last writes may count from too low.
-            while number <= max(known, default=-1):
+            while str(number).encode() in taken:
                 number = int(self._client.incr(self._key("machines"))) - 1
             return number
 
@@ -130,7 +131,8 @@ class RedisTransport:
         """Return what every machine announced last."""
         with self._told():
             found = self._client.hgetall(self._key("announced"))
-            return {int(machine): int(round) for machine, round in found.items() if _is_number(machine, round)}
+            told = {int(machine): int(round) for machine, round in found.items() if _is_number(machine, round)}
+            return {machine: round for machine, round in told.items() if 0 <= machine <= MAX_MACHINE}
 
     def offer(self, round: int, machine: int, contribution: bytes) -> None:
         """Hand in a contribution."""
