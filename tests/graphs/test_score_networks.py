@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from aleator.graphs import ScoreNetworkA, ScoreNetworkX, ScoreNetworkX_GMH
-from aleator.graphs.graph_attention import matrix_powers
+from aleator.graphs.graph_attention import for_blas, matrix_powers
 from aleator.random import Streams
 from benchmarks.looped_score_networks import LoopedA, LoopedX
 from tests.graphs.small import graphs, permuted
@@ -72,6 +72,16 @@ def test_the_function_and_its_gradients_are_those_of_loops_over_channels(kind):
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
         assert b.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("nodes", "width", "padded"), [(9, 4, 5), (8, 4, 7), (7, 4, 4), (20, 4, 4), (9, 16, 16), (0, 4, 4)]
+)
+def test_queries_of_small_graphs_get_zeros_that_change_no_product(nodes, width, padded):
+    x = torch.randn(3, nodes, width, generator=torch.Generator().manual_seed(0))
+    found = for_blas(x)
+    assert found.shape == (3, nodes, padded)
+    torch.testing.assert_close(found @ found.mT, x @ x.mT)
 
 
 @pytest.mark.parametrize("kind", KINDS)
