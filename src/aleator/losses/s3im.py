@@ -15,6 +15,7 @@ arXiv 2308.07032. Layout, padding and window are those of the authors' code, `Ma
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -259,7 +260,7 @@ def _colours(pred: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor,
     pred, target = pred.to(dtype), target.to(dtype)
     if pred.device.type == "cpu" and not torch.compiler.is_compiling():
         for name, colours in (("pred", pred), ("target", target)):
-            if not colours.detach().sum().isfinite():  # one pass; only finite colours have a finite sum
+            if not math.isfinite(colours.detach().sum().item()):  # one pass; only finite colours have a finite sum
                 bad = ~colours.isfinite().all(1)
                 if not bad.any():  # too large to be added up
                     continue

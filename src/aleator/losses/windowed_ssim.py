@@ -98,49 +98,51 @@ def mean_ssim(
 class _MeanSSIM(torch.autograd.Function):
     """Mean SSIM over windows and channels, with a derivative written by hand.
 
-    With the windows' means E of a, b, a², b², ab, the score S = A₁ A₂ / (B₁ B₂) has
+    With the windows' means E of a, b, a², b², ab, and P₁ = A₁ / 2, P₂ = A₂ / 2, the score S = 4 P₁ P₂ / (B₁ B₂) has
 
-        ∂S/∂E_a² = ∂S/∂E_b² = −S / B₂,    ∂S/∂E_ab = 2 A₁ / (B₁ B₂),
-        ∂S/∂E_a = (A₂ / B₂) (2 μ_b B₁ − 2 μₐ A₁) / B₁² − μ_b ∂S/∂E_ab − 2 μₐ ∂S/∂E_a²,
+        ∂S/∂E_a² = ∂S/∂E_b² = −S / B₂,    ∂S/∂E_ab = 4 P₁ / (B₁ B₂),
+        ∂S/∂E_a = 4 μ_b (P₂ − P₁) / (B₁ B₂) + 2 μₐ (S / B₂ − S / B₁),
 
-    and a ray's derivative is the sum over its windows of w (∂S/∂E_a + 2 a ∂S/∂E_a² + b ∂S/∂E_ab).
+    and a ray's derivative is the sum over its windows of w (∂S/∂E_a + 2 a ∂S/∂E_a² + b ∂S/∂E_ab). The factor 4 comes
+    last. With the usual number of windows a call of torch takes longer than its work, so there are few.
     """
 
     @staticmethod
     def forward(ctx: Any, pred: Tensor, target: Tensor, orders: Tensor, places: Places, data_range: float) -> Tensor:
         channels = pred.shape[1]
         rays = len(pred)
-        rows = pred.new_zeros(rays + 1, 5 * channels)  # the last is padding
-        a, b, aa, bb, ab = torch.split(rows[:rays], channels, dim=1)
-        a.copy_(pred)
-        b.copy_(target)
-        torch.mul(pred, pred, out=aa)
-        torch.mul(target, target, out=bb)
-        torch.mul(pred, target, out=ab)
+        rows = torch.cat([pred, target, pred * pred, target * target, pred * target], 1)
+        rows = torch.cat([rows, rows.new_zeros(1, 5 * channels)])  # the last is padding
         ray_at = torch.cat([orders.flatten(), orders.new_full((1,), rays)])
         rays_of_window = ray_at.take(places.of_window)
         means = F.embedding_bag(rays_of_window, rows, per_sample_weights=places.weights, mode="sum")
         blocks = means.view(-1, 5, channels).transpose(0, 1).contiguous()  # what follows is elementwise
         mean_a, mean_b, mean_aa, mean_bb, mean_ab = blocks
         c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-        product, squares = mean_a * mean_b, mean_a.square() + mean_b.square()
-        a1, b1 = 2 * product + c1, squares + c1
-        a2, b2 = 2 * (mean_ab - product) + c2, mean_aa + mean_bb - squares + c2
-        score = a1 * a2 / (b1 * b2)
-        ctx.save_for_backward(pred, target, mean_a, mean_b, a1, a2, b1, b2, orders, *places)
-        mean: Tensor = score.mean()
+        product, squares = mean_a * mean_b, (mean_a * mean_a).addcmul_(mean_b, mean_b)
+        p2, b2 = (mean_ab - product).add_(c2 / 2), (mean_aa + mean_bb).sub_(squares).add_(c2)
+        p1, b1 = product.add_(c1 / 2), squares.add_(c1)
+        inverse = (b1 * b2).reciprocal_()
+        quarter_ab = p1 * inverse
+        quarter = quarter_ab * p2  # of the score
+        ctx.save_for_backward(
+            pred, target, mean_a, mean_b, p2.sub_(p1).mul_(inverse), b1, b2, quarter_ab, quarter, orders, *places
+        )
+        mean: Tensor = 4 * quarter.mean()
         return mean
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        pred, target, mean_a, mean_b, a1, a2, b1, b2, orders, *rest = ctx.saved_tensors
-        places = Places(*rest)
-        by_ab = 2 * a1 / (b1 * b2)
-        by_square = -a1 * a2 / (b1 * b2 * b2)
-        scale = gradients[0] / a1.numel()
+        pred, target, mean_a, mean_b, change, b1, b2, quarter_ab, quarter, orders, *rest = ctx.saved_tensors
+        windows_of, windows = _by_ray(orders, Places(*rest))
+        scale = gradients[0] * (4 / quarter.numel())
+        each = quarter.new_zeros(len(quarter) + 1, 3 * quarter.shape[1])  # the last is no window
+        by_mean, by_square, by_ab = torch.split(each[:-1], quarter.shape[1], dim=1)
+        torch.div(quarter, b2, out=by_square)  # with the other sign
+        by_ab.copy_(quarter_ab)
+        apart = by_square - quarter / b1
         found: list[Tensor | None] = []
-        windows = windows_of = None
         for needed, own, other, mean, mean_other in (
             (ctx.needs_input_grad[0], pred, target, mean_a, mean_b),
             (ctx.needs_input_grad[1], target, pred, mean_b, mean_a),
@@ -148,16 +150,10 @@ class _MeanSSIM(torch.autograd.Function):
             if not needed:
                 found.append(None)
                 continue
-            if windows_of is None:
-                windows_of, windows = _by_ray(orders, places)
-            by_mean = (
-                2 * (a2 / b2) * (mean_other * b1 - mean * a1) / (b1 * b1) - mean_other * by_ab - 2 * mean * by_square
-            )
-            each = torch.cat([by_mean, by_square, by_ab], 1)
-            each = torch.cat([each, each.new_zeros(1, each.shape[1])])  # the last is no window
+            torch.mul(mean_other, change, out=by_mean).addcmul_(mean, apart, value=2)
             summed = F.embedding_bag(windows_of, each, per_sample_weights=windows, mode="sum")
             of_mean, of_square, of_ab = torch.split(summed, pred.shape[1], dim=1)
-            found.append(scale * (of_mean + 2 * own * of_square + other * of_ab))
+            found.append(of_mean.addcmul(own, of_square, value=-2).addcmul_(other, of_ab).mul_(scale))
         return (*found, None, None, None)
 
 
