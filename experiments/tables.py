@@ -123,7 +123,7 @@ def _difference(claim: dict[str, Any]) -> str:
 
 
 def _signed(value: float) -> str:
-    return number(value, 3) if value < 0 else f"+{number(value, 3)}"
+    return number(value, 3) if value < 0 else f"+{number(abs(value), 3)}"
 
 
 def _benchmark_table(prefix: str) -> str:

@@ -314,13 +314,25 @@ def test_swarms_of_one_server_do_not_meet(shared):
     assert manifest(codec="float32") == two.swarm.manifest
 
 
-@pytest.mark.parametrize("machine", ["4294967295", "9223372036854775807", "-3", "all"])
-def test_a_machine_that_cannot_be_keeps_nobody_out(shared, machine):
-    swarm = f"liar-{machine}"
+@pytest.mark.parametrize(
+    ("machine", "number"),
+    [("4294967295", "0"), ("9223372036854775807", "0"), ("-3", "0"), ("--3", "0"), ("all", "0"), ("9" * 5000, "0"),
+     ("7", "--1"), ("7", "9" * 5000), ("007", "0")],
+    ids=lambda word: word[:10],
+)  # fmt: skip
+def test_a_machine_that_cannot_be_keeps_nobody_out(shared, machine, number):
+    swarm = f"liar-{machine[:10]}-{number[:10]}"
     first = Member(board(shared, swarm), options=SOON)
     first.go_to(1)
-    first.swarm.transport._client.hset(f"aleator:{swarm}:announced", machine, "0")
+    first.swarm.transport._client.hset(f"aleator:{swarm}:announced", machine, number)
     second = Member(board(shared, swarm), options=SOON)
     together([first, second], 4)
     assert (first.swarm.machines, second.swarm.machines) == ((0,), (1,))
     assert first.weights == second.weights
+
+
+def test_a_server_that_counts_from_too_low_gives_nobodys_number_twice(shared):
+    transport = board(shared, "forgot")
+    for machine in (0, 1, 4):
+        transport.announce(machine, 3)
+    assert [transport.enrol() for _ in range(2)] == [5, 6]

@@ -168,6 +168,7 @@ def test_log_of_a_killed_run_is_read_up_to_its_last_whole_line(tmp_path):
         (number(0.0012345), "0.001234"),
         (number(-12345.6), f"−12{THIN}346"),
         (number(1234), "1234"),
+        (number(999.96, 3), "1000"),
         (number(1e-7), "1e−07"),
         (number(None), "–"),
         (measured("accuracy", 0.98333), "98.33"),

@@ -170,6 +170,25 @@ def test_data_range_scales_with_the_colours():
     assert s3im(255 * a, 255 * b, given, repeats=2, **SMALL).item() != pytest.approx(one, abs=1e-3)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 255.0, 1e15])
+def test_in_float32_the_loss_is_that_of_float64_at_any_scale(scale):
+    generator = torch.Generator().manual_seed(3)
+    pred, target = scale * torch.rand(2, 256, 3, generator=generator, dtype=torch.float64)
+    orders = torch.stack([torch.randperm(256, generator=generator) for _ in range(9)])
+    exact, found = (
+        S3IM(patch_height=8, data_range=scale)(pred.to(dtype), target.to(dtype), orders)
+        for dtype in (torch.float64, torch.float32)
+    )
+    assert found.item() == pytest.approx(exact.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("data_range", [0.3, 1.0, 7.0, 255.0])
+@pytest.mark.parametrize("grey", [0.0, 1e-7, 0.3, 1.0])
+def test_equal_flat_colours_have_loss_0_to_the_bit(grey, data_range):
+    flat = torch.full((256, 3), grey)
+    assert S3IM(patch_height=8, data_range=data_range, generator=torch.Generator().manual_seed(0))(flat, flat) == 0
+
+
 def test_a_mask_drops_rays_and_their_gradient():
     a, b = colours(70)
     mask = torch.ones(70, dtype=torch.bool)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,8 @@ end
 return 0
 """
 _OFFERS_KEPT = 4096
+_NUMBER = re.compile(rb"-1|0|[1-9][0-9]{0,9}")
+_FAR_AHEAD = 1_000_000  # machines; more than ever joined a swarm between two writes of the server's to its disk
 _LARGEST = 512 << 20  # bytes of a value, Redis's limit
 
 
@@ -109,11 +112,11 @@ class RedisTransport:
     def enrol(self) -> int:
         """Return a number that no machine has yet."""
         with self._told():
-            taken = set(self._client.hkeys(self._key("announced")))
             number = int(self._client.incr(self._key("machines"))) - 1
-            # A server that lost its last writes may count from too low.
-            while str(number).encode() in taken:
-                number = int(self._client.incr(self._key("machines"))) - 1
+            # A server that lost its last writes may count from too low. Numbers far ahead are nobody's.
+            taken = [machine for machine in self.announced() if machine < number + _FAR_AHEAD]
+            if (last := max(taken, default=-1)) >= number:
+                number = int(self._client.incrby(self._key("machines"), last + 1 - number)) - 1
             return number
 
     def reserve(self, machine: int) -> None:
@@ -228,7 +231,7 @@ def _round_of(name: bytes) -> int:
 
 
 def _is_number(*words: bytes) -> bool:
-    return all(word.lstrip(b"-").isdigit() for word in words)
+    return all(_NUMBER.fullmatch(word) for word in words)
 
 
 def _reason(error: BaseException) -> str:

@@ -119,14 +119,14 @@ class _MeanSSIM(torch.autograd.Function):
         blocks = means.view(-1, 5, channels).transpose(0, 1).contiguous()  # what follows is elementwise
         mean_a, mean_b, mean_aa, mean_bb, mean_ab = blocks
         c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-        product, squares = mean_a * mean_b, (mean_a * mean_a).addcmul_(mean_b, mean_b)
+        # Of equal images p1 is half of b1 and p2 half of b2, to the bit, and the score is 1.
+        product, squares = mean_a * mean_b, (mean_a * mean_a).add_(mean_b * mean_b)
         p2, b2 = (mean_ab - product).add_(c2 / 2), (mean_aa + mean_bb).sub_(squares).add_(c2)
         p1, b1 = product.add_(c1 / 2), squares.add_(c1)
-        inverse = (b1 * b2).reciprocal_()
-        quarter_ab = p1 * inverse
-        quarter = quarter_ab * p2  # of the score
+        half = p1 / b1  # not p1 p2 / (b1 b2), which overflows
+        quarter, quarter_ab = (p2 / b2).mul_(half), half / b2  # of the score, and of its derivative by E_ab
         ctx.save_for_backward(
-            pred, target, mean_a, mean_b, p2.sub_(p1).mul_(inverse), b1, b2, quarter_ab, quarter, orders, *places
+            pred, target, mean_a, mean_b, p2.sub_(p1).div_(b1).div_(b2), b1, b2, quarter_ab, quarter, orders, *places
         )
         mean: Tensor = 4 * quarter.mean()
         return mean

@@ -58,7 +58,7 @@ def number(value: float | None, digits: int = 4, padded: bool = False) -> str:
     if value is None:
         return NONE
     text = f"{value:#.{digits}g}".rstrip(".") if padded else f"{value:.{digits}g}"
-    if 10**digits <= abs(value) < 1e15:
+    if "e+" in text and abs(value) < 1e15:
         text = f"{value:.0f}"
     whole, point, fraction = text.partition(".")
     if whole.lstrip("-").isdigit() and len(whole.lstrip("-")) > 4:
