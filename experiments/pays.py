@@ -9,7 +9,7 @@ al., "Deep reinforcement learning at the edge of the statistical precipice", Neu
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,27 +127,23 @@ def found() -> list[tuple[Asked, dict[str, Any] | None]]:
 
 
 def effects_table() -> str:
-    """Return methods × tasks with effects, and the probability of improvement over the tasks."""
-    documents = found()
-    methods = dict.fromkeys(
-        name for _, one in documents if one is not None for name in one["arms"] if name not in (BASELINE, OWN)
-    )
-    head = ["method", *(asked.name for asked, _ in documents), "probability of improvement"]
+    """Return methods × the tasks that were asked, with effects, and the probability of improvement over them."""
+    documents = _documents()
+    if not documents:
+        return "Not run yet."
+    head = ["method", *documents, "probability of improvement"]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for method in methods:
-        cells = [_cell(method, one) for _, one in documents]
-        tables = [one["values"] for _, one in documents if one is not None and method in one["values"]]
-        signs = [
-            1.0 if one["task"]["headline"]["direction"] == "max" else -1.0
-            for _, one in documents
-            if one is not None and method in one["values"]
-        ]
-        rows.append(f"| {method} | {' | '.join(cells)} | {_improvement(tables, signs, method)} |")
-    return "\n".join(rows) if methods else "Not run yet."
+    for method in _methods(documents):
+        confirming = [one for one in documents.values() if method in one["values"]]
+        signs = [1.0 if one["task"]["headline"]["direction"] == "max" else -1.0 for one in confirming]
+        improvement = _improvement([one["values"] for one in confirming], signs, method)
+        cells = [_cell(method, one) for one in documents.values()]
+        rows.append(f"| {method} | {' | '.join(cells)} | {improvement} |")
+    return "\n".join(rows)
 
 
 def tasks_table() -> str:
-    """Return what was asked, and the first sentence of each answer."""
+    """Return what was asked, and each answer."""
     rows = ["| task | what it is | command | answer |", "|---|---|---|---|"]
     for asked, one in found():
         answer = " ".join(one["answer"]) if one is not None else "not run"
@@ -156,40 +152,55 @@ def tasks_table() -> str:
 
 
 def never_table() -> str:
-    """Return what never paid here, with what the runs say of why."""
-    documents = [one for _, one in found() if one is not None]
+    """Return the methods that are claimed to be better on no task, with what each task says of them."""
+    documents = _documents()
     if not documents:
         return "Not run yet."
-    methods = dict.fromkeys(name for one in documents for name in one["arms"] if name not in (BASELINE, OWN))
     rows = []
-    for method in methods:
-        effects = [effect for one in documents for effect in one["effects"] if effect["arm"] == method]
-        if any(effect["claim"] == "better" for effect in effects):
-            continue
-        reasons = dict.fromkeys(
-            one["arms"][method]["why"]
-            for one in documents
-            if method in one["arms"] and one["arms"][method]["status"] == "does not apply"
-        )
-        said = f"{len(effects)} of {len(documents)} tasks confirmed it"
-        worse = sum(effect["claim"] == "worse" for effect in effects)
-        said += f", {worse} as worse" if worse else ""
-        said += f"; elsewhere: {'; '.join(reasons)}" if reasons else ""
-        rows.append(f"- {method}: {said}.")
+    for method in _methods(documents):
+        tasks_of: dict[str, list[str]] = {}
+        for task, one in documents.items():
+            tasks_of.setdefault(_said(method, one), []).append(task)
+        if "better" not in tasks_of:
+            said = [f"{what} ({', '.join(tasks)})" for what, tasks in tasks_of.items()]
+            rows.append(f"- {method}: {'; '.join(said)}.")
     return "\n".join(rows)
 
 
-def _cell(method: str, one: dict[str, Any] | None) -> str:
-    if one is None:
-        return "not run"
-    headline = Headline(**one["task"]["headline"])
-    effect = next((effect for effect in one["effects"] if effect["arm"] == method), None)
-    if effect is None:
-        status = str(one["arms"].get(method, {"status": "–"})["status"])
-        return {"chosen": "behind on validation"}.get(status, status)
+def _documents() -> dict[str, dict[str, Any]]:
+    """Return what was found, by the name of the task."""
+    return {asked.name: one for asked, one in found() if one is not None}
+
+
+def _methods(documents: Mapping[str, dict[str, Any]]) -> list[str]:
+    names = (name for one in documents.values() for name in one["arms"] if name not in (BASELINE, OWN))
+    return list(dict.fromkeys(names))
+
+
+def _effect(method: str, one: dict[str, Any]) -> dict[str, Any] | None:
+    return next((effect for effect in one["effects"] if effect["arm"] == method), None)
+
+
+def _said(method: str, one: dict[str, Any]) -> str:
+    """Return what a task says of a method, in words: ``better`` and ``worse`` are claims."""
+    if (effect := _effect(method, one)) is not None:
+        return str(effect["claim"] or "no difference found")
+    arm = one["arms"].get(method, {"status": "no arm", "why": ""})
+    status = str(arm["status"])
+    if status == "does not apply":
+        return f"{status}: {arm['why']}"
+    return {"chosen": "behind on validation data", "not tried": "not tried for lack of time"}.get(status, status)
+
+
+def _cell(method: str, one: dict[str, Any]) -> str:
+    if (effect := _effect(method, one)) is None:
+        return _said(method, one).partition(":")[0]
+    metric = Headline(**one["task"]["headline"]).name
+    shown = [end for each in one["effects"] for end in (each["gain"], *(each["interval"] or ()))]
+    places = words.decimals(metric, shown)
+    text = words.difference(metric, effect["gain"], places=places)
     interval = tuple(effect["interval"]) if effect["interval"] else None
-    text = words.difference(headline.name, effect["gain"])
-    ends = f" [{words.difference_interval(headline.name, interval)}]" if interval else ""
+    ends = f" [{words.difference_interval(metric, interval, places)}]" if interval else ""
     return f"**{text}**{ends}" if effect["claim"] else f"{text}{ends}"
 
 
