@@ -109,17 +109,17 @@ def _difference(claim: dict[str, Any]) -> str:
         low, high = claim["interval"] or (0.0, 1.0)
         return f"{name}: {won} of {won + lost}, {100 * mean:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
     if _metric(claim) == "accuracy":
-        shown, said = "{:+.2f}".format, f"{100 * mean:+.2f} points"
-        ends = [100 * end for end in claim["interval"] or ()]
+        said = f"{100 * mean:+.2f} points"
+        ends = [f"{100 * end:+.2f}" for end in claim["interval"] or ()]
     else:
         # The two means say what a difference alone does not: how large it is beside them.
         _, a, b = (*claim["figures"].values(), None, None)[:3]
         means = "" if a is None or b is None else f" ({number(a, 3)} against {number(b, 3)})"
-        shown, said = _signed, f"{name} {_signed(mean)}{means}"
-        ends = claim["interval"] or []
+        said = f"{name} {_signed(mean)}{means}"
+        ends = [_signed(end) for end in claim["interval"] or ()]
     if claim["constant"]:
         return f"{said} in every seed"
-    return f"{said} [{', '.join(map(shown, ends))}]" if ends else said
+    return f"{said} [{', '.join(ends)}]" if ends else said
 
 
 def _signed(value: float) -> str:
