@@ -131,7 +131,7 @@ def effects_table() -> str:
     documents = _documents()
     if not documents:
         return "Not run yet."
-    head = ["method", *documents, "probability of improvement"]
+    head = ["method", *(f"{task}, {_unit(one)}" for task, one in documents.items()), "probability of improvement"]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for method in _methods(documents):
         confirming = [one for one in documents.values() if method in one["values"]]
@@ -170,6 +170,12 @@ def never_table() -> str:
 def _documents() -> dict[str, dict[str, Any]]:
     """Return what was found, by the name of the task."""
     return {asked.name: one for asked, one in found() if one is not None}
+
+
+def _unit(one: dict[str, Any]) -> str:
+    """Return what a task's effects are in."""
+    metric = one["task"]["headline"]["name"]
+    return words.difference_unit(metric).strip() or words.title(metric)
 
 
 def _methods(documents: Mapping[str, dict[str, Any]]) -> list[str]:
