@@ -202,8 +202,7 @@ def _cell(method: str, one: dict[str, Any]) -> str:
     if (effect := _effect(method, one)) is None:
         return _said(method, one).partition(":")[0]
     metric = Headline(**one["task"]["headline"]).name
-    shown = [end for each in one["effects"] for end in (each["gain"], *(each["interval"] or ()))]
-    places = words.decimals(metric, shown)
+    places = words.column_decimals(metric, ((each["gain"], each["interval"]) for each in one["effects"]))
     text = words.difference(metric, effect["gain"], places=places)
     interval = tuple(effect["interval"]) if effect["interval"] else None
     ends = f" [{words.difference_interval(metric, interval, places)}]" if interval else ""

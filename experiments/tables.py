@@ -13,7 +13,7 @@ from typing import Any
 
 from aleator.commands.methods import METHODS, is_identical, verdicts
 from aleator.experiment.files import read_json, write_text
-from aleator.experiment.report.words import number
+from aleator.experiment.report import words
 from benchmarks.reading import judged, spread
 from experiments import pays, planted
 from experiments.book import chapter_map
@@ -108,22 +108,17 @@ def _difference(claim: dict[str, Any]) -> str:
         _, won, lost = claim["figures"].values()
         low, high = claim["interval"] or (0.0, 1.0)
         return f"{name}: {won} of {won + lost}, {100 * mean:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
-    if _metric(claim) == "accuracy":
-        said = f"{100 * mean:+.2f} points"
-        ends = [f"{100 * end:+.2f}" for end in claim["interval"] or ()]
-    else:
+    metric = _metric(claim)
+    said = f"{words.difference(metric, mean)} points"
+    if metric != "accuracy":
         # The two means say what a difference alone does not: how large it is beside them.
         _, a, b = (*claim["figures"].values(), None, None)[:3]
-        means = "" if a is None or b is None else f" ({number(a, 3)} against {number(b, 3)})"
-        said = f"{name} {_signed(mean)}{means}"
-        ends = [_signed(end) for end in claim["interval"] or ()]
+        means = "" if a is None or b is None else f" ({words.number(a, 3)} against {words.number(b, 3)})"
+        said = f"{name} {words.difference(metric, mean)}{means}"
     if claim["constant"]:
         return f"{said} in every seed"
-    return f"{said} [{', '.join(ends)}]" if ends else said
-
-
-def _signed(value: float) -> str:
-    return number(value, 3) if value < 0 else f"+{number(abs(value), 3)}"
+    ends = ", ".join(words.difference(metric, end) for end in claim["interval"] or ())
+    return f"{said} [{ends}]" if ends else said
 
 
 def _benchmark_table(prefix: str) -> str:

@@ -182,7 +182,7 @@ def _show(out: Path) -> None:
     from aleator.experiment.report import write_report
     from aleator.experiment.report.read import read_comparison
     from aleator.experiment.report.words import (
-        decimals,
+        column_decimals,
         difference,
         difference_interval,
         interval,
@@ -198,8 +198,7 @@ def _show(out: Path) -> None:
     for size in comparison.sizes if metric else ():
         baseline = comparison.at(size)[0].label
         against = {pair.a: pair for pair in comparison.pairs_at(size) if pair.b == baseline}
-        ends = [end for pair in against.values() for end in (pair.mean, *(pair.interval or ()))]
-        places = decimals(metric, ends)
+        places = column_decimals(metric, ((pair.mean, pair.interval) for pair in against.values()))
         rows = []
         for variant in comparison.at(size):
             mean, pair = variant.summary.get(metric), against.get(variant.label)

@@ -92,7 +92,7 @@ def _curves(
 
 
 def _effect_rows(effects: Sequence[Mapping[str, Any]], metric: str) -> list[list[str]]:
-    places = words.decimals(metric, [end for one in effects for end in (one["gain"], *(one["interval"] or ()))])
+    places = words.column_decimals(metric, ((one["gain"], one["interval"]) for one in effects))
     rows = []
     for one in effects:
         said = {"better": "better", "worse": "worse"}.get(one["claim"], "no difference found")

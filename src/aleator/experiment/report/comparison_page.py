@@ -129,7 +129,7 @@ def _size_section(
         figure = figures.pairs_figure(pairs, metric)
         what = f"Paired differences in test {words.title(metric)}{name}"
         paired = show("pairs", "Paired differences", figure, f"{what}: {differences}.")
-    places = words.decimals(metric, [end for pair in pairs for end in (pair.mean, *(pair.interval or ()))])
+    places = words.column_decimals(metric, ((pair.mean, pair.interval) for pair in pairs))
     return {
         "size": None if size is None else words.number(size, 12),
         "verdict": words.verdict(comparison, size),

@@ -98,6 +98,11 @@ def decimals(metric: str, values: Iterable[float | None]) -> int | None:
     return max(0, 2 - floor(log10(max(sizes))))
 
 
+def column_decimals(metric: str, differences: Iterable[tuple[float | None, Sequence[float] | None]]) -> int | None:
+    """The decimals of `decimals` for a column of differences with their intervals."""
+    return decimals(metric, [end for value, ends in differences for end in (value, *(ends or ()))])
+
+
 def difference(metric: str, value: float | None, signed: bool = True, places: int | None = None) -> str:
     """A difference of two values of a metric, without its unit.
 
@@ -105,7 +110,7 @@ def difference(metric: str, value: float | None, signed: bool = True, places: in
         metric: of the values.
         value: the difference, or None.
         signed: whether a plus sign stands before what is above 0.
-        places: decimals, as `decimals` gives them for a column; None: three significant digits.
+        places: decimals, as `column_decimals` gives them; None: three significant digits.
     """
     if value is None:
         return NONE
