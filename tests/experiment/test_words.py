@@ -1,6 +1,6 @@
 """Numbers in reports."""
 
-from aleator.experiment.report.words import decimals, detectable, difference, difference_interval
+from aleator.experiment.report.words import column_decimals, decimals, detectable, difference, difference_interval
 
 
 def test_a_column_of_differences_has_one_number_of_decimals():
@@ -18,3 +18,8 @@ def test_decimals_are_for_the_largest_and_never_below_none():
     assert decimals("loss", [1e-9]) is None
     assert decimals("accuracy", [0.01]) is None
     assert difference("accuracy", 0.0123) == "+1.23"
+
+
+def test_intervals_count_for_the_decimals_of_a_column():
+    assert column_decimals("loss", [(0.5, (0.1, 31.25)), (None, None)]) == 1
+    assert column_decimals("loss", [(0.5, None)]) == 3
