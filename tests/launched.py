@@ -2,10 +2,9 @@
 
 They find each other through a file in a folder and not through a port, which somebody else may take meanwhile. What a
 process writes is in the folder, ``out-RANK`` and ``err-RANK``, and its exit code in ``exit-RANK``. When one fails, the
-others are ended. A process ends its groups before it goes down: their threads abort a process that leaves them running.
+others are ended. A process goes down by ``os._exit``, and so may leave the threads of its groups running.
 """
 
-import contextlib
 import os
 import runpy
 import signal
@@ -70,11 +69,10 @@ def be_one_of(folder: Path, rank: int, count: int) -> None:
 
 
 def _program(folder: Path, rank: int, count: int, words: list[str]) -> int:
-    import torch.distributed as dist
-
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"{name}-{rank}", os.O_WRONLY | os.O_CREAT), number)
     be_one_of(folder, rank, count)
+    _keep_groups()
     try:
         return as_program(words)
     except BaseException:
@@ -82,9 +80,23 @@ def _program(folder: Path, rank: int, count: int, words: list[str]) -> int:
         return 1
     finally:
         sys.stdout.flush()
-        with contextlib.suppress(Exception):
-            if dist.is_initialized():
-                dist.destroy_process_group()
+
+
+def _keep_groups() -> None:
+    """Let no group be freed before this process is gone.
+
+    A group that is freed waits for its threads, which may wait for the GIL. Torch lets go of it where Python was the
+    last to hold the group, and not where `DistributedDataParallel` was, in what a program leaves behind.
+    """
+    import torch.distributed as dist
+
+    really, kept = dist.destroy_process_group, []
+
+    def destroy_process_group(group: Any = None) -> None:
+        kept.extend(dist.distributed_c10d._world.pg_map)
+        really(group)
+
+    dist.destroy_process_group = destroy_process_group
 
 
 def as_program(words: list[str]) -> int:

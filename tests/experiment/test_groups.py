@@ -4,9 +4,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
 
 import pytest
+import torch
+
+from aleator.experiment.accelerators import _end_groups
 
 TOY = f"{Path(__file__).parent / 'toy_recipe.py'}:Toy"
 
@@ -61,6 +65,21 @@ def test_groups_are_ended_before_the_interpreter_goes_down(tmp_path, how):
     else:
         assert done.returncode == -signal.SIGABRT
         assert "terminate called without an active exception" in done.stderr
+
+
+class Node:
+    """It may refer to itself."""
+
+
+def test_what_is_in_no_use_is_gone_before_the_groups_end(monkeypatch):
+    model = Node()
+    model.itself, there = model, weakref.ref(model)
+    found = []
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: found.append(there()))
+    del model
+    _end_groups()
+    assert found == [None]
 
 
 def test_a_failing_process_ends_the_others_and_is_told(tmp_path, processes):

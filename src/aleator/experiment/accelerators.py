@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import os
 
 import torch
@@ -46,11 +47,14 @@ def _leave_in_order() -> None:
 
     A thread of gloo that gives back a tensor's Python object while the interpreter is going down is ended inside a
     function of C++ that must not be left so, and aborts the process ("terminate called without an active exception").
-    Ending the groups waits for their threads.
+    Ending the groups waits for their threads. What is in no use but in a cycle goes first: a model in
+    `DistributedDataParallel` that were the last to hold its group would wait for these threads without letting go of
+    the GIL, for which they may wait.
     """
     atexit.register(_end_groups)
 
 
 def _end_groups() -> None:
     if torch.distributed.is_initialized():
+        gc.collect()
         torch.distributed.destroy_process_group()
