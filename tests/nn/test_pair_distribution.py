@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 
-from aleator.nn import PairDistribution
+from aleator.nn import PairDistribution, PairHead
 from aleator.random import Streams
 from tests.stats.pairs.six_inputs import GROUP, ROWS, expected, joint
 
@@ -120,6 +120,37 @@ def test_mixtures_never_have_a_negative_variance_or_too_much_confidence(dtype):
     assert pairs.variance(clip=False).min() >= 0
     assert pairs.confidence(clip=False).max() <= 1
     assert torch.linalg.eigvalsh(pairs.covariance()[:200].double()).min() > -1e-6
+
+
+@pytest.mark.parametrize("gap", [50.0, 100.0, 1000.0])
+def test_a_member_of_hardly_any_weight_that_is_alone_in_an_answer_is_all_that_is_known_of_it(gap):
+    # p = w and E[q²] = w for w = e^−gap, so C = w and V = w (1 − w); (q/p)² is beyond float32.
+    weights, members = torch.tensor([0.0, -gap]), torch.tensor([[0.0, -3 * gap], [-3 * gap, 0.0]])
+    pairs = PairDistribution.from_mixture_logits(weights.requires_grad_(), members)
+    scores = pairs.scores(clip=False)
+    assert pairs.log_cheated()[1].item() == pytest.approx(0, abs=1e-4)
+    assert scores.log_variance[1].item() == pytest.approx(-gap, rel=1e-6)
+    assert scores.confidence[1].item() == pytest.approx(math.exp(-gap), rel=1e-4, abs=1e-44)
+    (gradient,) = torch.autograd.grad(scores.confidence.sum(), weights)
+    assert torch.isfinite(scores.variance).all()
+    assert torch.isfinite(gradient).all()
+
+
+def test_huge_features_leave_a_mixtures_scores_finite():
+    draw = Streams(0).generator("features")
+    pairs = PairHead(6, 40, generator=draw)(1000 * torch.randn(500, 6, generator=draw))
+    variance, confidence = pairs.variance(clip=False), pairs.confidence(clip=False)
+    assert variance.min() >= 0
+    assert variance.max() <= 0.25 + 1e-6
+    assert confidence.min() >= 0
+    assert confidence.max() <= 1
+
+
+def test_members_may_come_in_half_precision():
+    probs = normal(100, 5, 10).softmax(-1)
+    for dtype in (torch.float16, torch.bfloat16):
+        rounded = PairDistribution.from_members(probs.to(dtype)).variance()
+        assert torch.allclose(rounded, PairDistribution.from_members(probs).variance().float(), atol=2e-3)
 
 
 def test_mixtures_are_their_tables():
