@@ -40,6 +40,15 @@ def test_heads_have_the_size_they_should_have():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_default_number_of_components_may_be_written_out(kind):
+    one, other = (Streams(0).generator("head") for _ in range(2))
+    by_place = PairHead(6, 4, kind, 8, True, generator=one)
+    by_name = PairHead(in_features=6, K=4, kind=kind, components=8, symmetric=True, generator=other)
+    x, _, _ = batch()
+    assert torch.equal(by_place(x).log_joint(), by_name(x).log_joint())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_short_way_to_the_loss_is_the_long_one(kind):
     made, (x, y1, y2) = head(kind), batch()
     made.double()
@@ -201,7 +210,7 @@ def test_on_a_backbone_it_is_a_module_like_any_other():
     ("call", "message"),
     [
         (lambda: head("tabel"), "kind must be auto, table, mixture or autoregressive, got 'tabel'"),
-        (lambda: head("table", 0), "num_labels must be at least 1, got 0"),
+        (lambda: head("table", 0), "K must be at least 1, got 0"),
         (lambda: head("table", components=4), "components cannot be used with kind table, got 4"),
         (lambda: head("mixture", components=0), "components must be at least 1, got 0"),
         (lambda: head("mixture", symmetric=False), "symmetric cannot be used with kind mixture, got False"),

@@ -38,15 +38,16 @@ class PairHead(nn.Module):
 
     Args:
         in_features: of the last dimension of the features.
-        num_labels: K.
+        K: number of labels.
         kind: ``"table"``, ``"mixture"``, ``"autoregressive"``, or ``"auto"``: a table up to K = 30, else a mixture.
-        components: M of a mixture, 8 by default.
+        components: M of a mixture.
         symmetric: whether a table's scores are symmetrised, as exchangeable answers have it.
         generator: of the initial weights; without one they come, as in `torch.nn.Linear`, from the default generator.
 
     Attributes:
         kind: ``"table"``, ``"mixture"`` or ``"autoregressive"``.
         num_labels: K.
+        components: M.
 
     Raises:
         ValueError: if a size is not positive, or an argument has no effect on the kind.
@@ -63,9 +64,9 @@ class PairHead(nn.Module):
     def __init__(
         self,
         in_features: int,
-        num_labels: int,
+        K: int,
         kind: Literal["auto", "table", "mixture", "autoregressive"] = "auto",
-        components: int | None = None,
+        components: int = _COMPONENTS,
         symmetric: bool = True,
         *,
         generator: torch.Generator | None = None,
@@ -73,29 +74,28 @@ class PairHead(nn.Module):
         super().__init__()
         if kind not in ("auto", "table", "mixture", "autoregressive"):
             raise ValueError(f"kind must be auto, table, mixture or autoregressive, got {kind!r}")
-        for name, value in (("in_features", in_features), ("num_labels", num_labels)):
+        for name, value in (("in_features", in_features), ("K", K)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if kind == "auto":
-            kind = "table" if num_labels <= LARGEST_TABLE else "mixture"
-        if components is not None and kind != "mixture":
+            kind = "table" if K <= LARGEST_TABLE else "mixture"
+        if components != _COMPONENTS and kind != "mixture":
             raise ValueError(f"components cannot be used with kind {kind}, got {components}")
-        if components is not None and components < 1:
+        if components < 1:
             raise ValueError(f"components must be at least 1, got {components}")
         if not symmetric and kind != "table":
             raise ValueError(f"symmetric cannot be used with kind {kind}, got False")
-        self.kind, self.num_labels, self.symmetric = kind, num_labels, symmetric
-        self.components = _COMPONENTS if components is None else components
+        self.kind, self.num_labels, self.symmetric, self.components = kind, K, symmetric, components
         if kind == "table":
-            self.scores = _linear(in_features, num_labels**2, generator)
+            self.scores = _linear(in_features, K**2, generator)
         elif kind == "mixture":
-            self.scores = _linear(in_features, self.components * (num_labels + 1), generator)
+            self.scores = _linear(in_features, components * (K + 1), generator)
         else:
-            self.scores = _linear(in_features, num_labels, generator)
+            self.scores = _linear(in_features, K, generator)
             self.hidden = _linear(in_features, in_features, generator)
             # The label's own columns of the hidden layer's weights, one for each.
-            self.shown = nn.Parameter(torch.empty(num_labels, in_features).normal_(generator=generator))
-            self.second = _linear(in_features, num_labels, generator)
+            self.shown = nn.Parameter(torch.empty(K, in_features).normal_(generator=generator))
+            self.second = _linear(in_features, K, generator)
 
     def forward(self, features: Float[Tensor, "*batch in"]) -> PairDistribution:
         """Return the distribution of pairs for each input.

@@ -41,7 +41,8 @@ class PairNetwork(nn.Module):
     def __init__(self, data: str, num_labels: int, head: str, components: int | None) -> None:
         super().__init__()
         self.backbone, features = backbone(data, 0.0)
-        self.head = PairHead(features, num_labels, head, components)  # type: ignore[arg-type]
+        given = {} if components is None else {"components": components}
+        self.head = PairHead(features, num_labels, head, **given)  # type: ignore[arg-type]
 
     def forward(self, inputs: Tensor, y1: Int[Tensor, " batch"], y2: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the loss of each pair."""
