@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -24,16 +27,17 @@ from torch import Tensor
 from aleator.data.permutation import shuffled
 from aleator.random import ItemGenerator, derive_key
 
-Responses = Tensor | Sequence[Sequence[int]] | Sequence[Tensor]
+Responses = Tensor | npt.NDArray[Any] | Sequence[Sequence[int]] | Sequence[Tensor]
 
 
 class PairSampler:
     """Pairs of responses of a set of items.
 
     Args:
-        responses: counts of shape [items, K], how often each label was given; or for each item the list of its labels.
-        num_labels: K, where it is more than the largest label says; with counts it is their second dimension.
+        responses: counts of shape [items, K], a tensor or an array of how often each label was given; or for each item
+            the list of its labels.
         seed: any non-negative integer, 0 by default.
+        num_labels: K, where it is more than the largest label says; with counts it is their second dimension.
         generator: instead of a seed; one integer is drawn from it, here and never again.
 
     Attributes:
@@ -58,14 +62,15 @@ class PairSampler:
     def __init__(
         self,
         responses: Responses,
+        seed: int | None = None,
         *,
         num_labels: int | None = None,
-        seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         if seed is not None and generator is not None:
             raise ValueError(f"seed cannot be used with generator, got {seed}")
-        if isinstance(responses, Tensor):
+        if isinstance(responses, Tensor | np.ndarray):
+            responses = torch.as_tensor(responses)
             self._labels, sizes, self.num_labels = _from_counts(responses, num_labels)
         else:
             self._labels, sizes, self.num_labels = _from_lists(responses, num_labels)
