@@ -100,6 +100,11 @@ def test_exactly_beta_is_good_enough():
     assert selective_decode(lambda: "y", lambda _: 0.75, 0.25) == "y"
 
 
+def test_a_confidence_above_one_counts_as_one():
+    assert selective_decode(lambda: "y", lambda _: 1.3, 0.1) == "y"
+    assert selective_decode(lambda: "y", lambda _: float("inf"), 0.1) == "y"  # p₂(y | y) = 0 in a table
+
+
 def test_abstain_is_one_of_its_kind():
     assert copy.deepcopy(ABSTAIN) is ABSTAIN
     assert pickle.loads(pickle.dumps(ABSTAIN)) is ABSTAIN
@@ -115,7 +120,10 @@ def test_abstain_is_one_of_its_kind():
         (lambda: selective_decode(lambda: 1, lambda _: 1.0, 1.0), r"beta must be in \(0, 1\), got 1.0"),
         (lambda: selective_decode(lambda: 1, lambda _: 1.0, 0.1, "top-1"), "mode must be filter, reject or top1"),
         (lambda: selective_decode(lambda: 1, lambda _: 1.0, 0.1, max_tries=0), "max_tries must be at least 1, got 0"),
-        (lambda: selective_decode(lambda: 1, lambda _: float("nan"), 0.1), "finite and not negative, got nan"),
+        (
+            lambda: selective_decode(lambda: 1, lambda _: float("nan"), 0.1),
+            "that is not negative, got nan",
+        ),
         (lambda: hallucination_rate_bound(torch.tensor([])), "confidence must be of at least one answer, got none"),
         (lambda: hallucination_rate_bound(torch.tensor([float("nan")])), "numbers that are not negative, got nan"),
     ],

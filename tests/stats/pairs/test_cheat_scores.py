@@ -72,6 +72,11 @@ def test_what_is_not_a_number_stays_so():
     assert all(math.isnan(value) for value in one(math.nan, -1.0))
 
 
+def test_numbers_are_taken_in_float64():
+    tensors = cheat_scores(*(torch.tensor(value, dtype=torch.float64) for value in (-700.0, -699.0)))
+    assert cheat_scores(-700.0, -699.0) == tensors
+
+
 def test_half_precision_is_computed_in_float32():
     half = torch.tensor([-1.0], dtype=torch.bfloat16)
     assert cheat_scores(half, half / 2).variance.dtype == torch.float32

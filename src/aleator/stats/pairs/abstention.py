@@ -14,7 +14,6 @@ D. D. Johnson et al., arXiv 2402.08733, section 4.3.
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Callable
 from typing import Final, Literal, TypeVar
 
@@ -92,8 +91,8 @@ def selective_decode(
         except StopIteration:
             break
         confidence = float(scorer(response))
-        if not 0 <= confidence < math.inf:
-            raise ValueError(f"scorer must return a confidence that is finite and not negative, got {confidence}")
+        if not confidence >= 0:
+            raise ValueError(f"scorer must return a confidence that is not negative, got {confidence}")
         if 1 - confidence <= beta:
             return response
     return ABSTAIN

@@ -38,11 +38,13 @@ class CheatScores(NamedTuple):
     log_variance: Tensor
 
 
-def cheat_scores(logp1: Float[Tensor, "*shape"], logp2: Float[Tensor, "*shape"], clip: bool = False) -> CheatScores:
+def cheat_scores(
+    logp1: float | Float[Tensor, "*shape"], logp2: float | Float[Tensor, "*shape"], clip: bool = False
+) -> CheatScores:
     """Return variance and confidence of answers from two log-probabilities each, which may come from anywhere.
 
     Args:
-        logp1: log p₁(y), at most 0, −inf where y is impossible: there C = 0 and V = 0.
+        logp1: log p₁(y), at most 0, −inf where y is impossible: there C = 0 and V = 0. A number is taken in float64.
         logp2: log p₂(y | y), of the same shape.
         clip: whether V is raised to 0 and C lowered to 1.
 
@@ -56,6 +58,7 @@ def cheat_scores(logp1: Float[Tensor, "*shape"], logp2: Float[Tensor, "*shape"],
         >>> cheat_scores(torch.tensor([-700.0]), torch.tensor([-699.0])).confidence
         tensor([0.3679])
     """
+    logp1, logp2 = (v if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64) for v in (logp1, logp2))
     if logp1.shape != logp2.shape:
         raise ValueError(
             f"logp1 and logp2 must have one shape, got shapes {tuple(logp1.shape)} and {tuple(logp2.shape)}"
