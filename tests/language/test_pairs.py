@@ -86,6 +86,25 @@ def test_scores_depend_neither_on_company_nor_on_how_the_prompt_is_given():
     assert torch.allclose(each.logp1, together.logp1, atol=1e-10)
 
 
+def test_texts_of_one_length_may_be_a_tensor_and_one_response_a_row():
+    decoder, y = model(), torch.tensor([[4, 5], [6, 6]])
+    prompts = PROMPT.expand(2, -1)
+    loss = pair_lm_loss(decoder, list(prompts), list(y), list(y), separator=SEPARATOR)
+    assert torch.equal(pair_lm_loss(decoder, prompts, y, y, separator=SEPARATOR), loss)
+    scores = self_cheat_scores(decoder, PROMPT, list(y), separator=SEPARATOR)
+    assert torch.allclose(self_cheat_scores(decoder, prompts, y, separator=SEPARATOR).logp2, scores.logp2)
+    one = self_cheat_scores(decoder, PROMPT, y[0], separator=SEPARATOR)
+    assert torch.allclose(one.logp1, scores.logp1[:1])
+
+
+def test_the_models_own_end_is_the_separator_by_default():
+    decoder, y = model(), [torch.tensor([4, 5])]
+    decoder.config.eos_token_id = SEPARATOR
+    with_it = self_cheat_scores(decoder, PROMPT, y, separator=SEPARATOR)
+    assert all(torch.equal(*pair) for pair in zip(self_cheat_scores(decoder, PROMPT, y), with_it, strict=True))
+    assert pair_lm_loss(decoder, [PROMPT], y, y) == pair_lm_loss(decoder, [PROMPT], y, y, separator=SEPARATOR)
+
+
 def test_prompts_of_a_batch_keep_their_own_responses():
     decoder = model()
     prompts = torch.tensor([[1, 2, 3], [3, 3, 1]])
@@ -234,6 +253,7 @@ def test_a_response_without_an_end_is_not_given():
             lambda m: pair_lm_loss(m, [PROMPT], [PROMPT], [PROMPT], separator=0, reduction="sum"),
             "mean or none, got 'sum'",
         ),
+        (lambda m: self_cheat_scores(m, PROMPT, [PROMPT]), "separator must be given .*, got None"),
         (lambda m: self_cheat_scores(m, PROMPT, [], separator=0), "y must hold at least one response, got none"),
         (
             lambda m: self_cheat_scores(m, PROMPT, [PROMPT.double()], separator=0),

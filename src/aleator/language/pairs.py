@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from aleator.stats import ABSTAIN, Abstention, cheat_scores, selective_decode
 
 Tokens = Int[Tensor, " _length"]  # of any length each, also within one call
+Texts = Sequence[Tokens] | Int[Tensor, "*_rows _length"]  # several, of one length if they are a tensor; or one
 
 IGNORED = -100  # the label that Hugging Face models leave out of their loss
 
@@ -80,9 +81,7 @@ class PairAnswer:
     bound: float
 
 
-def pair_batch(
-    prompts: Sequence[Tokens], y1: Sequence[Tokens], y2: Sequence[Tokens], *, separator: int
-) -> dict[str, Int[Tensor, "batch length"]]:
+def pair_batch(prompts: Texts, y1: Texts, y2: Texts, *, separator: int) -> dict[str, Int[Tensor, "batch length"]]:
     """Return ``input_ids``, ``attention_mask`` and ``labels`` of pairs, for ``model(**batch).loss`` or a data collator.
 
     Sequences are padded on the right. With these labels the loss of a Hugging Face model is a mean over tokens;
@@ -97,6 +96,7 @@ def pair_batch(
     Raises:
         ValueError: if there are not as many of each, a prompt is empty, or a response holds the separator.
     """
+    prompts, y1, y2 = _rows(prompts), _rows(y1), _rows(y2)
     if not len(prompts) == len(y1) == len(y2) or not prompts:
         raise ValueError(
             f"prompts, y1 and y2 must be equally many, at least one, got {len(prompts)}, {len(y1)} and {len(y2)}"
@@ -116,11 +116,11 @@ def pair_batch(
 
 def pair_lm_loss(
     model: nn.Module,
-    prompts: Sequence[Tokens],
-    y1: Sequence[Tokens],
-    y2: Sequence[Tokens],
+    prompts: Texts,
+    y1: Texts,
+    y2: Texts,
     *,
-    separator: int,
+    separator: int | None = None,
     reduction: Literal["mean", "none"] = "mean",
 ) -> Float[Tensor, "*pairs"]:
     """Return −log p(y₁, y₂ | prompt) of pairs of responses, in nats.
@@ -132,7 +132,7 @@ def pair_lm_loss(
         prompts: token ids of each prompt.
         y1: of each first response.
         y2: of each second response.
-        separator: the id that ends a response and is in none.
+        separator: the id that ends a response and is in none; by default ``eos_token_id`` of the model's config.
         reduction: ``"mean"`` over the pairs, or ``"none"``.
 
     Raises:
@@ -140,7 +140,7 @@ def pair_lm_loss(
     """
     if reduction not in ("mean", "none"):
         raise ValueError(f"reduction must be mean or none, got {reduction!r}")
-    batch = pair_batch(prompts, y1, y2, separator=separator)
+    batch = pair_batch(prompts, y1, y2, separator=_separator(model, separator))
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
     losses = -_token_log_probs(logits[:, :-1], batch["labels"][:, 1:]).sum(1)
     return losses.mean() if reduction == "mean" else losses
@@ -164,9 +164,9 @@ def read_prompts(model: nn.Module, prompts: Int[Tensor, "prompts length"]) -> Re
 def self_cheat_scores(
     model: nn.Module,
     prompt: Int[Tensor, "*prompts length"] | ReadPrompts,
-    y: Sequence[Tokens],
+    y: Texts,
     *,
-    separator: int,
+    separator: int | None = None,
 ) -> SelfCheat:
     """Return log p₁(y), log p₂(y | y), V and C of responses, each of which the model reads twice in one pass.
 
@@ -174,14 +174,15 @@ def self_cheat_scores(
         model: a causal language model in evaluation mode, as it was trained: without temperature.
         prompt: one prompt for all responses, of shape [length] or [1, length]; or as many of one length as responses.
             What `read_prompts` returned saves reading it again.
-        y: token ids of each response, without the separator.
-        separator: the id that ends a response and is in none.
+        y: token ids of each response, without the separator; or of one.
+        separator: the id that ends a response and is in none; by default ``eos_token_id`` of the model's config.
 
     Raises:
         ValueError: if the model is in training mode, there is no response, one holds the separator, or there are
             neither one nor as many prompts.
     """
     _check_evaluating(model)
+    separator, y = _separator(model, separator), _rows(y)
     if not y:
         raise ValueError("y must hold at least one response, got none")
     _check_responses("y", y, separator)
@@ -211,7 +212,7 @@ def sample_responses(
     model: nn.Module,
     prompts: Int[Tensor, "prompts length"] | ReadPrompts,
     *,
-    separator: int,
+    separator: int | None = None,
     max_new_tokens: int = 64,
     generator: torch.Generator | None = None,
 ) -> list[Tokens | None]:
@@ -220,7 +221,7 @@ def sample_responses(
     Args:
         model: a causal language model in evaluation mode.
         prompts: of one length, or what `read_prompts` returned.
-        separator: the id that ends a response.
+        separator: the id that ends a response; by default ``eos_token_id`` of the model's config.
         max_new_tokens: of a response, at least 1, the separator not counted.
         generator: of the draws, on the model's device.
 
@@ -228,6 +229,7 @@ def sample_responses(
         ValueError: if the model is in training mode, the prompts are empty, or max_new_tokens is below 1.
     """
     _check_evaluating(model)
+    separator = _separator(model, separator)
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     if isinstance(prompts, Tensor):
@@ -255,7 +257,7 @@ def answer_or_abstain(
     prompt: Tokens,
     beta: float,
     *,
-    separator: int,
+    separator: int | None = None,
     mode: Literal["filter", "reject", "top1"] = "reject",
     candidates: Sequence[Tokens] | None = None,
     max_tries: int = 10,
@@ -271,7 +273,7 @@ def answer_or_abstain(
         model: a causal language model in evaluation mode.
         prompt: token ids.
         beta: in (0, 1).
-        separator: the id that ends a response.
+        separator: the id that ends a response; by default ``eos_token_id`` of the model's config.
         mode: ``"filter"`` draws once, ``"reject"`` until a response is good enough, ``"top1"`` takes the likeliest of
             the candidates that is.
         candidates: the responses to choose from, for ``"top1"`` and for it alone.
@@ -313,6 +315,20 @@ def answer_or_abstain(
     if answer is ABSTAIN or answer is None:
         return PairAnswer(ABSTAIN, None, beta)
     return PairAnswer(answer, confidence(answer), beta)
+
+
+def _rows(texts: Texts) -> Sequence[Tensor]:
+    """Return one row of token ids for each text."""
+    if isinstance(texts, Tensor):
+        return [texts] if texts.ndim == 1 else list(texts)
+    return texts
+
+
+def _separator(model: nn.Module, given: int | None) -> int:
+    own = getattr(getattr(model, "config", None), "eos_token_id", None) if given is None else given
+    if not isinstance(own, int):
+        raise ValueError(f"separator must be given where a model's config has no single eos_token_id, got {own}")
+    return own
 
 
 def _token_log_probs(logits: Tensor, targets: Tensor) -> Float[Tensor, "batch length"]:
