@@ -51,6 +51,12 @@ def test_a_huge_error_at_the_floor_is_finite():
     assert loss.item() == pytest.approx(0.5 * (100 / 0.0067153485) ** 2, rel=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_head_of_half_precision_is_in_float32(dtype):
+    raw = torch.tensor([[0.3, -1.7]], dtype=dtype)
+    assert all(torch.equal(*pair) for pair in zip(gaussian_head(raw), gaussian_head(raw.float()), strict=True))
+
+
 @pytest.mark.plain
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"raw must have an even last dimension.*\(2, 3\)"):

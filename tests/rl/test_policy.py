@@ -49,6 +49,14 @@ def test_the_density_is_summed_over_coordinates():
 
 
 @pytest.mark.plain
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_density_of_half_precision_outputs_is_in_float32(dtype):
+    draw = torch.Generator().manual_seed(0)
+    raw, eps = (torch.randn(1000, width, generator=draw).to(dtype) for width in (12, 6))
+    exact = squashed_gaussian(raw.double(), eps.double())[1]
+    torch.testing.assert_close(squashed_gaussian(raw, eps)[1].double(), exact, rtol=1e-5, atol=1e-5)
+
+
 def test_noise_of_another_width_is_refused():
     with pytest.raises(ValueError, match=r"eps must have shape \(2, 1\), half of raw, got \(2, 2\)"):
         squashed_gaussian(torch.zeros(2, 2), torch.zeros(2, 2))

@@ -26,11 +26,15 @@ def gaussian_head(
 ) -> tuple[Float[Tensor, "*batch dim"], Float[Tensor, "*batch dim"]]:
     """Return mean and standard deviation of raw outputs: the first half, and softplus(max(s, −5)) of the second half.
 
+    They are in float32 at least, as what is made of them has to be.
+
     Raises:
         ValueError: if the last dimension is odd.
     """
     if raw.shape[-1] % 2:
         raise ValueError(f"raw must have an even last dimension, means and then deviations, got {tuple(raw.shape)}")
+    if raw.dtype in (torch.float16, torch.bfloat16):
+        raw = raw.float()
     mean, s = raw.chunk(2, -1)
     return mean, F.softplus(s.clamp(min=LOWEST))
 
@@ -47,8 +51,6 @@ def gaussian_nll(
     Raises:
         ValueError: if ``target`` is not half as wide as ``raw``.
     """
-    if raw.dtype in (torch.float16, torch.bfloat16):
-        raw = raw.float()
     mean, std = gaussian_head(raw)
     if target.shape != mean.shape:
         raise ValueError(f"target must have shape {tuple(mean.shape)}, half of raw, got {tuple(target.shape)}")

@@ -38,6 +38,7 @@ def squashed_gaussian(
     mean, std = gaussian_head(raw)
     if eps.shape != mean.shape:
         raise ValueError(f"eps must have shape {tuple(mean.shape)}, half of raw, got {tuple(eps.shape)}")
+    eps = eps.to(torch.promote_types(eps.dtype, mean.dtype))
     u = torch.addcmul(mean, std, eps)
     # 2 (log 2 − u − softplus(−2u)) is log(1 − tanh²(u)); numbers that do not depend on u are added at the end.
     terms = 0.5 * eps.square() + std.log() - 2 * (u + F.softplus(-2 * u))
