@@ -198,11 +198,19 @@ def test_another_optimizer_takes_the_steps():
     assert all(torch.equal(a, b) for a, b in zip(before, agent.actor.parameters(), strict=True))
 
 
+def test_numbers_of_numpy_are_numbers_and_can_be_saved(tmp_path):
+    given = {"lr": np.float32(0.001), "batch_size": np.int64(8), "net_arch": np.array([4, 4]).tolist()}
+    agent = STAC(box(3), box(2), beta=np.float32(0.5), **given, target_entropy=np.float32(-2))
+    agent.save(tmp_path)
+    assert STAC.load(tmp_path).settings == agent.settings
+
+
 def test_published_settings_make_an_agent():
     settings = published_settings("Hopper-v5")
     assert settings.pop("total_steps") == 1_000_000
     agent = STAC(box(11), box(3), **settings)
     assert (agent.rule.beta, agent.temperature.target_entropy) == (0.5, -3.0)
+    assert published_settings("LunarLander-v3") == published_settings("LunarLanderContinuous-v3")
 
 
 @pytest.mark.plain

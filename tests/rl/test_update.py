@@ -2,12 +2,14 @@
 
 import copy
 import math
+import pickle
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aleator.rl import DSAC, ESTAC, SAC, STAC
+from aleator.rl.networks import trunk
 from tests.rl.spaces import SMALL, a_batch, box
 
 LR, GAMMA, TAU, BETA = 1e-2, 0.9, 0.1, 0.5
@@ -181,6 +183,26 @@ def test_dsac_climbs_the_smaller_mean_and_regresses_on_the_smaller_quantiles():
     assert agent.rule.bootstrap([low, high]).tolist() == [[0.0, 1.0, 2.0, 3.0]]
     assert agent.rule.worth([low, high]).item() == 2.0
     assert agent.rule.value([low, high])[1].item() == pytest.approx(high.std(correction=0).item())
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("kind", [STAC, SAC])
+def test_compiled_updates_are_the_same_up_to_rounding(kind, monkeypatch):
+    monkeypatch.setattr("aleator.rl.learner.compiled_trunk", lambda: torch.compile(trunk, backend="aot_eager"))
+    dropout = {"actor_dropout": 0.1, "critic_dropout": 0.1}
+    plain, compiled = (kind(box(3), box(2), compile=on, **dropout, **SMALL) for on in (False, True))
+    for seed in range(3):
+        batch = a_batch(16, dtype=torch.float32, seed=seed)
+        expected, found = plain.update(batch), pickle.loads(pickle.dumps(compiled)).update(batch)
+        compiled.update(batch)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_may_be_of_arrays():
+    batch = a_batch(16, dtype=torch.float32)
+    one, other = (STAC(box(3), box(2), **SMALL) for _ in range(2))
+    assert one.update(batch)["q_loss"] == other.update({k: v.numpy() for k, v in batch.items()})["q_loss"]
 
 
 def test_learning_goes_the_same_way_twice():

@@ -111,6 +111,7 @@ class Agent(nn.Module):
             gamma=settings.gamma,
             tau=settings.tau,
             optimizer=optimizer or partial(LeanAdam, lr=settings.lr),
+            compiled=settings.compile,
         )
         self.replay = Replay(settings.capacity, obs_dim, act_dim, device=device)
         self._noise = self.streams.generator("noise", device=device)
@@ -234,12 +235,12 @@ class Agent(nn.Module):
         action = (2 * torch.as_tensor(act).to(like) - high - low) / (high - low)
         return self.judged(x, action)
 
-    def update(self, batch: Mapping[str, Tensor] | Batch, noise: Noise | None = None) -> dict[str, Tensor]:
+    def update(self, batch: Mapping[str, Any] | Batch, noise: Noise | None = None) -> dict[str, Tensor]:
         """Take one update and return its metrics as 0-d tensors.
 
         Args:
             batch: ``obs`` [B, d], ``action`` [B, a] in [−1, 1], ``reward`` [B], ``next_obs`` [B, d], ``terminated``
-                [B] boolean, true for terminal states and not for cuts.
+                [B] boolean, true for terminal states and not for cuts; tensors or arrays.
             noise: standard normal ``[B, a]`` for the next action and for the actor's; drawn when None. With dropout
                 the masks are drawn in any case.
 
@@ -255,7 +256,7 @@ class Agent(nn.Module):
             missing = [name for name in Batch._fields if name not in batch]
             if missing:
                 raise ValueError(f"batch must have {', '.join(Batch._fields)}, got none of {', '.join(missing)}")
-            batch = Batch(**{name: batch[name] for name in Batch._fields})
+            batch = Batch(**{name: torch.as_tensor(batch[name]) for name in Batch._fields})
         _check_batch(batch, self.obs_space.shape[0], self.act_space.shape[0])
         return self._update(batch, noise)
 
@@ -361,7 +362,7 @@ class Agent(nn.Module):
         Args:
             path: of the folder, which is made.
             replay: whether what it remembers is saved too, its filled slice, in a file of its own: 4 bytes for
-                each number of ``2 · obs + action + 2``, 160 MB for a million transitions of HalfCheetah.
+                each number of ``2 · obs + action + 2``, 170 MB for a million transitions of HalfCheetah.
         """
         agent_file.save(self, Path(path), replay=replay)
 

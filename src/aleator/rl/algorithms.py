@@ -63,9 +63,9 @@ class STAC(Agent):
         super().__init__(
             obs_space,
             act_space,
-            Pessimistic(beta),
+            Pessimistic(float(beta)),
             given,
-            own={"beta": beta},
+            own={"beta": float(beta)},
             seed=seed,
             device=device,
             optimizer=optimizer,

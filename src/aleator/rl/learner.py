@@ -26,7 +26,7 @@ from torch import Tensor
 
 from aleator.losses import td_target
 from aleator.rl.dropout import dropout_masks
-from aleator.rl.networks import trunk
+from aleator.rl.networks import compiled_trunk, trunk
 from aleator.rl.policy import squashed_gaussian
 from aleator.rl.replay import Batch
 from aleator.rl.temperature import Temperature
@@ -95,6 +95,7 @@ class Learner:
         gamma: discount.
         tau: how far targets move.
         optimizer: makes an optimizer of parameters.
+        compiled: whether passes of the networks are compiled.
     """
 
     def __init__(
@@ -108,9 +109,10 @@ class Learner:
         gamma: float,
         tau: float,
         optimizer: OptimizerFactory,
+        compiled: bool = False,
     ) -> None:
         self.rule, self.actor, self.critics, self.targets = rule, actor, list(critics), list(targets)
-        self.temperature, self.gamma, self.tau = temperature, gamma, tau
+        self.temperature, self.gamma, self.tau, self.compiled = temperature, gamma, tau, compiled
         self._critic_parameters = [parameter for critic in critics for parameter in critic]
         self._target_parameters = [parameter for target in targets for parameter in target]
         self.critic_optimizer = optimizer(self._critic_parameters)
@@ -127,7 +129,7 @@ class Learner:
         """
         rule, alpha = self.rule, self.temperature.alpha.unsqueeze(-1)
         with torch.no_grad():
-            raw = trunk(self.actor, batch.next_obs, masks.next_actor)
+            raw = self._trunk(self.actor, batch.next_obs, masks.next_actor)
             next_action, next_log_prob = squashed_gaussian(raw, noise[0])
             raws = self._judged(self.targets, batch.next_obs, next_action, masks.targets)
             target = self._target(batch, rule.bootstrap(raws), next_log_prob, alpha)
@@ -138,7 +140,7 @@ class Learner:
         with torch.no_grad():
             torch._foreach_lerp_(self._target_parameters, self._critic_parameters, self.tau)
 
-        action, log_prob = squashed_gaussian(trunk(self.actor, batch.obs, masks.actor), noise[1])
+        action, log_prob = squashed_gaussian(self._trunk(self.actor, batch.obs, masks.actor), noise[1])
         worth = rule.worth(self._judged(self.critics, batch.obs, action, masks.judges))
         entropy = -log_prob.mean(-1)
         actor_loss = -worth.mean(-1) - self.temperature.alpha * entropy
@@ -193,11 +195,15 @@ class Learner:
     def _widths(self) -> list[int]:
         return [weight.shape[-2] for weight in self.actor[:-2:4]]
 
+    @property
+    def _trunk(self) -> Callable[..., Tensor]:
+        return compiled_trunk() if self.compiled else trunk
+
     def _judged(
         self, critics: Sequence[Parameters], obs: Tensor, action: Tensor, masks: Sequence[list[Tensor]]
     ) -> list[Tensor]:
         both = torch.cat([obs, action], -1)
-        return [trunk(critic, both, mask) for critic, mask in zip(critics, masks, strict=True)]
+        return [self._trunk(critic, both, mask) for critic, mask in zip(critics, masks, strict=True)]
 
     def _target(self, batch: Batch, value: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
         reward, terminated = batch.reward, batch.terminated

@@ -74,6 +74,7 @@ class Members:
             gamma=first.settings.gamma,
             tau=first.settings.tau,
             optimizer=optimizer or partial(LeanAdam, lr=first.settings.lr),
+            compiled=first.settings.compile,
         )
         self.replay = Replay(
             first.settings.capacity,

@@ -7,7 +7,8 @@ shape stacked along leading axes, as `torch.func.stack_module_state` stacks them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -72,6 +73,12 @@ def trunk(parameters: Sequence[Tensor], x: Tensor, masks: Sequence[Tensor] = ())
             x = F.layer_norm(x, scale.shape, scale, shift, EPS)
         x = F.relu_(x)  # what came before is not needed for the way back
     return _linear(x, parameters[-2], parameters[-1], stacked)
+
+
+@functools.cache
+def compiled_trunk() -> Callable[..., Tensor]:
+    """Return `trunk` through `torch.compile`, which holds what it compiled for each shape."""
+    return torch.compile(trunk)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor, stacked: bool) -> Tensor:

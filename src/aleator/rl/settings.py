@@ -37,6 +37,8 @@ class AgentSettings:
         train_freq: steps of all environments between updates.
         gradient_steps: updates at a time.
         normalize_obs: whether observations are normalised by their running statistics.
+        compile: whether the networks' passes of an update go through `torch.compile`. The first updates wait for the
+            compiler; on a CPU the others are slower than without.
     """
 
     actor_dropout: float = 0.0
@@ -56,6 +58,7 @@ class AgentSettings:
     train_freq: int = 1
     gradient_steps: int = 1
     normalize_obs: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -66,13 +69,16 @@ class AgentSettings:
         widths: object = self.net_arch
         if not isinstance(widths, Sequence) or not all(_is_whole(width) for width in widths):
             raise ValueError(f"net_arch must be a sequence of whole widths, got {self.net_arch}")
-        object.__setattr__(self, "net_arch", tuple(self.net_arch))
+        # NumPy's numbers become Python's, which a save can hold.
+        object.__setattr__(self, "net_arch", tuple(int(width) for width in self.net_arch))
         for name in ("batch_size", "capacity", "learning_starts", "train_freq", "gradient_steps"):
             if not _is_whole(getattr(self, name)):
                 raise ValueError(f"{name} must be a whole number, got {getattr(self, name)}")
+            object.__setattr__(self, name, int(getattr(self, name)))
         for name in ("actor_dropout", "critic_dropout", "gamma", "tau", "lr", "init_alpha"):
             if not is_number(getattr(self, name)):
                 raise ValueError(f"{name} must be a number, got {getattr(self, name)!r}")
+            object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("actor_dropout", "critic_dropout", "gamma"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -85,6 +91,9 @@ class AgentSettings:
             raise ValueError(f"alpha must be auto or finite and not negative, got {self.alpha}")
         if self.target_entropy != "auto" and not _is_finite(self.target_entropy):
             raise ValueError(f"target_entropy must be auto or finite, got {self.target_entropy}")
+        for name in ("alpha", "target_entropy"):
+            if getattr(self, name) != "auto":
+                object.__setattr__(self, name, float(getattr(self, name)))
         if self.temperature_rule not in RULES:
             raise ValueError(f"temperature_rule must be one of {', '.join(RULES)}, got {self.temperature_rule}")
         if not self.net_arch or min(self.net_arch) < 1:
@@ -108,7 +117,7 @@ def is_number(value: object) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 # steps, target entropy, beta, dropout of actor and critic
@@ -121,6 +130,7 @@ _PUBLISHED: dict[str, tuple[int, float, float, float, float]] = {
     "Walker2d": (3_000_000, -6.0, 0.125, 0.01, 0.0),
     "BipedalWalker": (1_000_000, -4.0, 0.375, 0.0, 0.01),
     "BipedalWalkerHardcore": (3_000_000, -4.0, 0.125, 0.01, 0.0),
+    "LunarLander": (1_000_000, -2.0, 0.0, 0.01, 0.01),  # with continuous=True
     "LunarLanderContinuous": (1_000_000, -2.0, 0.0, 0.01, 0.01),
 }
 
