@@ -257,6 +257,7 @@ def quadratic(theta):
             lambda t: spsa(quadratic, t.long(), None, 0.1, key=KEYS[0]),
             "theta must be float32 or float64 .*, got torch.int64",
         ),
+        (lambda t: spsa(quadratic, t, t.long(), 0.1), "^z must be float32 or float64, got torch.int64"),
         (lambda t: spsa(quadratic, t, t[:2], 0.1), r"z must have the shape of theta, got \(2,\) and \(3,\)"),
         (lambda t: spsa(quadratic, {"a": t, "b": t}, None, 0.1, key=KEYS[0]), "hold a tensor once, got a and b"),
         (lambda t: spsa(quadratic, {}, None, 0.1, key=KEYS[0]), "theta must have a tensor, got none"),

@@ -55,6 +55,11 @@ def test_the_residual_of_every_problem_is_affine():
         problem.equation.probe(problem.d, problem.sample(8, Streams(0).generator("x"), torch.float64))
 
 
+def test_only_a_residual_that_requires_a_derivative_in_time_has_time():
+    assert Equation(lambda *, x, u, lap, grad=None, u_t=None: lap).asks == {"x", "u", "lap", "grad"}
+    assert Equation(lambda *, lap, u_t, u_tt=None: lap + u_t).asks == {"lap", "u_t", "u_tt"}
+
+
 def test_an_equation_is_probed_once():
     calls = []
 

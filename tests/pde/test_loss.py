@@ -86,6 +86,26 @@ def test_algorithm_3_is_too_large_by_the_variance_in_the_mean():
     assert float(bias) > 0.01 * float(loss)
 
 
+def test_algorithm_3_may_be_told_its_one_set_twice():
+    net, x = network(), points()
+    once, twice = (pinn_loss(ALLEN_CAHN, net, x, 3, sets)[0] for sets in ((None, SETS[1]), (SETS[1].clone(), SETS[1])))
+    assert torch.equal(once, twice)
+    assert torch.equal(gradient_of(once, net), gradient_of(twice, net))
+
+
+def test_a_plain_function_is_a_network():
+    x = points()
+    found, metrics = pinn_loss(
+        lambda *, x, u, lap, grad: lap + u - grad.square().sum(1),
+        lambda at: at.square().sum(1),
+        x,
+        indices=(SETS[0], SETS[3]),
+    )
+    r2 = x.square().sum(1)  # Δ|x|² = 2 d from any of the dimensions, |∇|x|²|² = 4 |x|²
+    torch.testing.assert_close(found, (2 * D - 3 * r2).square().mean())
+    torch.testing.assert_close(metrics["residual"], found)
+
+
 def test_vectors_of_signs_have_the_gradient_of_the_full_loss_in_the_mean():
     net, x = network(3), points(3)
     loss, _ = by_definition(net, x, lambda **values: ALLEN_CAHN(**values))
@@ -204,7 +224,7 @@ def test_bad_losses_are_one_line_each():
         ): "algorithm cannot be used with estimator",
         lambda: pinn_loss(ALLEN_CAHN, net, x, 4, (None, SETS[0])): "algorithm must be 1, 2 or 3, got 4",
         lambda: pinn_loss(ALLEN_CAHN, net, x, 2, (None, SETS[0])): "got K = None with algorithm 2",
-        lambda: pinn_loss(ALLEN_CAHN, net, x, 3, (SETS[0], SETS[0])): "got K = a set with algorithm 3",
+        lambda: pinn_loss(ALLEN_CAHN, net, x, 3, (SETS[1], SETS[0])): "got K = a set with algorithm 3",
         lambda: pinn_loss(ALLEN_CAHN, net, x, estimator=SDGD(5), generator=g): "5",
         lambda: pinn_loss(ALLEN_CAHN, net, x, 3, (None, torch.tensor([0, 4]))): "indices must be",
         lambda: pinn_loss(ALLEN_CAHN, net, x, 3, (None, torch.tensor([1, 1]))): "indices must be distinct",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from aleator.pde import problems, relative_l2
+from aleator.pde import figures, problems, relative_l2
 from aleator.random import Streams
 
 D = 5
@@ -48,6 +48,14 @@ def test_another_function_has_a_residual(name):
 
 
 @pytest.mark.parametrize("name", SOLVED)
+def test_a_column_of_values_has_the_residual_of_its_numbers(name):
+    problem = SOLVED[name]
+    parts = problem.split(drawn(problem))
+    flat = problem.residual(lambda *seen: problem.exact(*seen) ** 2, *parts)
+    assert torch.equal(flat, problem.residual(lambda *seen: problem.exact(*seen).unsqueeze(1) ** 2, *parts))
+
+
+@pytest.mark.parametrize("name", SOLVED)
 def test_hard_conditions_have_the_values_of_the_solution(name):
     problem = SOLVED[name]
     x = drawn(problem)
@@ -79,6 +87,14 @@ def test_the_best_constant_at_100_dimensions_has_the_error_that_was_noted(seed, 
     x = drawn(problem, 4000)
     # About 2 % from one set of points to the next; the notes have two digits.
     assert relative_l2(problem.trivial(x), problem.solution(x)) == pytest.approx(noted, rel=0.08)
+    assert problem.trivial_baseline() == pytest.approx(noted, rel=0.05)
+
+
+def test_the_trivial_baseline_is_the_error_that_figures_have_beside_a_networks():
+    for problem in (problems.TwoBody("poisson", D), problems.HJBLog(D), problems.Semilinear("heat", 10)):
+        points = Streams(3).generator("held out")
+        expected = figures(problem, lambda x: x[:, 0], 50, points).trivial_l2
+        assert problem.trivial_baseline(50, seed=3) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(("d", "closed", "zero"), [(20, 2.5e-2, 0.23), (100, 3.1e-3, 0.16), (1000, 2.0e-4, 0.10)])
@@ -144,6 +160,12 @@ def test_coefficients_are_those_of_the_authors_generator():
     assert len(found) == 99
 
 
+def test_coefficients_may_be_given_as_numpy_draws_them():
+    given = np.random.RandomState(2).randn(3)
+    for same in (given, given.tolist(), torch.from_numpy(given)):
+        assert torch.equal(problems.TwoBody("poisson", 4, coefficients=same).coefficients, torch.from_numpy(given))
+
+
 def test_a_problem_leaves_numpys_global_generator_alone():
     before = str(np.random.get_state())  # noqa: NPY002 - that is what is looked at
     problems.TwoBody("poisson", 10), problems.HJBRosenbrock(4)
@@ -158,6 +180,7 @@ def test_bad_problems_are_one_line_each():
         lambda: problems.ThreeBody("poisson", 4, coefficients=torch.ones(3)): (
             r"coefficients must be of shape \(2,\), got \(3,\)"
         ),
+        lambda: problems.TwoBody("poisson", 5).trivial_baseline(0): "points must be at least 1, got 0",
         lambda: problems.HJBLog(3, mu=0.01): "mu must be from 0.1 to 1000, got 0.01",
         lambda: problems.HJBRosenbrock(3, samples=1): "samples must be a positive even number, got 1",
         lambda: problems.BlackScholesBarenblatt(3, sigma=0.0): "sigma must be positive and finite, got 0.0",

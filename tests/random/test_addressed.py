@@ -194,6 +194,7 @@ def test_bits_do_not_depend_on_the_type_of_the_indices(dtype):
         (lambda v: subtract_directions(v, [1.0], [KEY], region=Region(2**34, 1, 4, 0)), "region must lie within"),
         (lambda v: subtract_directions(v, [1.0], [KEY], tensor=-1), r"tensor must be in \[0, 2\*\*32\), got -1"),
         (lambda v: random_bits(KEY, 0, range(0, 8, 2)), "elements must be a range with step 1"),
+        (lambda v: random_bits(KEY, 0, 5), "elements must be a range or a tensor of whole numbers, got 5"),
         (lambda v: random_bits(KEY, 0, torch.tensor([3, -1])), r"elements must be in \[0, 2\*\*34\), got -1 to 3"),
         (lambda v: random_bits(KEY, 0, torch.tensor([2**34])), r"elements must be in \[0, 2\*\*34\)"),
         (lambda v: random_bits((1, 2, 3, -4), 0, range(3)), "sample of a key must be an integer"),

@@ -199,7 +199,7 @@ def apply_scalars_(
     assert z is not None
     if len(z) != len(c):
         raise ValueError(f"gradients and z must have one length, got {len(c)} and {len(z)}")
-    tensors, given = named(theta), [named(each) for each in z]
+    tensors, given = named(theta), [named(each, "z") for each in z]
     for each in given:
         _check_like(each, tensors)
     with torch.no_grad():
@@ -246,24 +246,26 @@ def subtract_directions_(
         )
 
 
-def named(theta: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors by their sorted names; a tensor alone is called "".
+def named(theta: Tensor | Mapping[str, Tensor], what: str = "theta") -> dict[str, Tensor]:
+    """Return the tensors by their sorted names; a tensor alone is called "". Messages call them ``what``.
 
     Raises:
         ValueError: if there is none, one is there twice, or has another type than float32 and float64.
     """
     tensors = {"": theta} if isinstance(theta, Tensor) else {name: theta[name] for name in sorted(theta)}
     if not tensors:
-        raise ValueError("theta must have a tensor, got none")
+        raise ValueError(f"{what} must have a tensor, got none")
     seen: dict[int, str] = {}
     for name, tensor in tensors.items():
         if tensor.dtype not in (torch.float32, torch.float64):
             raise ValueError(
-                f"theta must be float32 or float64 (a master copy, which the loss casts), got {tensor.dtype}"
+                f"{what} must be float32 or float64"
+                + (" (a master copy, which the loss casts)" if what == "theta" else "")
+                + f", got {tensor.dtype}"
                 + (f" for {name}" if name else "")
             )
         if id(tensor) in seen:
-            raise ValueError(f"theta must hold a tensor once, got {seen[id(tensor)]} and {name}, which are the same")
+            raise ValueError(f"{what} must hold a tensor once, got {seen[id(tensor)]} and {name}, which are the same")
         seen[id(tensor)] = name
     return tensors
 
@@ -271,7 +273,7 @@ def named(theta: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _displaced(theta: Parameters, z: Parameters | None, step: float, key: Key | None, kind: Kind) -> Parameters:
     """θ + step z, as new tensors."""
     if z is not None:
-        tensors, given = named(theta), named(z)
+        tensors, given = named(theta), named(z, "z")
         _check_like(given, tensors)
         new = {name: tensor + given[name] * _scalar(step, tensor) for name, tensor in tensors.items()}
     else:

@@ -8,6 +8,7 @@ the processes with different gradients, and nobody says so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,13 +20,15 @@ from aleator.gradients import WithDerivatives
 from aleator.pde.equation import Equation
 
 
-def with_derivatives(net: nn.Module, equation: Equation) -> nn.Module:
+def with_derivatives(net: Callable[[Any], Any], equation: Equation) -> nn.Module:
     """Return a network whose ``forward`` returns derivatives too; one that does already is returned as it is.
 
     Raises:
         ValueError: if the network is sharded, computes in half precision, or DistributedDataParallel wraps it without
             its derivatives.
     """
+    if not isinstance(net, nn.Module):  # a plain function
+        return WithDerivatives(net, time=equation.has_time)
     inner = net.module if isinstance(net, DistributedDataParallel) else net
     if isinstance(inner, WithDerivatives):
         if inner.time != equation.has_time:
@@ -84,7 +87,7 @@ def nested_fields(
     """
     with torch.enable_grad():
         seen = x.detach().clone().requires_grad_()
-        u = function(seen)
+        u = function(seen).reshape(len(x))  # a network may return (n, 1)
         (gradient,) = torch.autograd.grad(u.sum(), seen, create_graph=True)
         second = []
         for axis in range(x.shape[1]):

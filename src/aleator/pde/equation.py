@@ -3,9 +3,9 @@
     residual(*, x, u, lap, grad, u_t, u_tt) → (n,), or (n, k) for k equations
 
 A function names what it needs of that and no more is computed; all but x come from the network. With time, which an
-equation has that asks for u_t or u_tt, x is [x, t]. lap is the sum Σ_i w_i(x) ∂²u/∂x_i² over space, the Laplacian
-unless there are weights. It must enter affinely: what is sampled is that sum, and the expectation of an estimate
-survives no other function. A probe with made-up values sees to that, once.
+equation has that asks for u_t or u_tt without a default, x is [x, t]. lap is the sum Σ_i w_i(x) ∂²u/∂x_i² over space,
+the Laplacian unless there are weights. It must enter affinely: what is sampled is that sum, and the expectation of an
+estimate survives no other function. A probe with made-up values sees to that, once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 from aleator.random import Streams
 
 NAMES = ("x", "u", "lap", "grad", "u_t", "u_tt")
+_IN_TIME = frozenset({"u_t", "u_tt"})
 _POINTS = 5
 
 
@@ -59,7 +60,7 @@ class Equation:
     @property
     def has_time(self) -> bool:
         """Whether the last coordinate is time."""
-        return bool(self.asks & {"u_t", "u_tt"})
+        return bool(self.asks & _IN_TIME)
 
     def __call__(self, **values: Any) -> Tensor:
         """Return the residual of those of the values that the equation asks for."""
@@ -159,4 +160,6 @@ def _asked(residual: Callable[..., Tensor]) -> frozenset[str]:
     if open_ended or not names <= set(NAMES):
         odd = ", ".join(sorted((names - set(NAMES)) | set(open_ended)))
         raise ValueError(f"residual must take keywords among {', '.join(NAMES)}, got {odd}")
-    return frozenset(names)
+    in_time = {p.name for p in parameters} & _IN_TIME
+    needed = {p.name for p in parameters if p.default is p.empty}
+    return frozenset(names if in_time & needed else names - in_time)

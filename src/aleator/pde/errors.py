@@ -17,8 +17,6 @@ from torch import Tensor
 
 from aleator.pde.problems.problem import Problem
 
-_NUMBERS_AT_A_TIME = 10_000_000
-
 
 @dataclass(frozen=True)
 class Figures:
@@ -96,10 +94,7 @@ def values_at(
     found: list[Tensor] = []
     exact: list[Tensor] = []
     shapes: list[tuple[Tensor, Tensor]] = []
-    left = n if problem.known_points is None else min(n, problem.known_points)
-    while left > 0:
-        count = max(1, min(left, _NUMBERS_AT_A_TIME // problem.domain.coordinates))
-        points, left = problem.held_out(count, generator), left - count
+    for points in problem.held_out_pieces(n, generator):
         wide = points.to(device).double()
         found.append(predict(points.to(device)).double().flatten())
         exact.append(problem.solution(wide))

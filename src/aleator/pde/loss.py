@@ -30,7 +30,7 @@ Metrics = dict[str, Tensor]
 
 def pinn_loss(
     residual: Equation | Callable[..., Tensor],
-    net: nn.Module,
+    net: Callable[[Any], Any],
     x: Float[Tensor, "n coordinates"],
     algorithm: Algorithm | None = None,
     indices: tuple[Tensor | None, Tensor] | None = None,
@@ -42,11 +42,13 @@ def pinn_loss(
 
     Args:
         residual: see `Equation`; with time, x is [x, t].
-        net: x → (n,), (n, 1) or (n, outputs). DistributedDataParallel is to wrap a `WithDerivatives` of it.
+        net: a module or any function, x → (n,), (n, 1) or (n, outputs). DistributedDataParallel is to wrap a
+            `WithDerivatives` of it.
         x: points.
         algorithm: 1, 2 or 3, with indices; 2 by default. An estimator says which itself.
         indices: (K, J) instead of an estimator: dimensions (b,), the same for all points, or (n, b); or vectors
-            (b, coordinates). J has the gradient and K weighs; K is None with algorithms 1 and 3.
+            (b, coordinates). J has the gradient and K weighs; K is None with algorithms 1 and 3; with 3 it may be
+            J as well.
         estimator: from which J and K are drawn: ``SDGD(100)`` and ``Hutchinson(16)`` are algorithm 2, with
             ``weight_batch="all"`` 1, with ``unbiased=False`` 3. `Exact` takes all dimensions.
         generator: of the draws.
@@ -68,10 +70,10 @@ def pinn_loss(
     equation = as_equation(residual)
     if x.dtype not in (torch.float32, torch.float64) or x.ndim != 2:
         raise ValueError(f"x must be float32 or float64 of shape (n, coordinates), got {x.dtype} of {tuple(x.shape)}")
-    net = with_derivatives(net, equation)
+    derived = with_derivatives(net, equation)
     probe_once(equation, x.shape[1] - equation.has_time, x)
     drawn = given(indices, algorithm) if indices is not None else draw(equation, x, algorithm, estimator, generator)
-    return drawn_loss(equation, net, x, *drawn)
+    return drawn_loss(equation, derived, x, *drawn)
 
 
 Drawn = tuple[Tensor | None, Tensor | Literal["all"] | None]
@@ -114,6 +116,8 @@ def given(indices: tuple[Tensor | None, Tensor], algorithm: Algorithm | None) ->
     if algorithm not in (1, 2, 3, None):
         raise ValueError(f"algorithm must be 1, 2 or 3, got {algorithm!r}")
     weigh, learn = indices
+    if algorithm == 3 and weigh is not None and torch.equal(weigh, learn):
+        weigh = None
     if (weigh is None) != (algorithm in (1, 3)):
         got = "None" if weigh is None else "a set"
         raise ValueError(

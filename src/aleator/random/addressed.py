@@ -113,6 +113,9 @@ def random_bits(
     check_tensor_number(tensor)
     if isinstance(elements, Tensor):
         return _selected(stream(key), tensor, _checked(elements))
+    asked: Any = elements
+    if not isinstance(asked, range):
+        raise ValueError(f"elements must be a range or a tensor of whole numbers, got {asked!r}")
     if elements.step != 1 or not 0 <= elements.start <= max(elements.start, elements.stop) <= ELEMENTS:
         raise ValueError(f"elements must be a range with step 1 within [0, 2**34), got {elements}")
     loops = compiled_loops() if torch.device(device).type == "cpu" else None

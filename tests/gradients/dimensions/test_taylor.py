@@ -71,6 +71,12 @@ def test_the_collapsed_sum_is_the_weighted_sum_of_the_second_derivatives(name, o
     torch.testing.assert_close(some, d2u[:, :2].sum(1), rtol=0, atol=1e-12)
 
 
+def test_vectors_of_another_precision_are_those_numbers_in_the_points_precision():
+    net, x = build(NETS["tanh"]), points()
+    for given, same in zip(taylor2(net, x, torch.eye(DIM)), taylor2(net, x, torch.arange(DIM)), strict=True):
+        torch.testing.assert_close(given, same)
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_four_derivatives_of_a_network_equal_nested_reverse_mode(name):
     net, x = build(NETS[name]), points()

@@ -101,7 +101,7 @@ def jet(f: Net, x: Float[Tensor, "points dim"], v: Float[Tensor, "*points dim"],
     check_points(x)
     if v.shape not in (x.shape, x.shape[1:]):
         raise ValueError(f"v must have shape {tuple(x.shape[1:])} or {tuple(x.shape)}, got {tuple(v.shape)}")
-    vectors = v.to(x.dtype).expand_as(x)[:, None]
+    vectors = v.expand_as(x)[:, None]
     value, *higher = jets_along(f, x, vectors, order)
     return (value, *(derivative[0] for derivative in higher))
 
@@ -109,6 +109,7 @@ def jet(f: Net, x: Float[Tensor, "points dim"], v: Float[Tensor, "*points dim"],
 def propagate(module: Net, x: Tensor, directions: Tensor, along: Along) -> tuple[Tensor, Tensor, Tensor]:
     """Return u, ``(directions, points)`` first derivatives and second ones as `along` has them, all written out."""
     refuse_modules(module)
+    directions = directions.to(x.dtype) if directions.is_floating_point() else directions
     with full_precision(x):
         try:
             return _native(module, _start(x, directions, along))
@@ -131,6 +132,7 @@ def jets_along(module: Net, x: Tensor, vectors: Tensor, order: int) -> tuple[Ten
         order: 0 to 4.
     """
     refuse_modules(module)
+    vectors = vectors.to(x.dtype)
     with full_precision(x):
         try:
             return _each(lambda at, v: _higher(module, at, v, order), x, vectors, order)

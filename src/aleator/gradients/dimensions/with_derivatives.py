@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from aleator.gradients.dimensions.estimators import Exact
 from aleator.gradients.dimensions.operators import check_weights, exact_sum, scaled, value_and_gradient
-from aleator.gradients.dimensions.taylor import check_directions, check_points, second_sum, value_of
+from aleator.gradients.dimensions.taylor import Net, check_directions, check_points, second_sum, value_of
 
 
 class PointDerivatives(NamedTuple):
@@ -41,11 +41,12 @@ class WithDerivatives(nn.Module):
     """Wraps a network.
 
     Args:
-        net: from points ``(points, dim)`` to ``(points,)``, ``(points, 1)`` or ``(points, m)``.
+        net: a module or any function, from points ``(points, dim)`` to ``(points,)``, ``(points, 1)`` or
+            ``(points, m)``.
         time: whether the last column of x is t, which is no dimension of space, is never sampled, and has u_t.
     """
 
-    def __init__(self, net: nn.Module, *, time: bool = False) -> None:
+    def __init__(self, net: Net, *, time: bool = False) -> None:
         super().__init__()
         self.net = net
         self.time = time

@@ -12,12 +12,13 @@ predictor is the best k. Z. Hu et al., arXiv 2307.12306, section 5.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 from aleator.pde.ansatz import SphereFactor
@@ -50,7 +51,11 @@ class Inseparable(Problem):
     trivial_name = "k (1 - |x|²) with the best k"
 
     def __init__(
-        self, operator: Operator, d: int, seed: int = 0, coefficients: Float[Tensor, " terms"] | None = None
+        self,
+        operator: Operator,
+        d: int,
+        seed: int = 0,
+        coefficients: Float[Tensor, " terms"] | Float[ndarray, " terms"] | Sequence[float] | None = None,
     ) -> None:
         if operator not in _NONLINEAR:
             raise ValueError(f"operator must be one of {', '.join(_NONLINEAR)}, got {operator!r}")
@@ -58,17 +63,17 @@ class Inseparable(Problem):
         if d < self.bodies:
             raise ValueError(f"d must be at least {self.bodies}, got {d}")
         self.operator, self.d = operator, d
-        listed = None if coefficients is None else coefficients.tolist()
+        given = None if coefficients is None else torch.as_tensor(coefficients, dtype=torch.float64)
+        listed = None if given is None else given.tolist()
         self.arguments = {"operator": operator, "d": d, "seed": seed, "coefficients": listed}
         terms = d - self.bodies + 1
-        if coefficients is None:
-            drawn = np.random.RandomState(seed % 2**32).randn(1, terms)[0]
-            coefficients = torch.from_numpy(drawn)
-        if coefficients.shape != (terms,):
-            raise ValueError(f"coefficients must be of shape ({terms},), got {tuple(coefficients.shape)}")
-        if not bool(torch.isfinite(coefficients).all()):
+        if given is None:
+            given = torch.from_numpy(np.random.RandomState(seed % 2**32).randn(1, terms)[0])
+        if given.shape != (terms,):
+            raise ValueError(f"coefficients must be of shape ({terms},), got {tuple(given.shape)}")
+        if not bool(torch.isfinite(given).all()):
             raise ValueError(f"coefficients must be finite, got {listed}")
-        self.coefficients = coefficients.double()
+        self.coefficients = given
         self.factor = SphereFactor(d)
         self.equation = Equation(self._residual)
         self._cast: dict[Any, Tensor] = {}

@@ -7,6 +7,7 @@ errors of 10⁻³ can be met by a constant; an error is worth looking at only be
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,9 @@ from aleator.pde.conditions import Condition
 from aleator.pde.derivatives import nested_fields
 from aleator.pde.domains import Domain
 from aleator.pde.equation import Equation
+from aleator.random import Streams
+
+_NUMBERS_AT_A_TIME = 10_000_000
 
 
 class Problem:
@@ -65,6 +69,14 @@ class Problem:
         """Draw points to measure the error at."""
         return self.sample(n, generator, dtype)
 
+    def held_out_pieces(self, n: int, generator: torch.Generator) -> Iterator[Float[Tensor, "m coordinates"]]:
+        """Yield n such points, or as many as the solution is known at, some at a time."""
+        left = n if self.known_points is None else min(n, self.known_points)
+        while left > 0:
+            count = max(1, min(left, _NUMBERS_AT_A_TIME // self.domain.coordinates))
+            yield self.held_out(count, generator)
+            left -= count
+
     def solution(self, points: Float[Tensor, "n coordinates"]) -> Float[Tensor, " n"]:
         """Return the solution at points as the network sees them."""
         return self.exact(*self.split(points))
@@ -93,6 +105,25 @@ class Problem:
     def trivial(self, points: Float[Tensor, "n coordinates"]) -> Float[Tensor, " n"]:
         """Return the trivial predictor at points, its number fitted to the solution there, which flatters it."""
         return self.fitted(*self.trivial_parts(points), self.solution(points))
+
+    @torch.no_grad()
+    def trivial_baseline(self, points: int = 10_000, seed: int = 0) -> float:
+        """Return the relative L2 error of the trivial predictor, as `aleator.pde.PINN.figures` has it.
+
+        Args:
+            points: how many are held out; a problem may have fewer.
+            seed: of the points.
+
+        Raises:
+            ValueError: if points is below 1.
+        """
+        if points < 1:
+            raise ValueError(f"points must be at least 1, got {points}")
+        pieces = (piece.double() for piece in self.held_out_pieces(points, Streams(seed).generator("held out")))
+        found = [(*self.trivial_parts(piece), self.solution(piece)) for piece in pieces]
+        offset, shape, exact = (torch.cat(parts) for parts in zip(*found, strict=True))
+        missed = self.fitted(offset, shape, exact) - exact
+        return float(torch.linalg.vector_norm(missed) / torch.linalg.vector_norm(exact))
 
     def residual(self, u: Any, *points: Tensor) -> Float[Tensor, " n"]:
         """Return the residual of any function u(x), or u(x, t), by nested reverse mode: slow, and sure.
