@@ -7,11 +7,13 @@ verified. A constant answer is right for a tenth of the images; networks of the 
 are there to be better, and that is claimed.
 
 The authors' thresholds decay with time constants that single precision does not resolve from 2·10⁷ ms on, the settings
-of 6 400 cells and more: there they never decay. The experiment mnist-decay has both regimes with 1 600 cells, whose
-eight epochs take twenty minutes. A trial in the project's notes (400 cells, decay sped up by 16, one seed) had about 60
-hidden spikes a sample fewer without decay and was 2.6 points better; the thresholds are set from it. The experiment
-mnist-6400-paper is the authors' setting in both regimes. It has one seed, which can refute the figure that is quoted
-and not confirm it: without an interval nothing counts as reproduced.
+of 6 400 cells and more: there they never decay. The experiment mnist-decay has both regimes with 1 600 cells: eight
+epochs where thresholds decay, half an hour, and four in both. Thresholds that never decay grow with every spike, and
+the time of a sample with them: in a run of eight epochs every sample was presented 13 times more in the fifth, and the
+run was broken off. A trial in the project's notes (400 cells, decay sped up by 16, one seed) had about 60 hidden spikes
+a sample fewer without decay and was 2.6 points better; the thresholds are set from it. The experiment mnist-6400-paper
+is the authors' setting in both regimes. It has one seed, which can refute the figure that is quoted and not confirm it:
+without an interval nothing counts as reproduced.
 """
 
 from __future__ import annotations
@@ -149,26 +151,30 @@ EXPERIMENTS = (
     ),
     Experiment(
         "mnist-decay",
-        "MNIST, 59 500 training, 500 validation and 10 000 test images, 1 600 cells, eight epochs or one",
+        "MNIST, 59 500 training, 500 validation and 10 000 test images, 1 600 cells, eight epochs, four or one",
         (
             *("spiking", "--data", "mnist", "--validation-size", "500", "--hidden", "1600", "--epochs", "8"),
-            *("--seeds", "2", "--workers", "1"),
-            *_variants("exact", "none:theta_decay=none", "exact-1:epochs=1", "none-1:theta_decay=none,epochs=1"),
+            *("--seeds", "2", "--workers", "2"),
+            *_variants(
+                *("exact", "exact-4:epochs=4", "none-4:theta_decay=none,epochs=4"),
+                *("exact-1:epochs=1", "none-1:theta_decay=none,epochs=1"),
+            ),
         ),
         (
             *(
                 Claim(
-                    f"With thresholds that {do} 1 600 cells are right for at least 93 %", a, 0.93, "no less than", 0.0
+                    f"With thresholds that {do} 1 600 cells are right for at least 93 % after {epochs} epochs",
+                    a, 0.93, "no less than", 0.0,
                 )
-                for a, do in (("exact", "decay"), ("none", "never decay"))
+                for a, do, epochs in (("exact", "decay", "eight"), ("none-4", "never decay", "four"))
             ),
-            Claim("After eight epochs thresholds that never decay are better", "none", "exact", "at least", 0.0),
+            Claim("After four epochs thresholds that never decay are better", "none-4", "exact-4", "at least", 0.0),
             Claim(
-                "A test image brings at least 20 hidden spikes fewer where thresholds never decay",
-                "none", "exact", "at least", 20.0, HIDDEN_SPIKES,
+                "After four epochs a test image brings at least 20 hidden spikes fewer where thresholds never decay",
+                "none-4", "exact-4", "at least", 20.0, HIDDEN_SPIKES,
             ),
             Claim("Eight epochs are better than one where thresholds decay", "exact", "exact-1", "at least", 0.0),
-            Claim("Eight epochs are better than one where thresholds never decay", "none", "none-1", "at least", 0.0),
+            Claim("Four epochs are better than one where thresholds never decay", "none-4", "none-1", "at least", 0.0),
         ),
     ),
     Experiment(

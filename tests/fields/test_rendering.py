@@ -300,6 +300,14 @@ def test_psnr_and_ssim_are_their_formulas():
         ssim(image[:, :10], truth[:, :10])
 
 
+@pytest.mark.plain
+@pytest.mark.parametrize("measure", [psnr, ssim])
+def test_bytes_are_not_taken_for_colours_between_0_and_1(measure):
+    image, colours = torch.full((12, 12, 3), 200, dtype=torch.uint8), torch.rand(12, 12, 3, generator=generator())
+    with pytest.raises(ValueError, match=r"truth must be floating point, with colours in \[0, 1\], got torch.uint8"):
+        measure(colours, image)
+
+
 def test_a_fourier_field_is_its_formula_and_its_frequencies_come_from_the_generator():
     with Streams(0).scope("init"):
         made = FourierField(2, 1, features=5, scale=3.0, width=4, generator=generator(9))

@@ -153,6 +153,14 @@ def test_the_divergence_of_two_velocities_is_that_of_their_normal_distributions(
     torch.testing.assert_close(sde.kl(v, v_ref, s, s_next), kl_divergence(ours, reference).mean(1), rtol=1e-9, atol=0)
 
 
+def test_no_samples_have_no_steps_and_no_densities():
+    x, s = torch.zeros(0, 3, 2), torch.zeros(0)
+    guidance = RewardGuidance(scale=1.0, normalize=True)
+    step = FlowSDE().step(x, x, s, s, generator=torch.Generator(), reward_grad=x, guidance=guidance)
+    assert step.x.shape == (0, 3, 2)
+    assert FlowSDE().log_prob(x, x, s, s).shape == FlowSDE().kl(x, x, s, s).shape == (0,)
+
+
 def test_the_gradient_of_a_log_probability_is_the_difference_quotient():
     sde = FlowSDE("constant", 0.25)
     x, v = case(1, 4)

@@ -304,6 +304,12 @@ def test_a_reward_that_is_no_number_is_raised_with_its_name():
 
 
 @pytest.mark.plain
+def test_a_reward_without_a_name_is_refused():
+    with pytest.raises(ValueError, match="a reward must return tensors by name, got Tensor"):
+        outcome_rewards(lambda samples, condition: samples[:, 0], torch.zeros(2, 1))
+
+
+@pytest.mark.plain
 @pytest.mark.parametrize(
     ("settings", "given", "message"),
     [

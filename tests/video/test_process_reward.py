@@ -56,6 +56,14 @@ def test_training_finds_the_posterior_of_two_gaussians_and_its_gradient():
     assert net.a.grad is None  # parameters keep none of training, and get none from guidance
 
 
+def test_without_a_generator_training_is_that_of_seed_0():
+    state = torch.get_rng_state()
+    found = train_process_reward(Posterior(), *classes(16), steps=3)
+    expected = train_process_reward(Posterior(), *classes(16), generator=torch.Generator().manual_seed(0), steps=3)
+    assert torch.equal(found.a, expected.a)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_pairs_of_one_time_rank_better_above_worse():
     data, labels = classes(2000)
     pairs = torch.stack([(labels == 1).nonzero()[:, 0], (labels == 0).nonzero()[:, 0]], 1)

@@ -176,6 +176,12 @@ def test_conditions_are_repeated_for_the_samples_of_a_group():
     assert repeated["more"][1:] == (None, "name")
 
 
+@pytest.mark.plain
+def test_texts_in_the_place_of_their_embeddings_are_not_taken_for_rows():
+    with pytest.raises(ValueError, match=r"tensors with a row for each sample, got texts, \['a cat', 'a dog'\]"):
+        repeat_groups({"prompt": ["a cat", "a dog"]}, 2)
+
+
 def nan_in_step(x, s, cond):
     return x * math.nan
 

@@ -24,7 +24,7 @@ def psnr(
     """Return the PSNR of each image in dB; infinite where it is the truth.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or colours are not floating point.
     """
     image, truth = _alike(image, truth)
     return -10 * torch.log10((image - truth).square().mean((-3, -2, -1)))
@@ -36,7 +36,7 @@ def ssim(
     """Return the SSIM of each image, 1 where it is the truth, computed in float64.
 
     Raises:
-        ValueError: if the shapes differ, or an image is smaller than a window.
+        ValueError: if the shapes differ, colours are not floating point, or an image is smaller than a window.
     """
     image, truth = _alike(image, truth)
     height, width, channels = image.shape[-3:]
@@ -66,4 +66,7 @@ def _alike(image: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"truth must be [..., height, width, channel] like image, got {list(image.shape)} and {list(truth.shape)}"
         )
+    for name, colours in (("image", image), ("truth", truth)):
+        if not colours.dtype.is_floating_point:
+            raise ValueError(f"{name} must be floating point, with colours in [0, 1], got {colours.dtype}")
     return image.double(), truth.double()

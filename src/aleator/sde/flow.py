@@ -219,7 +219,7 @@ class FlowSDE:
         dtype = _wide(x_next, mean)
         std = self.std(s.to(_wide(s, x_next, mean)), s_next)
         z = (x_next.to(dtype) - mean.to(dtype)) / over_trailing(std, x_next).to(dtype)
-        squares = z.square().reshape(len(z), -1)
+        squares = z.square().reshape(len(z), z.shape[1:].numel())
         log_std = (torch.log(std) + 0.5 * math.log(2 * math.pi)).to(dtype)
         if reduce == "mean":
             return -0.5 * squares.mean(1) - log_std
@@ -245,7 +245,7 @@ class FlowSDE:
         s, s_next = _interval(s, s_next, v, v_ref)
         sigma = self._sigma(s, s_next)
         weight = _factors(s, s_next, sigma)[1].square() / (2 * sigma.square() * (s - s_next))
-        return weight.to(dtype) * (v.to(dtype) - v_ref.to(dtype)).square().reshape(len(v), -1).mean(1)
+        return weight.to(dtype) * (v.to(dtype) - v_ref.to(dtype)).square().reshape(len(v), v.shape[1:].numel()).mean(1)
 
     def _sigma(self, s: Tensor, s_next: Tensor) -> Tensor:
         if self.noise == "constant":

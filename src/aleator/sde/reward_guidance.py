@@ -88,6 +88,6 @@ class RewardGuidance:
         if self.times_dt:
             factor = factor * h
         if self.normalize:
-            norms = reward_grad.reshape(len(reward_grad), -1).norm(dim=1)
+            norms = reward_grad.reshape(len(reward_grad), reward_grad.shape[1:].numel()).norm(dim=1)
             reward_grad = reward_grad / over_trailing(norms + 1e-8, reward_grad)
         return over_trailing(factor.expand(len(reward_grad)), reward_grad).to(reward_grad.dtype) * reward_grad

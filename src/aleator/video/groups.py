@@ -42,7 +42,7 @@ def repeat_groups(cond: Any, group_size: int) -> Any:
     """Return a condition whose tensors have every row ``group_size`` times, one for each sample of its group.
 
     Raises:
-        ValueError: if ``group_size`` is below 1.
+        ValueError: if ``group_size`` is below 1, or there is a list of texts in the place of their embeddings.
     """
     if group_size < 1:
         raise ValueError(f"group_size must be at least 1, got {group_size}")
@@ -55,11 +55,17 @@ def take(cond: Any, samples: Int[Tensor, " some"]) -> Any:
 
 
 def over_tensors(cond: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Return a condition with a function applied to its tensors: one, or several in mappings, lists and tuples."""
+    """Return a condition with a function applied to its tensors: one, or several in mappings, lists and tuples.
+
+    Raises:
+        ValueError: if there is a list of texts alone, whose rows are not taken.
+    """
     if isinstance(cond, Tensor):
         return function(cond)
     if isinstance(cond, Mapping):
         return {name: over_tensors(value, function) for name, value in cond.items()}
+    if isinstance(cond, list | tuple) and cond and all(isinstance(value, str) for value in cond):
+        raise ValueError(f"a condition must have tensors with a row for each sample, got texts, {list(cond)!r:.60}")
     if isinstance(cond, tuple) and hasattr(cond, "_fields"):
         return type(cond)(*(over_tensors(value, function) for value in cond))
     if isinstance(cond, list | tuple):

@@ -141,7 +141,7 @@ def train_process_reward(
     labels: Tensor,
     objective: Objective = "bce",
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     cond: Any = None,
     steps: int = 1500,
     batch_size: int = 256,
@@ -157,7 +157,7 @@ def train_process_reward(
         labels: for "bce" 0 or 1, of shape [items], both of which must be there: half of every batch is good. For
             "bradley_terry" pairs of rows (better, worse), of shape [pairs, 2].
         objective: what is learned from.
-        generator: of the choices, the times and the noise, on the CPU.
+        generator: of the choices, the times and the noise, on the CPU; None stands for one of seed 0.
         cond: condition of the data, with a row for each.
         steps: how many.
         batch_size: data of a step, even.
@@ -173,6 +173,8 @@ def train_process_reward(
     if batch_size < 2 or batch_size % 2:
         raise ValueError(f"batch_size must be even and positive, got {batch_size}")
     check_labels(labels, len(latents), objective)
+    if generator is None:
+        generator = torch.Generator().manual_seed(0)
     half = batch_size // 2
     sides = _good_and_bad(labels) if objective == "bce" else None
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay)

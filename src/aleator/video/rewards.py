@@ -39,7 +39,7 @@ def outcome_rewards(reward: OutcomeReward, samples: Any, condition: Any = None) 
         ValueError: if there is no reward, one is no tensor of shape [batch], or one is not finite.
     """
     with torch.no_grad():
-        return checked_rewards(dict(reward(samples, condition)))
+        return checked_rewards(reward(samples, condition))
 
 
 def checked_rewards(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -49,6 +49,8 @@ def checked_rewards(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ValueError: if there is none, one is no tensor, shapes differ or are not [batch], or one is not finite; with its
             name.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"a reward must return tensors by name, got {type(values).__name__}")
     if not values:
         raise ValueError("a reward must return at least one tensor by name, got none")
     for name, value in values.items():
