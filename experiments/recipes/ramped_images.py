@@ -49,7 +49,7 @@ class _RampAct(Act):
     def scheduled(self, optimizer: Optimizer) -> Any:
         from aleator.optim import SampleLR
 
-        self._schedule = SampleLR(optimizer, self._total, shape="constant")
+        self._schedule = SampleLR(optimizer, 0, self._total, shape="constant")
         return self._schedule
 
     def before_step(self, batch: Any) -> None:

@@ -22,7 +22,7 @@ def rates(schedule, batches):
 
 
 def test_rates_are_those_of_the_examples_at_the_end_of_the_step():
-    schedule = SampleLR(optimizer(0.4, 0.1), total=100, warmup=20, lr_min=0.05)
+    schedule = SampleLR(optimizer(0.4, 0.1), 20, 100, "cosine", lr_min=0.05)
     found = rates(schedule, [5, 10, 20, 40, 25])
     for row, seen in zip(found, [5, 15, 35, 75, 100], strict=True):
         for peak, rate in zip((0.4, 0.1), row, strict=True):
@@ -33,27 +33,27 @@ def test_rates_are_those_of_the_examples_at_the_end_of_the_step():
 
 
 def test_the_end_is_a_tenth_of_the_peak_unless_said_otherwise():
-    assert rates(SampleLR(optimizer(), total=10), [10]) == [[pytest.approx(0.04)]]
-    assert rates(SampleLR(optimizer(), total=10, shape="constant"), [2, 8]) == [[0.4], [0.4]]
-    warmed = SampleLR(optimizer(), total=10, warmup=4, shape="constant")
+    assert rates(SampleLR(optimizer(), 0, total=10), [10]) == [[pytest.approx(0.04)]]
+    assert rates(SampleLR(optimizer(), 0, total=10, shape="constant"), [2, 8]) == [[0.4], [0.4]]
+    warmed = SampleLR(optimizer(), 4, 10, shape="constant")
     assert rates(warmed, [1, 2, 3]) == [[pytest.approx(0.1)], [pytest.approx(0.3)], [0.4]]
 
 
 @pytest.mark.parametrize("rule", ["sqrt", "linear"])
 def test_the_batch_scales_the_peak_by_the_one_rule_of_the_house(rule):
-    schedule = SampleLR(optimizer(), total=1000, shape="constant", scaling=rule, initial=8)
+    schedule = SampleLR(optimizer(), 0, total=1000, shape="constant", scaling=rule, initial=8)
     assert rates(schedule, [8, 32, 128]) == [[scale_for_batch(0.4, 8, batch, rule)] for batch in (8, 32, 128)]
 
 
 def test_a_saved_schedule_goes_on_and_a_tensor_rate_stays_the_tensor():
-    one, other = SampleLR(optimizer(), total=100), SampleLR(optimizer(), total=100)
+    one, other = SampleLR(optimizer(), 0, total=100), SampleLR(optimizer(), 0, total=100)
     rates(one, [10, 30])
     other.load_state_dict(one.state_dict())
     assert rates(one, [20, 40]) == rates(other, [20, 40])
     rate = torch.tensor(0.4, dtype=torch.float64)
     held = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=rate)
-    assert float(rates(SampleLR(held, total=100), [10, 30])[1][0]) == pytest.approx(
-        rates(SampleLR(optimizer(), total=100), [10, 30])[1][0], rel=1e-12
+    assert float(rates(SampleLR(held, 0, total=100), [10, 30])[1][0]) == pytest.approx(
+        rates(SampleLR(optimizer(), 0, total=100), [10, 30])[1][0], rel=1e-12
     )
     assert held.param_groups[0]["lr"] is rate
 
@@ -72,4 +72,4 @@ def test_a_saved_schedule_goes_on_and_a_tensor_rate_stays_the_tensor():
 )
 def test_what_cannot_be_is_refused_in_a_line(options, line):
     with pytest.raises(ValueError, match=line):
-        SampleLR(optimizer(), **{"total": 100, **options})
+        SampleLR(optimizer(), **{"warmup": 0, "total": 100, **options})

@@ -116,6 +116,18 @@ def test_gradients_are_those_of_finite_differences() -> None:
         assert torch.autograd.gradcheck(distance, (x, y))
 
 
+def test_equal_samples_have_a_gradient_of_zero() -> None:
+    x = draws(4, 2, 0)
+    for distance in (
+        lambda a: wasserstein_1d(a[:, 0], x[:, 0], p=2.0),
+        lambda a: sliced_wasserstein(a, x, directions=4, generator=torch.Generator().manual_seed(0)),
+        lambda a: energy_distance(a, x),
+    ):
+        moved = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(distance(moved), moved)
+        assert (gradient == 0).all()
+
+
 @pytest.mark.plain
 def test_refuses_in_one_line() -> None:
     x, y = torch.zeros(3, 2), torch.zeros(3, 1)

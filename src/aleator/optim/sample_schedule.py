@@ -34,8 +34,8 @@ class SampleLR:
 
     Args:
         optimizer: its groups' learning rates are the peaks.
+        warmup: w, in examples, below S; 0 for none.
         total: S, in examples.
-        warmup: w, in examples, below S.
         shape: ``"cosine"``, or ``"constant"`` after the warm-up.
         lr_min: where a cosine ends; at most the smallest peak. None is a tenth of each peak.
         scaling: what the size of the batch multiplies the peak by: √(b/b_0), b/b_0, or nothing.
@@ -47,7 +47,7 @@ class SampleLR:
     Example:
         >>> import torch
         >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-        >>> schedule = SampleLR(optimizer, total=100, initial=10)
+        >>> schedule = SampleLR(optimizer, warmup=0, total=100)
         >>> schedule.ahead(50)
         >>> round(optimizer.param_groups[0]["lr"], 3)
         0.055
@@ -56,8 +56,8 @@ class SampleLR:
     def __init__(
         self,
         optimizer: Optimizer,
+        warmup: int,
         total: int,
-        warmup: int = 0,
         shape: Shape = "cosine",
         *,
         lr_min: float | None = None,

@@ -117,7 +117,10 @@ def _power(x: Tensor, y: Tensor, p: float) -> Tensor:
 
 
 def _root(power: Tensor, p: float) -> Tensor:
-    return power if p == 1 else power.pow(1 / p)
+    if p == 1:
+        return power
+    apart = power > 0  # the root has no derivative at 0; equal samples get one of 0
+    return torch.where(apart, torch.where(apart, power, 1.0).pow(1 / p), 0.0)
 
 
 def _summed(a: Tensor, b: Tensor, of_distance: Callable[[Tensor], Tensor]) -> Tensor:

@@ -224,7 +224,7 @@ def test_metric_one_is_the_euclidean_metric_and_a_constant_one_divides_the_step(
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 17, 64])
-@pytest.mark.parametrize("lam", [0.05, 0.7, 20.0])
+@pytest.mark.parametrize("lam", [1e-17, 0.05, 0.7, 20.0])
 def test_total_variation_satisfies_its_dual_conditions(length, lam):
     v = draw(length, seed=length)
     x = prox.TotalVariation1d(lam)(v, 1.0)
@@ -239,6 +239,11 @@ def test_total_variation_satisfies_its_dual_conditions(length, lam):
         torch.testing.assert_close(x, v.mean().expand(length), rtol=0, atol=1e-12)
 
 
+def test_total_variation_at_a_step_of_zero_is_the_identity():
+    v = torch.tensor([1.0, 1.0, 2.0, -3.0, -3.0, 0.5], dtype=D)
+    assert torch.equal(prox.TotalVariation1d(0.7)(v, 0.0), v)
+
+
 # --- zeros, identity, numbers
 
 
@@ -246,7 +251,7 @@ def test_total_variation_satisfies_its_dual_conditions(length, lam):
 @pytest.mark.parametrize("name", ALL)
 def test_dtype_and_shape_stay_and_zeros_are_positive(name, dtype):
     v = draw(4, 5, seed=13).to(dtype)
-    v[0], v[1, 2] = v[0] * 1e-3, 0.0
+    v[0], v[1, 2], v[1, 3] = v[0] * 1e-3, 0.0, -0.0
     operator = ALL[name]
     x = operator(v, 0.9)
     assert x.dtype == dtype
@@ -323,9 +328,11 @@ def test_the_log_barrier_does_not_cancel_far_below_zero():
     assert (x > 0).all()
 
 
-def test_unit_norm_survives_numbers_whose_squares_do_not():
+def test_norms_survive_numbers_whose_squares_do_not():
     v = torch.tensor([[3e-30, 4e-30], [3e30, 4e30], [0.0, 0.0]])
     torch.testing.assert_close(prox.UnitNorm()(v), torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]]))
+    torch.testing.assert_close(prox.MaxNorm(2.0)(v)[1], torch.tensor([1.2, 1.6]))
+    torch.testing.assert_close(prox.L2Ball(2.0)(v[1]), torch.tensor([1.2, 1.6]))
 
 
 # --- in place, differentiable, compiled, copied
@@ -334,7 +341,7 @@ def test_unit_norm_survives_numbers_whose_squares_do_not():
 @pytest.mark.parametrize("name", ALL)
 def test_many_tensors_in_place_are_each_as_by_itself(name):
     operator = ALL[name]
-    tensors = [draw(4, 5, seed=17), draw(4, 5, seed=18), torch.zeros(4, 5, dtype=D)]
+    tensors = [draw(4, 5, seed=17), draw(4, 5, seed=18), -torch.zeros(4, 5, dtype=D)]
     expected = [operator(t, 0.4) for t in tensors]
     pointers = [t.data_ptr() for t in tensors]
     operator.apply_(tensors, 0.4)

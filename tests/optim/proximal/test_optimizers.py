@@ -223,7 +223,7 @@ def test_without_a_penalty_it_is_torchs_sgd_bit_for_bit(options, dtype, foreach)
 
 
 @pytest.mark.parametrize("options", [
-    {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.8, "dampening": 0.5}, {},
+    {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.8, "dampening": 0.5}, {}, {"dampening": 0.5},
 ])  # fmt: skip
 def test_the_fixed_point_with_momentum_is_the_regularised_optimum(lasso, options):
     optimizer = ProximalSGD([lasso.w], lr=0.05 / lasso.L, prox=prox.L1(LAM), **options)

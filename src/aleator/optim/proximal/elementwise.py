@@ -120,6 +120,7 @@ class Ridge(Elementwise):
         if isinstance(step, Tensor):
             return False
         torch._foreach_div_(tensors, 1 + step * self.lam)
+        torch._foreach_add_(tensors, 0.0)  # −0.0 + 0.0 is 0.0
         return True
 
 

@@ -64,7 +64,7 @@ class Prox:
             return v.clone()
         wide = v.to(torch.promote_types(v.dtype, torch.float32))
         metric = None if metric is None else metric.to(wide.dtype)
-        return self.apply(wide, step, metric).to(v.dtype)
+        return self.apply(wide, step, metric).to(v.dtype) + 0.0  # −0.0 + 0.0 is 0.0
 
     @property
     def is_identity(self) -> bool:

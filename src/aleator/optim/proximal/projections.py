@@ -33,13 +33,13 @@ class Box(Prox):
 
     def apply(self, v: Tensor, step: Step, metric: Tensor | None) -> Tensor:
         """Return the projection."""
-        return torch.clamp(v, self.low, self.high) + 0.0  # −0.0 + 0.0 is 0.0
+        return torch.clamp(v, self.low, self.high)
 
     def apply_foreach_(self, tensors: list[Tensor], step: Step) -> bool:
         """Cut in place."""
         torch._foreach_clamp_min_(tensors, self.low)
         torch._foreach_clamp_max_(tensors, self.high)
-        torch._foreach_add_(tensors, 0.0)
+        torch._foreach_add_(tensors, 0.0)  # −0.0 + 0.0 is 0.0
         return True
 
 
@@ -127,16 +127,17 @@ class UnitNorm(Prox):
 
     def apply(self, v: Tensor, step: Step, metric: Tensor | None) -> Tensor:
         """Return the slices of norm 1."""
-        # Twice: norms whose squares leave the range of numbers are near 1 the second time.
-        dims = other_dims(v, self.dim)
-        largest = v.detach().abs().amax(dims, keepdim=True) if dims else v.detach().abs()
-        scaled = v / torch.where(largest == 0, 1.0, largest)
-        norms = slice_norms(scaled, dims)
-        return scaled / torch.where(norms == 0, 1.0, norms)
+        return _directions(v, other_dims(v, self.dim))
 
 
 def _bounded(v: Tensor, radius: float, dims: tuple[int, ...]) -> Tensor:
-    norms = slice_norms(v, dims)
-    inside = norms <= radius
-    scaled = v * (radius / torch.where(inside, 1.0, norms))
-    return torch.where(inside, v, scaled) if radius else torch.where(norms.isnan(), v, 0.0)
+    return torch.where(slice_norms(v, dims) <= radius, v, radius * _directions(v, dims))
+
+
+def _directions(v: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Return the blocks that extend over ``dims`` with norm 1; a block of zeros stays."""
+    # Twice: norms whose squares leave the range of numbers are near 1 the second time.
+    largest = v.detach().abs().amax(dims, keepdim=True) if dims else v.detach().abs()
+    scaled = v / torch.where(largest == 0, 1.0, largest)
+    norms = slice_norms(scaled, dims)
+    return scaled / torch.where(norms == 0, 1.0, norms)

@@ -154,8 +154,11 @@ class ProximalSGD(PenalisedOptimizer, SGD):
 
 
 def effective_factor(group: dict[str, Any]) -> float:
-    """Return (1 − dampening)/(1 − β), by which momentum multiplies the step that a gradient makes in the end."""
-    return float((1 - group.get("dampening", 0.0)) / (1 - group["momentum"]))
+    """Return (1 − dampening)/(1 − β), by which momentum multiplies the step that a gradient makes in the end.
+
+    Without momentum torch does not look at dampening.
+    """
+    return float((1 - group.get("dampening", 0.0)) / (1 - group["momentum"])) if group["momentum"] else 1.0
 
 
 def _in_one_pass(params: list[Tensor], grads: list[Tensor], buffers: list[Tensor | None]) -> bool:

@@ -53,7 +53,7 @@ class LInfNorm(Prox):
         radius = torch.as_tensor(placed(step, v) * self.lam, dtype=v.dtype, device=v.device)
         total = (size if weights is None else weights * size).sum()
         level = torch.where(total <= radius, 0.0, _level(size, radius, weights))
-        return torch.clamp(v, -level, level) + 0.0  # −0.0 + 0.0 is 0.0
+        return torch.clamp(v, -level, level)
 
     def penalty(self, x: Tensor) -> Tensor:
         """Return λ max|x_i|."""
@@ -101,7 +101,7 @@ class Simplex(Prox):
     def apply(self, v: Tensor, step: Step, metric: Tensor | None) -> Tensor:
         """Return the projection."""
         shifted = v - v.amax().detach()  # the projection is the same
-        return torch.clamp(shifted - _level(shifted.flatten(), v.new_tensor(self.total)), min=0) + 0.0
+        return torch.clamp(shifted - _level(shifted.flatten(), v.new_tensor(self.total)), min=0)
 
 
 def _level(a: Float[Tensor, " n"], total: Float[Tensor, ""], weights: Float[Tensor, " n"] | None = None) -> Tensor:

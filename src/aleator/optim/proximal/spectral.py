@@ -94,4 +94,4 @@ def _matrix(v: Tensor) -> Tensor:
 
 def _product(p: Tensor, sigma: Tensor, qh: Tensor) -> Tensor:
     with torch.autocast(p.device.type, enabled=False):
-        return (p * sigma) @ qh + 0.0  # a sum of −0.0 alone
+        return (p * sigma) @ qh

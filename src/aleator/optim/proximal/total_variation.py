@@ -91,7 +91,8 @@ def _taut_string(values: Sequence[float], radius: float) -> list[Vertex]:
             hull.append(point)
             if len(hull) == 2:
                 # Straight from the apex: where that would leave through the other wall, the string bends there.
-                while len(other) > 1 and sign * (_slope(other[0], other[1]) - _slope(hull[0], point)) >= 0:
+                # To touch it is not to leave: where the tube is thinner than rounding, both walls are one.
+                while len(other) > 1 and sign * (_slope(other[0], other[1]) - _slope(hull[0], point)) > 0:
                     bends.append(other[1])
                     other.popleft()
                     hull[0] = other[0]

@@ -173,9 +173,13 @@ def _inner(x: Tensor, g: Tensor) -> Tensor:
 
 
 def _weight_of_square(group: dict[str, Any]) -> float | Tensor:
-    """Return (γ_torch/2)(1 + β)/(1 − dampening), which multiplies the square of torch's buffer."""
+    """Return (γ_torch/2)(1 + β)/(1 − dampening), which multiplies the square of torch's buffer.
+
+    Without momentum torch does not look at dampening, and the buffer is the gradient.
+    """
     rate = group["lr"].double().clone() if isinstance(group["lr"], Tensor) else group["lr"]
-    weight: float | Tensor = rate / 2 * (1 + group["momentum"]) / (1 - group["dampening"])
+    dampening = group["dampening"] if group["momentum"] else 0.0
+    weight: float | Tensor = rate / 2 * (1 + group["momentum"]) / (1 - dampening)
     return weight
 
 

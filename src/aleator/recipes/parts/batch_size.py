@@ -145,8 +145,8 @@ class _AdaptiveBatchAct(Act):
         warmup = 0.0 if options.schedule == "constant" else options.own_warmup
         self._schedule = SampleLR(
             optimizer,
-            self._examples,
             round((warmup if options.warmup is None else options.warmup) * self._examples),
+            self._examples,
             options.schedule,
             lr_min=own if options.lr_min is None else options.lr_min,
             scaling=self._options.batch_lr,
