@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from aleator.optim.spectra.soft_clip import soft_norm_clip, soft_spectral_clip, spectral_clip_grads_
     from aleator.optim.spectra.step import SpectralOptions
     from aleator.optim.spectra.wrapper import Spectra
+    from aleator.optim.spsa import SPSAOptimizer
     from aleator.optim.stationarity.distance import DistanceTest
     from aleator.optim.stationarity.pflug import Pflug
     from aleator.optim.stationarity.sasa import SASA, fluctuation_sides
@@ -96,6 +97,7 @@ __all__ = [
     "ProximalSGD",
     "RobbinsMonro",
     "Rule",
+    "SPSAOptimizer",
     "SampleLR",
     "Shrinkage",
     "Sparsity",
@@ -186,6 +188,7 @@ __getattr__ = later(
         "SMOOTH_STEP": "targets.step_size",
         "SampleLR": "sample_schedule",
         "Shrinkage": "curvature.rates",
+        "SPSAOptimizer": "spsa",
         "Sparsity": "proximal.sparsity",
         "Spectra": "spectra.wrapper",
         "SpectraAdEMAMix": "spectra.ademamix",
