@@ -68,8 +68,8 @@ class SPSAOptimizer(LayerwiseOptimizer):
     A direction has an address: tensors are numbered by their sorted names, and without names by their places. Weights
     that somebody changes between two rounds are taken over.
 
-    With FSDP2 a process changes its own elements, and the loss has to be the same number everywhere. Shard every module,
-    the outermost too, with ``reshard_after_forward=True``: else the second pass sees the weights of the first.
+    With FSDP2 a process changes its own elements, and the loss has to be the same number everywhere. Shard every
+    module, the outermost too, with ``reshard_after_forward=True``: else the second pass sees the weights of the first.
 
     Args:
         params: named parameters, as of ``model.named_parameters()``, parameters, or groups of them with an ``lr`` and
