@@ -198,6 +198,7 @@ def test_another_optimizer_takes_the_steps():
     assert all(torch.equal(a, b) for a, b in zip(before, agent.actor.parameters(), strict=True))
 
 
+@pytest.mark.plain  # the hints say float and int
 def test_numbers_of_numpy_are_numbers_and_can_be_saved(tmp_path):
     given = {"lr": np.float32(0.001), "batch_size": np.int64(8), "net_arch": np.array([4, 4]).tolist()}
     agent = STAC(box(3), box(2), beta=np.float32(0.5), **given, target_entropy=np.float32(-2))
