@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from aleator.data import load
 from aleator.gradients import NonFiniteLoss, apply_scalars, functional_loss, log8_decode, log8_encode, spsa, trainable
 from aleator.optim import SPSAOptimizer
-from aleator.random import Streams
+from aleator.random import Streams, subtract_directions
 
 RUN = 2026
 
@@ -153,6 +153,23 @@ def test_a_loss_that_fails_leaves_weights_as_they_are(restore, call):
     assert all(torch.allclose(before[name], value, atol=1e-6) for name, value in weights(model).items())
     if restore != "inplace":
         assert equal(before, weights(model))
+
+
+@pytest.mark.parametrize("call", [1, 3, 4, 5, 7])
+def test_an_interrupt_between_two_tensors_leaves_weights_as_they_are(monkeypatch, call):
+    model = network()
+    optimizer, before, calls = made(model, restore="inplace"), weights(model), []
+
+    def interrupted(*args, **options):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        subtract_directions(*args, **options)
+
+    monkeypatch.setattr("aleator.optim.spsa.subtract_directions", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.probe(loss_of(model))
+    assert all(torch.allclose(before[name], value, atol=1e-6) for name, value in weights(model).items())
 
 
 def test_half_precision_steps_in_its_master_copy():

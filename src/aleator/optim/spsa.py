@@ -251,22 +251,23 @@ class SPSAOptimizer(LayerwiseOptimizer):
         address = checked_keys([(self._shared("generator_key"), self.round, machine, sample)])
         weights = self._ready()
         starts = [self._start(weight) for weight in weights]
-        at, sides = 0.0, []
+        at, sides = [0.0] * len(weights), []
         with same_draws({weight.parameter.device for weight in weights}) as again:
             try:
                 for goal in (eps, -eps):
                     again()
                     for weight, start in zip(weights, starts, strict=True):
-                        _displace(weight, start, goal if start is not None else goal - at, address, kind)
-                    at = goal
+                        by = goal if start is not None else goal - at[weight.number]
+                        _displace(weight, start, by, address, kind)
+                        at[weight.number] = goal
                     torch.clear_autocast_cache()  # it knows weights by their place in memory
                     sides.append(_scalar(closure()))
             finally:
                 for weight, start in zip(weights, starts, strict=True):
                     if start is not None:
                         weight.local.copy_(start)
-                    elif at:
-                        _displace(weight, None, -at, address, kind)
+                    elif at[weight.number]:
+                        _displace(weight, None, -at[weight.number], address, kind)
                 torch.clear_autocast_cache()
                 if self._seen is not None:
                     self._seen = _versions(weights)
