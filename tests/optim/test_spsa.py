@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.nn import functional as F
 
 from aleator.data import load
@@ -320,6 +321,19 @@ def test_a_copy_goes_on_by_itself(copied):
     optimizer = made(model)
     optimizer.step(loss_of(model))
     other, another = copied((model, optimizer))
+    optimizer.step(loss_of(model))
+    another.step(loss_of(other))
+    assert equal(weights(model), weights(other))
+
+
+@pytest.mark.parametrize("restore", ["master", "snapshot"])
+def test_it_goes_on_from_a_distributed_checkpoint(restore):
+    model, other = network(), network()
+    optimizer, another = made(model, restore=restore), made(other, restore=restore)
+    optimizer.step(loss_of(model))
+    other.load_state_dict(model.state_dict())
+    set_optimizer_state_dict(other, another, copy.deepcopy(get_optimizer_state_dict(model, optimizer)))
+    assert another.round == 1
     optimizer.step(loss_of(model))
     another.step(loss_of(other))
     assert equal(weights(model), weights(other))

@@ -229,8 +229,11 @@ class SPSAOptimizer(LayerwiseOptimizer):
 
         Raises:
             NonFiniteLoss: if the loss is not finite on one of the sides.
-            ValueError: without a closure, or as `probe`.
+            ValueError: without a closure, unless all rates are 0, where nothing is done; or as `probe`.
         """
+        if closure is None and all(float(group["lr"]) == 0 for group in self.param_groups):
+            self._ready()  # torch.distributed.checkpoint takes such a step to have a state that it loads into
+            return None
         if closure is None:
             raise ValueError("closure must be given, since a step computes the loss twice, got None")
         slope, mean = self._probe(closure, 0, 0)
