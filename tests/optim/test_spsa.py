@@ -6,12 +6,13 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.nn import functional as F
 
 from aleator.data import load
 from aleator.gradients import NonFiniteLoss, apply_scalars, functional_loss, log8_decode, log8_encode, spsa, trainable
 from aleator.optim import SPSAOptimizer
-from aleator.random import Streams
+from aleator.random import Streams, subtract_directions
 
 RUN = 2026
 
@@ -155,6 +156,23 @@ def test_a_loss_that_fails_leaves_weights_as_they_are(restore, call):
         assert equal(before, weights(model))
 
 
+@pytest.mark.parametrize("call", [1, 3, 4, 5, 7])
+def test_an_interrupt_between_two_tensors_leaves_weights_as_they_are(monkeypatch, call):
+    model = network()
+    optimizer, before, calls = made(model, restore="inplace"), weights(model), []
+
+    def interrupted(*args, **options):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        subtract_directions(*args, **options)
+
+    monkeypatch.setattr("aleator.optim.spsa.subtract_directions", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.probe(loss_of(model))
+    assert all(torch.allclose(before[name], value, atol=1e-6) for name, value in weights(model).items())
+
+
 def test_half_precision_steps_in_its_master_copy():
     model = network(torch.bfloat16)
     optimizer = made(model, lr=1e-5)
@@ -183,6 +201,65 @@ def test_weights_changed_between_rounds_are_taken_over_and_between_probe_and_ste
     with pytest.raises(ValueError, match=r"between the probes of a round and its step, 0\.weight was changed"):
         optimizer.apply([(0, 0, optimizer.encode(gradient))])
     assert float(model[0].weight.detach()[0, 0]) == 1.25
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_changed_by_way_of_data_are_taken_over(dtype):
+    model = network(dtype)
+    optimizer = made(model)
+    optimizer.step(loss_of(model, dtype))
+    model[0].weight.data.fill_(0.25)
+    optimizer.apply([])
+    assert torch.equal(model[0].weight, torch.full((4, 5), 0.25, dtype=dtype))
+
+
+def test_weights_may_be_changed_after_a_step_that_failed():
+    model = network()
+    optimizer = made(model)
+    with pytest.raises(NonFiniteLoss):
+        optimizer.step(lambda: float("nan"))
+    with torch.no_grad():
+        model[0].weight.fill_(0.25)
+    optimizer.step(loss_of(model))
+    assert optimizer.round == 1
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_is_trained_stays_the_same_between_probe_and_step(frozen):
+    model = network()
+    model[0].bias.requires_grad_(frozen)
+    optimizer = made(model)
+    optimizer.probe(loss_of(model))
+    model[0].bias.requires_grad_(not frozen)
+    with pytest.raises(ValueError, match=r"0\.bias was changed"):
+        optimizer.apply([(0, 0, 70)])
+
+
+def test_a_probe_in_inference_mode_leaves_a_master_that_steps():
+    model = network()
+    optimizer = made(model)
+    with torch.inference_mode():
+        gradient = optimizer.probe(loss_of(model))
+    assert not any(state["master"].is_inference() for state in optimizer.state.values())
+    optimizer.apply([(0, 0, optimizer.encode(gradient))])
+
+
+def test_tensors_without_names_are_numbered_by_their_places():
+    parameters = [nn.Parameter(torch.zeros(4)) for _ in range(12)]
+    optimizer = SPSAOptimizer(parameters, lr=0.1, generator_key=RUN)
+    theta = {f"{place:02}": torch.zeros(4) for place in range(12)}
+    theta = apply_scalars(theta, [log8_decode(70)], None, 0.1, keys=[(RUN, 0, 0, 0)])
+    optimizer.apply([(0, 0, 70)])
+    assert all(torch.equal(parameter, value) for parameter, value in zip(parameters, theta.values(), strict=True))
+
+
+def test_frozen_weights_in_half_precision_need_no_master():
+    model = network()
+    model[0].bfloat16().requires_grad_(False)
+    inputs = batch()[0]
+    optimizer = made(model, restore="snapshot")
+    optimizer.step(lambda: model[3](model[0](inputs.bfloat16()).float()).square().mean())
+    assert optimizer.round == 1
 
 
 def test_both_sides_see_one_dropout_mask_and_generators_move_as_in_one_pass():
@@ -247,6 +324,44 @@ def test_a_copy_goes_on_by_itself(copied):
     optimizer.step(loss_of(model))
     another.step(loss_of(other))
     assert equal(weights(model), weights(other))
+
+
+@pytest.mark.parametrize("restore", ["master", "snapshot"])
+def test_it_goes_on_from_a_distributed_checkpoint(restore):
+    model, other = network(), network()
+    optimizer, another = made(model, restore=restore), made(other, restore=restore)
+    optimizer.step(loss_of(model))
+    other.load_state_dict(model.state_dict())
+    set_optimizer_state_dict(other, another, copy.deepcopy(get_optimizer_state_dict(model, optimizer)))
+    assert another.round == 1
+    optimizer.step(loss_of(model))
+    another.step(loss_of(other))
+    assert equal(weights(model), weights(other))
+
+
+def test_who_loads_a_state_shares_no_weights_with_whom_it_is_from():
+    model = network()
+    optimizer = made(model)
+    optimizer.step(loss_of(model))
+    other = copy.deepcopy(model)
+    another = made(other)
+    another.load_state_dict(optimizer.state_dict())
+    another.probe(loss_of(other))
+    before = weights(other)
+    optimizer.step(loss_of(model))
+    another.probe(loss_of(other), sample=1)
+    assert equal(before, weights(other))
+
+
+def test_a_group_added_after_loading_has_to_have_the_options_that_were_loaded():
+    model = network()
+    saved = SPSAOptimizer(list(model[0].named_parameters("a")), generator_key=1).state_dict()
+    optimizer = SPSAOptimizer(list(model[0].named_parameters("a")), generator_key=2)
+    optimizer.load_state_dict(saved)
+    group = {"params": list(model[3].named_parameters("b"))}
+    with pytest.raises(ValueError, match="generator_key must be the same for all groups, 1, got 2"):
+        optimizer.add_param_group(dict(group))
+    optimizer.add_param_group(group | {"generator_key": 1})
 
 
 @pytest.mark.filterwarnings("error")
@@ -361,10 +476,22 @@ def test_bad_rounds_change_nothing():
         (lambda: optimizer.apply([(-1, 0, 1)]), "got -1"),
         (lambda: optimizer.step(), "closure must be given, since a step computes the loss twice, got None"),
         (lambda: optimizer.probe(lambda: torch.zeros(2)), r"closure must return a scalar, got shape \(2,\)"),
+        (lambda: optimizer.probe(lambda: None), "closure must return a scalar, got None"),
+        (
+            lambda: optimizer.probe(lambda: torch.tensor(1j)),
+            r"closure must return a scalar, got shape \(\) of torch\.complex64",
+        ),
+        (lambda: made(model, codec="float32").apply([(0, 0, 1e300)]), r"finite in float32, got 1e\+300"),
+        (lambda: optimizer.apply([(0, 0, 1), (0, 0, None)]), r"got two for \(0, 0\)"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
     with pytest.raises(NonFiniteLoss, match="loss must be finite on both sides, got nan at theta"):
         optimizer.probe(lambda: torch.tensor(torch.nan))
+    groups = [{"params": list(model[0].named_parameters("a"))}, {"params": list(model[3].named_parameters("b"))}]
+    broken = SPSAOptimizer(groups, lr=0.1, generator_key=RUN)
+    broken.param_groups[1]["lr"] = float("nan")
+    with pytest.raises(ValueError, match="lr must be finite, got nan"):
+        broken.apply([(0, 0, 70)])
     assert equal(before, weights(model))
-    assert optimizer.round == 0
+    assert optimizer.round == broken.round == 0

@@ -6,7 +6,8 @@
                                 θ ← θ − λ wd θ − Σ λ decode(code)/√n z,  in the order of machines and samples
 
 Whoever has the same weights, options and codes has the same weights afterwards, bit for bit: machines that exchange
-codes never exchange weights. `step` is all of it for one machine and one gradient.
+codes never exchange weights. In half precision the weights are the master copies, which the state holds: who joins
+loads both. `step` is all of it for one machine and one gradient.
 
 The functions underneath are `aleator.gradients.spsa` and `apply_scalars`, and the numbers are theirs. They take a loss
 as a function of the weights; here θ ± ε z stands in the model while the loss is computed. Afterwards θ is put back from
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -41,6 +43,7 @@ Codec = Literal["log8", "log9", "float32"]
 Norm = Literal["sqrt", "mean"]
 Restore = Literal["master", "snapshot", "inplace"]
 Code = int | float | tuple[int, int]
+_Versions = dict[str, tuple[int, int]]
 
 _CHOICES = {
     "directions": get_args(Kind),
@@ -52,11 +55,11 @@ _SHARED = ("eps", "generator_key", *_CHOICES)
 
 
 class _Weight(NamedTuple):
-    """A parameter that is trained, its number among all by their sorted names, and what of it is here, and where."""
+    """A parameter that is trained, its group, its number among those that are, and what of it is here, and where."""
 
     name: str
     parameter: Tensor
-    group: dict[str, Any]
+    group: int
     number: int
     local: Tensor
     region: Region
@@ -65,8 +68,8 @@ class _Weight(NamedTuple):
 class SPSAOptimizer(LayerwiseOptimizer):
     """Simultaneous perturbation: gradients from passes forward alone, each of which fits into a byte.
 
-    A direction has an address: tensors are numbered by their sorted names, and without names by their places. Weights
-    that somebody changes between two rounds are taken over.
+    A direction has an address: tensors that are trained are numbered by their sorted names, and without names by their
+    places. Weights that somebody changes between two rounds are taken over.
 
     With FSDP2 a process changes its own elements, and the loss has to be the same number everywhere. Shard every
     module, the outermost too, with ``reshard_after_forward=True``: else the second pass sees the weights of the first.
@@ -111,8 +114,7 @@ class SPSAOptimizer(LayerwiseOptimizer):
         generator_key: int,
         restore: Restore = "master",
     ) -> None:
-        self._seen: dict[str, tuple[int, int]] = {}
-        self._probed = False
+        self._seen: _Versions | None = None  # by the probes of this round, None without one
         defaults = {
             "lr": lr,
             "eps": eps,
@@ -134,8 +136,9 @@ class SPSAOptimizer(LayerwiseOptimizer):
         """Return the slope g of the loss along a direction, and leave the weights as they are.
 
         Args:
-            closure: returns the loss, a scalar, of the same batch at each call; it is called twice, without gradients,
-                and draws the same dropout masks both times. A model in training mode moves running statistics twice.
+            closure: returns the loss, a scalar in float32 at least, of the same batch at each call; it is called
+                twice, without gradients, and draws the same dropout masks both times. A model in training mode moves
+                running statistics twice.
             machine: which of the run's machines this is, from 0.
             sample: which of its gradients in this round.
 
@@ -144,7 +147,7 @@ class SPSAOptimizer(LayerwiseOptimizer):
             ValueError: if the loss is no scalar, a number is out of its range, or somebody changed the weights since
                 another probe of this round.
         """
-        return _slope(*self._sides(closure, machine, sample), self._shared("eps"))
+        return self._probe(closure, machine, sample)[0]
 
     def encode(self, gradient: float) -> Code:
         """Return a gradient as it travels: a byte, (sign, power) with log9, or a number; 0 for what is not finite."""
@@ -172,8 +175,8 @@ class SPSAOptimizer(LayerwiseOptimizer):
             found = float(code)  # type: ignore[arg-type]
         except (TypeError, AttributeError):
             raise ValueError(f"codes must be those of {codec}, got {code!r}") from None
-        if not math.isfinite(found):
-            raise ValueError(f"gradients must be finite, got {found}")
+        if not abs(found) <= torch.finfo(torch.float32).max:
+            raise ValueError(f"gradients must be finite in float32, got {found}")
         return found
 
     @torch.no_grad()
@@ -187,20 +190,21 @@ class SPSAOptimizer(LayerwiseOptimizer):
 
         Raises:
             ValueError: if ``step`` is not the next round, a machine has two gradients of one number, a code is none,
-                or somebody changed the weights since a probe of this round; before anything is changed.
+                a rate is not finite, or somebody changed the weights since a probe of this round; before anything is
+                changed.
         """
         if step is not None and step != self.round:
             raise ValueError(f"step must be the next round, {self.round}, got {step}")
-        sent = sorted(((machine, sample), code) for machine, sample, code in gradients)
+        sent = sorted((((machine, sample), code) for machine, sample, code in gradients), key=lambda each: each[0])
         for (place, _), (following, _) in itertools.pairwise(sent):
             if place == following:
                 raise ValueError(f"gradients must be one for each machine and sample, got two for {place}")
         slopes = [self.decode(code) for _, code in sent]
         addresses = checked_keys([(self._shared("generator_key"), self.round, *place) for place, _ in sent])
-        weights = self._ready()
-        for weight in weights:
-            group = weight.group
-            c = scalar_coefficients(slopes, float(group["lr"]), group["norm"])
+        rates = [scalar_coefficients(slopes, float(group["lr"]), self._shared("norm")) for group in self.param_groups]
+        for weight in self._ready():
+            group = self.param_groups[weight.group]
+            c = rates[weight.group]
             decays = np.zeros_like(c)
             decays[:1] = float(group["lr"]) * group["weight_decay"]
             master = self._master(weight)
@@ -215,7 +219,7 @@ class SPSAOptimizer(LayerwiseOptimizer):
             )
             if master is not None:
                 weight.local.copy_(master)
-        self._seen, self._probed = _versions(weights), False
+        self._seen = None
         self._opt_called = True  # schedulers look whether steps were taken
         for group in self.param_groups:
             group["round"] += 1
@@ -225,70 +229,89 @@ class SPSAOptimizer(LayerwiseOptimizer):
 
         Raises:
             NonFiniteLoss: if the loss is not finite on one of the sides.
-            ValueError: without a closure, or as `probe`.
+            ValueError: without a closure, unless all rates are 0, where nothing is done; or as `probe`.
         """
+        if closure is None and all(float(group["lr"]) == 0 for group in self.param_groups):
+            self._ready()  # torch.distributed.checkpoint takes such a step to have a state that it loads into
+            return None
         if closure is None:
             raise ValueError("closure must be given, since a step computes the loss twice, got None")
-        plus, minus = self._sides(closure, 0, 0)
-        self.apply([(0, 0, self.encode(_slope(plus, minus, self._shared("eps"))))])
-        return (plus + minus) / 2
+        slope, mean = self._probe(closure, 0, 0)
+        self.apply([(0, 0, self.encode(slope))])
+        return mean
+
+    def _probe(self, closure: Callable[[], Any], machine: int, sample: int) -> tuple[float, Tensor]:
+        """Return the slope and the mean loss; from here on the weights have to stay until the step."""
+        plus, minus, versions = self._sides(closure, machine, sample)
+        slope = _slope(plus, minus, self._shared("eps"))
+        self._seen = versions
+        return slope, (plus + minus) / 2
 
     @torch.no_grad()
-    def _sides(self, closure: Callable[[], Any], machine: int, sample: int) -> tuple[Tensor, Tensor]:
-        """Return the loss at θ + ε z and at θ − ε z, and leave θ in the model."""
+    def _sides(self, closure: Callable[[], Any], machine: int, sample: int) -> tuple[Tensor, Tensor, _Versions]:
+        """Return the loss at θ + ε z and at θ − ε z and the weights' versions, and leave θ in the model."""
         eps, kind = self._shared("eps"), self._shared("directions")
         address = checked_keys([(self._shared("generator_key"), self.round, machine, sample)])
         weights = self._ready()
         starts = [self._start(weight) for weight in weights]
-        at, sides = 0.0, []
+        at, sides = [0.0] * len(weights), []
         with same_draws({weight.parameter.device for weight in weights}) as again:
             try:
                 for goal in (eps, -eps):
                     again()
                     for weight, start in zip(weights, starts, strict=True):
-                        _displace(weight, start, goal if start is not None else goal - at, address, kind)
-                    at = goal
+                        by = goal if start is not None else goal - at[weight.number]
+                        _displace(weight, start, by, address, kind)
+                        at[weight.number] = goal
                     torch.clear_autocast_cache()  # it knows weights by their place in memory
                     sides.append(_scalar(closure()))
             finally:
                 for weight, start in zip(weights, starts, strict=True):
                     if start is not None:
                         weight.local.copy_(start)
-                    elif at:
-                        _displace(weight, None, -at, address, kind)
+                    elif at[weight.number]:
+                        _displace(weight, None, -at[weight.number], address, kind)
                 torch.clear_autocast_cache()
-                self._seen, self._probed = _versions(weights), True
-        return sides[0], sides[1]
+                if self._seen is not None:
+                    self._seen = _versions(weights)
+        return sides[0], sides[1], _versions(weights)
 
     def _ready(self) -> list[_Weight]:
         """Return the weights as the next passes find them, those taken over that somebody changed between rounds."""
         weights = self._weights()
+        if self._seen is None:  # versions do not tell: who writes by way of ``.data`` is not counted
+            for weight in weights:
+                master = self._master(weight)
+                if master is not None and master.dtype == weight.local.dtype:
+                    master.copy_(weight.local)
+                elif master is not None:
+                    kept = (master.to(weight.local.dtype) == weight.local).all()
+                    master.copy_(torch.where(kept, master, weight.local))
+            return weights
         versions = _versions(weights)
+        changed = sorted(versions.keys() ^ self._seen.keys())
         for weight in weights:
-            if versions[weight.name] == self._seen.get(weight.name):
-                continue
-            master = self._master(weight)
-            if master is not None and torch.equal(master.to(weight.local.dtype), weight.local):
-                continue
-            if self._probed:
-                raise ValueError(
-                    f"parameters must stay as they are between the probes of a round and its step, {weight.name} was "
-                    "changed"
-                )
-            if master is not None:
-                master.copy_(weight.local)
+            if versions[weight.name] != self._seen.get(weight.name):
+                master = self._master(weight)
+                if master is None or not torch.equal(master.to(weight.local.dtype), weight.local):
+                    changed.append(weight.name)
+        if changed:
+            raise ValueError(
+                f"parameters must stay as they are between the probes of a round and its step, {changed[0]} was changed"
+            )
         return weights
 
     def _weights(self) -> list[_Weight]:
         found = [
-            (name, parameter, group)
-            for index, group in enumerate(self.param_groups)
+            (name, parameter, index)
+            for index in range(len(self.param_groups))
             for name, parameter in self._named(index)
             if parameter.requires_grad
         ]
         if not found:
             raise ValueError("params must have one at least that requires a gradient, got none")
-        found.sort(key=lambda each: each[0])
+        if "param_names" in self.param_groups[0]:
+            found.sort(key=lambda each: each[0])
         return [_Weight(*each, number, *local_part(each[1])) for number, each in enumerate(found)]
 
     def _master(self, weight: _Weight) -> Tensor | None:
@@ -297,7 +320,8 @@ class SPSAOptimizer(LayerwiseOptimizer):
             return None
         state = self.state[weight.parameter]
         if "master" not in state:
-            state["master"] = weight.parameter.detach().to(state_dtype(weight.parameter), copy=True)
+            with torch.inference_mode(False):  # its tensors could not be stepped in outside of it
+                state["master"] = weight.parameter.detach().to(state_dtype(weight.parameter), copy=True)
         return local_part(state["master"])[0]
 
     def _start(self, weight: _Weight) -> Tensor | None:
@@ -321,17 +345,16 @@ class SPSAOptimizer(LayerwiseOptimizer):
         if not isinstance(key, int) or isinstance(key, bool) or not 0 <= key < 1 << 64:
             raise ValueError(f"generator_key must be a whole number in [0, 2**64), got {key!r}")
         for name in _SHARED:
-            if group[name] != self.defaults[name]:
-                raise ValueError(
-                    f"{name} must be the same for all groups, {self.defaults[name]!r}, got {group[name]!r}"
-                )
+            if group[name] != self._shared(name):
+                raise ValueError(f"{name} must be the same for all groups, {self._shared(name)!r}, got {group[name]!r}")
 
     def _begin(self, group: dict[str, Any]) -> None:
         names = [name for index in range(len(self.param_groups)) for name, _ in self._named(index)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"params must have names of their own, got {twice[0]} twice")
         for name, parameter in self._named(len(self.param_groups) - 1):
-            if state_dtype(parameter) != parameter.dtype and group["restore"] != "master":
+            half = parameter.requires_grad and state_dtype(parameter) != parameter.dtype
+            if half and group["restore"] != "master":
                 raise ValueError(
                     f"restore must be master for parameters in half precision, got {group['restore']!r} and "
                     f"{parameter.dtype} for {name}"
@@ -340,7 +363,10 @@ class SPSAOptimizer(LayerwiseOptimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._seen, self._probed = {}, False
+        self._seen = None
+        for each in self.state.values():
+            if "master" in each:  # torch shares a state that it loads with whom it is from
+                each["master"] = each["master"].clone()
 
 
 def _displace(weight: _Weight, start: Tensor | None, by: float, address: npt.NDArray[np.uint64], kind: Kind) -> None:
@@ -357,10 +383,12 @@ def _displace(weight: _Weight, start: Tensor | None, by: float, address: npt.NDA
 
 
 def _scalar(loss: Any) -> Tensor:
-    value = torch.as_tensor(loss, dtype=torch.float64)
-    if value.numel() != 1:
-        raise ValueError(f"closure must return a scalar, got shape {tuple(value.shape)}")
-    return value.detach().reshape(())
+    if not isinstance(loss, Tensor | numbers.Real):
+        raise ValueError(f"closure must return a scalar, got {loss!r}")
+    value = torch.as_tensor(loss)
+    if value.numel() != 1 or value.is_complex():
+        raise ValueError(f"closure must return a scalar, got shape {tuple(value.shape)} of {value.dtype}")
+    return torch.as_tensor(loss, dtype=torch.float64).detach().reshape(())
 
 
 def _slope(plus: Tensor, minus: Tensor, eps: float) -> float:
@@ -373,5 +401,5 @@ def _slope(plus: Tensor, minus: Tensor, eps: float) -> float:
     return slope
 
 
-def _versions(weights: list[_Weight]) -> dict[str, tuple[int, int]]:
+def _versions(weights: list[_Weight]) -> _Versions:
     return {weight.name: (weight.local.data_ptr(), weight.local._version) for weight in weights}
