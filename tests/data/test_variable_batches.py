@@ -49,6 +49,15 @@ def test_processes_share_the_batches_of_one(ranks):
     assert [len(batch) for batch in alone] == [4, 8, 20, 40, 40]
 
 
+def test_a_number_of_examples_stands_for_rounds_of_all_of_them():
+    for rank in range(2):
+        sizes = iter([4, 8, 20, 40, 48])
+        found = VariableBatchSampler(50, lambda sizes=sizes: next(sizes), 3, rank, 2, total=112)
+        assert list(found) == list(sampler([4, 8, 20, 40, 48], total=112, num_replicas=2, rank=rank))
+    with pytest.raises(ValueError, match="must be those of the order, got seed=None, rank=0 and world=2"):
+        VariableBatchSampler(order(), lambda: 2, world=2)
+
+
 def test_the_last_batch_is_cut_to_what_is_left():
     assert [len(batch) for batch in sampler([10, 20, 20], total=37)] == [10, 20, 7]
 

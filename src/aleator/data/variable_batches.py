@@ -31,15 +31,19 @@ class VariableBatchSampler(Sampler[list[int]]):
 
     Args:
         order: whose rounds are cut: which examples there are, in which order, and the processes that share a batch.
-            Its own position is not moved.
+            Its own position is not moved. A number of examples stands for rounds of all of them.
         size: returns the examples of the next batch over all processes, such as
             ``lambda: controller.propose().global_size``. Every process has to get the same.
+        seed: of the rounds, 0 by default; with a number of examples, as rank and world.
+        rank: which of the processes this is.
+        world: how many processes share a batch.
         total: examples after which there are no more batches, a multiple of the processes; the last batch is cut to
             what is left.
 
     Raises:
-        ValueError: if rounds differ in size, or the total is no positive multiple of the processes; when a batch is
-            drawn, if its size is no positive multiple of the processes, or larger than a round.
+        ValueError: if rounds differ in size, an order comes with a seed or processes besides its own, or the total is
+            no positive multiple of the processes; when a batch is drawn, if its size is no positive multiple of the
+            processes, or larger than a round.
 
     Example:
         >>> sizes = iter([2, 3, 4])
@@ -48,7 +52,22 @@ class VariableBatchSampler(Sampler[list[int]]):
         [2, 3, 3]
     """
 
-    def __init__(self, order: RepeatedRandomSampler, size: Callable[[], int], *, total: int | None = None) -> None:
+    def __init__(
+        self,
+        order: RepeatedRandomSampler | int,
+        size: Callable[[], int],
+        seed: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        *,
+        total: int | None = None,
+    ) -> None:
+        if isinstance(order, int):
+            order = RepeatedRandomSampler(order, ratio=1.0, seed=seed or 0, rank=rank, num_replicas=world)
+        elif (seed, rank, world) != (None, 0, 1):
+            raise ValueError(
+                f"seed, rank and world must be those of the order, got seed={seed}, rank={rank} and world={world}"
+            )
         if total is not None and (total < 1 or total % order.num_replicas):
             raise ValueError(f"total must be a positive multiple of the {order.num_replicas} processes, got {total}")
         self._round_size = order.round_size
