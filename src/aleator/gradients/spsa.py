@@ -110,8 +110,16 @@ def spsa(
             for sign in (1.0, -1.0):
                 again()
                 sides.append(_mean_loss(pieces, _displaced(theta, z, sign * eps, key, kind)))
-        plus, minus = sides
-        g = (plus - minus) / (2 * eps)
+    return slope(sides[0], sides[1], eps)
+
+
+def slope(plus: Float[Tensor, ""], minus: Float[Tensor, ""], eps: float) -> Float[Tensor, ""]:
+    """Return g from the loss at θ + ε z and at θ − ε z.
+
+    Raises:
+        NonFiniteLoss: if it is not finite.
+    """
+    g = (plus - minus) / (2 * eps)
     if not bool(torch.isfinite(g)):
         raise NonFiniteLoss(
             f"loss must be finite on both sides, got {float(plus):g} at theta + eps z "

@@ -31,16 +31,16 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from aleator.gradients import NonFiniteLoss, log8_decode, log8_encode, log9_decode, log9_encode, scalar_coefficients
+from aleator.gradients import log8_decode, log8_encode, log9_decode, log9_encode, scalar_coefficients
 from aleator.gradients.modes import same_draws
 from aleator.gradients.shards import local_part
+from aleator.gradients.spsa import Norm, slope
 from aleator.optim.arguments import check_not_negative
 from aleator.optim.layerwise import LayerwiseOptimizer
 from aleator.optim.sharded_norms import state_dtype
 from aleator.random import Kind, Region, checked_keys, subtract_directions
 
 Codec = Literal["log8", "log9", "float32"]
-Norm = Literal["sqrt", "mean"]
 Restore = Literal["master", "snapshot", "inplace"]
 Code = int | float | tuple[int, int]
 _Versions = dict[str, tuple[int, int]]
@@ -236,16 +236,16 @@ class SPSAOptimizer(LayerwiseOptimizer):
             return None
         if closure is None:
             raise ValueError("closure must be given, since a step computes the loss twice, got None")
-        slope, mean = self._probe(closure, 0, 0)
-        self.apply([(0, 0, self.encode(slope))])
+        g, mean = self._probe(closure, 0, 0)
+        self.apply([(0, 0, self.encode(g))])
         return mean
 
     def _probe(self, closure: Callable[[], Any], machine: int, sample: int) -> tuple[float, Tensor]:
         """Return the slope and the mean loss; from here on the weights have to stay until the step."""
         plus, minus, versions = self._sides(closure, machine, sample)
-        slope = _slope(plus, minus, self._shared("eps"))
+        g = float(slope(plus, minus, self._shared("eps")))
         self._seen = versions
-        return slope, (plus + minus) / 2
+        return g, (plus + minus) / 2
 
     @torch.no_grad()
     def _sides(self, closure: Callable[[], Any], machine: int, sample: int) -> tuple[Tensor, Tensor, _Versions]:
@@ -389,16 +389,6 @@ def _scalar(loss: Any) -> Tensor:
     if value.numel() != 1 or value.is_complex():
         raise ValueError(f"closure must return a scalar, got shape {tuple(value.shape)} of {value.dtype}")
     return torch.as_tensor(loss, dtype=torch.float64).detach().reshape(())
-
-
-def _slope(plus: Tensor, minus: Tensor, eps: float) -> float:
-    slope = float((plus - minus) / (2 * eps))
-    if not math.isfinite(slope):
-        raise NonFiniteLoss(
-            f"loss must be finite on both sides, got {float(plus):g} at theta + eps z "
-            f"and {float(minus):g} at theta - eps z"
-        )
-    return slope
 
 
 def _versions(weights: list[_Weight]) -> _Versions:
