@@ -28,6 +28,7 @@ VERBS = {
     "data": ("data_sets", "List, download and check data sets."),
     "curve": ("curve", "Forecast a learning curve from a table of scores."),
     "certify": ("certify", "Bound a model's accuracy on new examples from held-out ones."),
+    "prox": ("prox", "Say which weights of a model are exactly zero."),
     "mixture": ("mixture", "Plan a mixture of domains of different size."),
     "probe": ("probe", "Say what the curvature of a task means for its batch and its learning rate."),
     "pairs": ("pairs", "Say how far predictions of pairs of answers can be trusted."),

@@ -12,9 +12,10 @@ from aleator.gradients.example_gradients import ExampleGradients, example_gradie
 from aleator.gradients.functional import functional_loss, trainable
 from aleator.gradients.ghost_norms import NoGhostNorm, ghost_norms
 from aleator.gradients.grad_stats import GradStats
+from aleator.gradients.micro_batch_hook import MicroBatchNormHook
 from aleator.gradients.mixture_variance import VarianceForecast, batch_gradient_variance, forecast_variance
 from aleator.gradients.noise_scale import gradient_stats, noise_scale
-from aleator.gradients.noise_trace import MicroBatchNorms, TraceStats, between_trace, official_trace, pooled_trace
+from aleator.gradients.noise_trace import TraceStats, between_trace, official_trace, pooled_trace
 from aleator.gradients.rate_check import RateCheck, check_rates
 from aleator.gradients.spsa import (
     NonFiniteLoss,
@@ -35,7 +36,7 @@ __all__ = [
     "GradientMoments",
     "Hutchinson",
     "LaplacianEstimate",
-    "MicroBatchNorms",
+    "MicroBatchNormHook",
     "NoGhostNorm",
     "NonFiniteLoss",
     "PointDerivatives",

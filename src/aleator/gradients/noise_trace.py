@@ -18,13 +18,10 @@ Parallelism", CPAL 2025, arXiv 2412.21124. The exact form and that for unequal s
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
@@ -117,80 +114,3 @@ def _checked(means: Tensor, n: Counts) -> tuple[Tensor, Tensor]:
 def _between(means: Tensor, counts: Tensor) -> Tensor:
     centre = (counts @ means) / counts.sum()
     return counts @ (means - centre).square().sum(1)
-
-
-class MicroBatchNorms:
-    """Collects squared norms of micro-batch gradients while these are accumulated, for the between-part estimate.
-
-    Called after the backward pass of every micro-batch, before anything is reduced, it takes the difference of
-    ``.grad`` to what it was before. It holds one copy of the gradient.
-
-    Args:
-        parameters: of the model, on this process; not sharded.
-
-    Example:
-        >>> model = torch.nn.Linear(3, 1)
-        >>> norms = MicroBatchNorms(model.parameters())
-        >>> for x in torch.ones(4, 2, 3):  # four micro-batches of two examples
-        ...     (model(x).mean() * 2 / 8).backward()
-        ...     norms.add(2, share=2 / 8)
-        >>> norms.take().n
-        8
-    """
-
-    def __init__(self, parameters: Iterable[Tensor]) -> None:
-        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self._before: list[Tensor | None] = [None] * len(self._parameters)
-        self._found: list[tuple[int, Tensor]] = []
-
-    @torch.no_grad()
-    def add(self, count: int, share: float) -> None:
-        """See the gradients after a micro-batch.
-
-        Args:
-            count: its examples, n_i.
-            share: what its mean gradient m_i was multiplied by when it was added.
-        """
-        squares = []
-        for index, parameter in enumerate(self._parameters):
-            if parameter.grad is None:
-                continue
-            before = self._before[index]
-            difference = parameter.grad if before is None else parameter.grad - before
-            squares.append(torch.linalg.vector_norm(difference, dtype=_wide(difference)).double().square())
-            self._before[index] = parameter.grad.clone()
-        total = torch.stack([s.to(squares[0].device) for s in squares]).sum() if squares else torch.zeros(())
-        self._found.append((count, total.double() / share**2))
-
-    def take(self, mean_sq_norm: float | None = None, group: Any = None) -> TraceStats:
-        """Return what was collected, over all processes of a group, and begin again.
-
-        Args:
-            mean_sq_norm: ‖ḡ‖² of the whole batch. Left out, it is that of ``.grad``, which then has to be the sum of
-                all micro-batches' shares over all processes.
-            group: of processes that share the batch; None is this process alone.
-
-        Raises:
-            ValueError: if there were fewer than 2 micro-batches.
-        """
-        if mean_sq_norm is None:
-            grads = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-            norms = [torch.linalg.vector_norm(g, dtype=_wide(g)).double() for g in grads]
-            norms = [norm.to(norms[0].device) for norm in norms]  # read back once, and not once each
-            mean_sq_norm = float(torch.stack(norms).square().sum()) if norms else 0.0
-        device = self._found[0][1].device if self._found else torch.device("cpu")
-        sums = torch.zeros(3, dtype=torch.float64, device=device)
-        for count, square in self._found:
-            sums += torch.stack([square * count, square.new_tensor(count), square.new_tensor(1)])
-        if group is not None:
-            dist.all_reduce(sums, group=group)
-        self._found, self._before = [], [None] * len(self._parameters)
-        weighted, examples, parts = sums.tolist()
-        if parts < 2:
-            raise ValueError(f"there must be 2 micro-batches or more to see a variance between them, got {int(parts)}")
-        trace = max(weighted - examples * mean_sq_norm, 0.0) if math.isfinite(weighted) else math.nan
-        return TraceStats(trace / (parts - 1), mean_sq_norm, int(examples))
-
-
-def _wide(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)

@@ -63,13 +63,16 @@ def test_coefficients_nodes_and_weights_equal_60_digits(size, steps, outliers):
     assert spectrum.weights[0].tolist() == pytest.approx(weights, rel=1e-8, abs=1e-8)
     assert len(found.alpha) == steps
     assert len(found.beta) == steps - 1
+    t = torch.diag(found.alpha) + torch.diag(found.beta, 1) + torch.diag(found.beta, -1)
+    assert torch.allclose(found.Q.T @ found.Q, torch.eye(steps, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(found.Q.T @ matrix @ found.Q, t, atol=1e-8)
 
 
 def test_without_reorthogonalisation_the_same_case_fails():
     matrix, probe = symmetric(30, 30, (100.0,)), probe_of(30)
     _, _, nodes, _ = exact(matrix, probe, 29)
     found = lanczos(matrix, 29, probe, reorth="none")
-    assert found.basis is None
+    assert found.Q is None
     assert max(abs(a - b) for a, b in zip(found.ritz()[0].tolist(), nodes, strict=True)) > 1e-3
     # a ghost: the outlier is found twice
     assert found.ritz()[0][-2:].tolist() == pytest.approx([100.0, 100.0], rel=1e-6)

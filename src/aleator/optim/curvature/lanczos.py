@@ -51,14 +51,14 @@ class Tridiagonal:
     Attributes:
         alpha: the diagonal of T.
         beta: beside it.
+        Q: the vectors q_j as columns, so that A Q = Q T but for the residual; None without re-orthogonalisation.
         residual: the norm of what is left after the last step, 0 where the space is invariant.
-        basis: the vectors q_j as rows; None without re-orthogonalisation.
     """
 
     alpha: Float64[Tensor, " steps"]
     beta: Float64[Tensor, " steps-1"]
-    residual: float
-    basis: Float[Tensor, "steps size"] | None = None
+    Q: Float[Tensor, "size steps"] | None = None
+    residual: float = 0.0
 
     def ritz(self) -> tuple[Float64[Tensor, " steps"], Float64[Tensor, "steps steps"]]:
         """Return the eigenvalues of T, ascending, and its eigenvectors as columns."""
@@ -140,7 +140,7 @@ def lanczos(
         before, q = q, w / left
     found = len(alpha)
     diagonal, beside = torch.tensor(alpha, dtype=torch.float64), torch.tensor(beta[:-1], dtype=torch.float64)
-    return Tridiagonal(diagonal, beside, beta[-1], basis[:found] if reorth == "full" else None)
+    return Tridiagonal(diagonal, beside, basis[:found].T if reorth == "full" else None, beta[-1])
 
 
 def top_eigenpairs(
@@ -170,8 +170,8 @@ def top_eigenpairs(
     t = lanczos(op, steps, probe, "full", generator)
     values, vectors = (found.flip(-1) for found in t.ritz())
     vectors = vectors[:, :k]
-    assert t.basis is not None
-    return Eigenpairs(values[:k], vectors.T.to(t.basis) @ t.basis, t.residual * vectors[-1].abs())
+    assert t.Q is not None
+    return Eigenpairs(values[:k], vectors.T.to(t.Q) @ t.Q.T, t.residual * vectors[-1].abs())
 
 
 def signs(size: int, dtype: torch.dtype, device: torch.device, generator: torch.Generator) -> Float[Tensor, " size"]:

@@ -231,8 +231,8 @@ class CurvatureLRScheduler(LRScheduler):
                 mu = float(torch.dot(fresh, curvature @ fresh))
         if not math.isfinite(mu):
             raise CurvatureError("a product with the curvature is not finite")
-        assert t.basis is not None
-        vector = vectors[:, -1].to(t.basis) @ t.basis
+        assert t.Q is not None
+        vector = t.Q @ vectors[:, -1].to(t.Q)
         self._vector = vector / torch.linalg.vector_norm(vector)
         top, mu = self._agreed(float(values[-1]), max(mu, 0.0))
         return top, mu, curvature.examples

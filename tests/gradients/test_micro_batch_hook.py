@@ -1,4 +1,4 @@
-"""Traces put together from parts: by two processes, and from gradients as they are accumulated."""
+"""Squared norms of micro-batches: as they are accumulated, by two processes, through DDP and FSDP2."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from aleator.gradients import MicroBatchNorms, between_trace
+from aleator.gradients import MicroBatchNormHook, between_trace
 
 PROGRAM = """
 import json, os, sys
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
-from aleator.gradients import MicroBatchNorms, pooled_trace
+from aleator.gradients import MicroBatchNormHook, pooled_trace
 
 processes, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
 if processes > 1:
@@ -27,7 +27,7 @@ for parts in (2, 4, 6):  # over all processes
     with torch.no_grad():
         for p in model.parameters():
             p.fill_(0.3)
-    norms, means, within = MicroBatchNorms(model.parameters()), [], []
+    norms, means, within = MicroBatchNormHook(model), [], []
     n = 24 // parts
     for part in x.split(n)[rank::processes]:
         losses = model(part).square().flatten()
@@ -78,7 +78,7 @@ def test_accumulated_gradients_tell_the_trace_between_parts(sizes):
     with torch.no_grad():
         for p in model.parameters():
             p.fill_(0.2)
-    norms, means = MicroBatchNorms(model.parameters()), []
+    norms, means = MicroBatchNormHook(model), []
     for part in x.split(sizes):
         loss = model(part).square().mean()
         means.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]))
@@ -96,7 +96,7 @@ def test_accumulated_gradients_tell_the_trace_between_parts(sizes):
 def test_norms_are_read_back_from_the_device_once(monkeypatch):
     with torch.random.fork_rng([]):
         model = nn.Linear(3, 2)
-    norms = MicroBatchNorms(model.parameters())
+    norms = MicroBatchNormHook(model)
     for x in torch.ones(2, 4, 3):
         (model(x).mean() / 2).backward()
         norms.add(4, share=0.5)
@@ -106,3 +106,103 @@ def test_norms_are_read_back_from_the_device_once(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "cpu", lambda own: read.append(1) or own)
     norms.take()
     assert len(read) == 1
+
+
+WRAPPED = """
+import json, os, sys
+from pathlib import Path
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+from aleator.gradients import MicroBatchNormHook, between_trace
+
+dist.init_process_group("gloo")
+processes, rank = dist.get_world_size(), dist.get_rank()
+generator = torch.Generator().manual_seed(0)
+x = torch.randn(24, 5, generator=generator)
+weights = [torch.randn(s, generator=generator) / 2 for s in ((3, 5), (3,), (1, 3), (1,))]
+
+
+def made(wrap=lambda model: model):
+    model = nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 1))
+    with torch.no_grad():
+        for parameter, weight in zip(model.parameters(), weights, strict=True):
+            parameter.copy_(weight)
+    return wrap(model)
+
+
+def sharded(model):
+    for module in (model[0], model[2], model):
+        fully_shard(module)
+    return model
+
+
+def loss(model, part):
+    return model(part).square().mean()
+
+
+def seen(model, hook, parts):
+    own = parts[rank::processes]
+    for number, part in enumerate(own):
+        last = number == len(own) - 1
+        unreduced = model.no_sync() if hasattr(model, "no_sync") and not last else torch.enable_grad()
+        with unreduced:
+            (loss(model, part) / len(own)).backward()
+        hook.add(len(part), share=1 / len(own))
+    stats = hook.take()
+    grads = [p.grad.full_tensor() if hasattr(p.grad, "full_tensor") else p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    return [stats.trace, stats.mean_sq_norm, stats.n], grads
+
+
+found = {}
+for count in (2, 4, 8):
+    plain, parts = made(), x.split(24 // count)
+    means = [torch.autograd.grad(loss(plain, part), list(plain.parameters())) for part in parts]
+    means = torch.stack([torch.cat([g.flatten() for g in mean]) for mean in means]).double()
+    expected = [float(between_trace(means, 24 // count)), float(means.mean(0).square().sum()), 24]
+    for wrap in (DistributedDataParallel, sharded):
+        model = made(wrap)
+        hook = MicroBatchNormHook(model)
+        for again in range(2):  # a second step sees its own gradients alone
+            numbers, grads = seen(model, hook, parts)
+            assert numbers == pytest.approx(expected, rel=1e-5), (count, wrap, again, numbers, expected)
+            whole = torch.cat([g.flatten() for g in grads])
+            assert torch.allclose(whole.double(), means.mean(0), rtol=1e-5, atol=1e-6), (count, wrap)
+
+model = made(DistributedDataParallel)
+hook = MicroBatchNormHook(model)
+loss(model, x[:4]).backward()
+hook.add(4, share=1.0)
+with pytest.raises(RuntimeError, match="take must be called between two backward passes that are reduced"):
+    loss(model, x[:4]).backward()
+model = made(sharded)
+hook = MicroBatchNormHook(model)
+model.set_requires_gradient_sync(False)
+loss(model, x[:4]).backward()
+with pytest.raises(RuntimeError, match="every micro-batch of a sharded model must be reduced"):
+    hook.add(4, share=1.0)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def test_what_ddp_and_fsdp_reduce_is_seen_before(tmp_path, processes):
+    program = tmp_path / "program.py"
+    program.write_text(WRAPPED)
+    processes(program, 2)
+
+
+@pytest.mark.parametrize(("count", "share", "line"), [
+    (0, 1.0, "count must be at least 1, got 0"),
+    (2, 0.0, "share must be positive and finite, got 0.0"),
+    (2, float("nan"), "share must be positive and finite, got nan"),
+])  # fmt: skip
+def test_a_micro_batch_of_nothing_is_refused(count, share, line):
+    with torch.random.fork_rng([]):
+        model = nn.Linear(3, 2)
+    with pytest.raises(ValueError, match=line):
+        MicroBatchNormHook(model).add(count, share)

@@ -1,0 +1,99 @@
+"""``aleator prox report``: which weights of a model a penalty has set to zero, and which units could be cut away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from aleator.commands import flags
+from aleator.commands.table import write_lines, write_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aleator.optim.proximal.sparsity import Sparsity
+
+SAVED = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Count the weights that are exactly zero, and whole slices of them, for every tensor of a model."""
+
+    weights: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS")]
+    """A file of weights (safetensors), or the folder of a run."""
+    dim: int = 0
+    """The dimension whose slices are counted: 0 are units or filters, 1 their inputs."""
+
+
+VERBS: dict[str, type[Any]] = {"report": Report}
+
+
+def options() -> Any:
+    """Return the type of the command's options, for completion."""
+    return flags.choice(_summaries(), lambda verb: flags.together({verb: VERBS[verb]}))
+
+
+def main(args: Sequence[str]) -> int:
+    """Carry out the verb and return its exit code."""
+    if not args:
+        raise ValueError(f"a verb is missing, write aleator prox VERB (verbs: {', '.join(VERBS)})")
+    if args[0] in ("-h", "--help"):
+        flags.write_help(_summaries(), prog="aleator prox", description="What proximal steps leave of a model.")
+        return 0
+    if args[0] not in VERBS:
+        raise ValueError(flags.unknown("verb", args[0], VERBS))
+    (chosen,) = flags.parse({args[0]: VERBS[args[0]]}, args[1:], prog=f"aleator prox {args[0]}")
+    return report(chosen)
+
+
+def report(chosen: Report) -> int:
+    """Write a table of the tensors and what they are together.
+
+    Raises:
+        ValueError: if there are no weights at the place, or ``dim`` is negative.
+    """
+    from aleator.optim.proximal.sparsity import Sparsity, sparsity
+
+    if chosen.dim < 0:
+        raise ValueError(f"dim must be at least 0, got {chosen.dim}")
+    weights = _read(chosen.weights)
+    found = sparsity(weights.items(), chosen.dim)
+    total = sum(found.values(), Sparsity(0, 0, 0, 0))
+    rows = [(name, " × ".join(map(str, weights[name].shape)) or "1", *_shares(each)) for name, each in found.items()]
+    headings = ("tensor", "shape", "zeros", "share", "zero slices", "share of slices")
+    write_table("", headings, [*rows, ("together", "", *_shares(total))])
+    broken = sorted(name for name, tensor in weights.items() if not bool(tensor.isfinite().all()))
+    if broken:
+        write_lines(f"not all numbers are finite in {', '.join(broken)}")
+    return 0
+
+
+def _shares(found: Sparsity) -> tuple[str, str, str, str]:
+    return (
+        f"{found.zeros} of {found.entries}",
+        f"{100 * found.share:.1f} %",
+        f"{found.zero_slices} of {found.slices}",
+        f"{100 * found.share_of_slices:.1f} %",
+    )
+
+
+def _read(place: Path) -> dict[str, Tensor]:
+    import safetensors
+    from safetensors.torch import load_file
+
+    path = place / SAVED if place.is_dir() else place
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        return load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is not a file of weights (safetensors): {error}") from None
+
+
+def _summaries() -> dict[str, str]:
+    return {verb: str(kind.__doc__) for verb, kind in VERBS.items()}
