@@ -191,5 +191,5 @@ def _here(grad: Any) -> Tensor:
 
 
 def _square(tensor: Tensor) -> Tensor:
-    wide = torch.promote_types(tensor.dtype, torch.float32)
-    return torch.linalg.vector_norm(tensor, dtype=wide).double().square()
+    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32))
+    return norm.double().square()
