@@ -28,11 +28,25 @@ settings.load_profile("house")
 WHOLE = ("commands", "experiment", "experiments", "recipes")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files unread whose tests -m leaves out: to read all of them takes as long as hundreds of tests."""
+    if collection_path.suffix != ".py" or config.option.markexpr not in ("plain", "not plain"):
+        return None
+    whole = _is_whole(collection_path)
+    if config.option.markexpr == "not plain":
+        return whole or None
+    return (not whole and "plain" not in collection_path.read_text()) or None
+
+
+def _is_whole(path: Path) -> bool:
+    room, *inside = path.relative_to(REPOSITORY / "tests").parts
+    return room in WHOLE or not inside
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        room, *inside = item.path.relative_to(REPOSITORY / "tests").parts
-        if room in WHOLE or not inside:
+        if _is_whole(item.path):
             item.add_marker("plain")
         # What the tests of a file share is made once: they run in one process (--dist loadgroup).
         shared = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
