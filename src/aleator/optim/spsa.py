@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from aleator.gradients import log8_decode, log8_encode, log9_decode, log9_encode, scalar_coefficients
+from aleator.gradients.codes import Codec
 from aleator.gradients.modes import same_draws
 from aleator.gradients.shards import local_part
 from aleator.gradients.spsa import Norm, slope
@@ -40,7 +41,6 @@ from aleator.optim.layerwise import LayerwiseOptimizer
 from aleator.optim.sharded_norms import state_dtype
 from aleator.random import Kind, Region, checked_keys, subtract_directions
 
-Codec = Literal["log8", "log9", "float32"]
 Restore = Literal["master", "snapshot", "inplace"]
 Code = int | float | tuple[int, int]
 _Versions = dict[str, tuple[int, int]]
