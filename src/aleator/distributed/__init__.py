@@ -8,11 +8,11 @@ from aleator.later import later
 if TYPE_CHECKING:
     from aleator.distributed.log import DamagedLog, GradientLog
     from aleator.distributed.manifest import Manifest
+    from aleator.distributed.member import Forked, Member, Traffic
     from aleator.distributed.messages import Commit, Contribution, Malformed
     from aleator.distributed.peer import Diverged, Peer, Step
     from aleator.distributed.redis_streams import RedisTransport
     from aleator.distributed.replica import Replica, fingerprint
-    from aleator.distributed.swarm import Forked, Swarm, Traffic
     from aleator.distributed.transport import StoreTransport, Transport, Unreachable, in_process, tcp_store
 
 __all__ = [
@@ -25,12 +25,12 @@ __all__ = [
     "GradientLog",
     "Malformed",
     "Manifest",
+    "Member",
     "Peer",
     "RedisTransport",
     "Replica",
     "Step",
     "StoreTransport",
-    "Swarm",
     "Traffic",
     "Transport",
     "Unreachable",
@@ -46,6 +46,9 @@ __getattr__ = later(
         "DamagedLog": "log",
         "GradientLog": "log",
         "Manifest": "manifest",
+        "Forked": "member",
+        "Member": "member",
+        "Traffic": "member",
         "Commit": "messages",
         "Contribution": "messages",
         "Malformed": "messages",
@@ -55,9 +58,6 @@ __getattr__ = later(
         "RedisTransport": "redis_streams",
         "Replica": "replica",
         "fingerprint": "replica",
-        "Forked": "swarm",
-        "Swarm": "swarm",
-        "Traffic": "swarm",
         "StoreTransport": "transport",
         "Transport": "transport",
         "Unreachable": "transport",

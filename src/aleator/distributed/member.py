@@ -81,8 +81,8 @@ class Traffic:
 
 
 @dataclass
-class Swarm:
-    """One process's place in a swarm, with one machine in it or several.
+class Member:
+    """A process's place in a swarm, with one machine in it or several.
 
     Attributes:
         transport: the board.
