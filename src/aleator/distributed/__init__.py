@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from aleator.distributed.peer import Diverged, Peer, Step
     from aleator.distributed.redis_streams import RedisTransport
     from aleator.distributed.replica import Replica, fingerprint
+    from aleator.distributed.swarm import Swarm
+    from aleator.distributed.trainer import OneByteTrainer
     from aleator.distributed.transport import StoreTransport, Transport, Unreachable, in_process, tcp_store
 
 __all__ = [
@@ -26,11 +28,13 @@ __all__ = [
     "Malformed",
     "Manifest",
     "Member",
+    "OneByteTrainer",
     "Peer",
     "RedisTransport",
     "Replica",
     "Step",
     "StoreTransport",
+    "Swarm",
     "Traffic",
     "Transport",
     "Unreachable",
@@ -58,6 +62,8 @@ __getattr__ = later(
         "RedisTransport": "redis_streams",
         "Replica": "replica",
         "fingerprint": "replica",
+        "Swarm": "swarm",
+        "OneByteTrainer": "trainer",
         "StoreTransport": "transport",
         "Transport": "transport",
         "Unreachable": "transport",
