@@ -41,7 +41,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         return {"input_ids": self.windows[index], "labels": self.windows[index]}
 
 
-class OneByteTrainer(Trainer):
+class TwoPassTrainer(Trainer):
     """A Trainer whose steps leave bytes behind, and no gradients."""
 
     codes: list[int]
@@ -67,7 +67,7 @@ class OneByteTrainer(Trainer):
 class Exchange(TrainerCallback):
     """Exchange bytes and take the step, where the Trainer would have stepped along gradients."""
 
-    def __init__(self, trainer: OneByteTrainer) -> None:
+    def __init__(self, trainer: TwoPassTrainer) -> None:
         self.trainer, self.bytes = trainer, 0
         trainer.codes = []
 
@@ -112,7 +112,7 @@ def main() -> None:
             save_strategy="no", disable_tqdm=True, logging_strategy="no", seed=0,
         )  # fmt: skip
         optimizer = torch.optim.SGD(model.parameters(), lr=3e-3)  # carries the rate, which the Trainer schedules
-        trainer = OneByteTrainer(model, arguments, train_dataset=data, optimizers=(optimizer, None))
+        trainer = TwoPassTrainer(model, arguments, train_dataset=data, optimizers=(optimizer, None))
         exchange = Exchange(trainer)
         trainer.add_callback(exchange)
         before = trainer.evaluate(data)["eval_loss"]

@@ -18,7 +18,7 @@ from typing import Any
 
 from aleator.distributed import Address, GradientLog, RedisTransport, fingerprint
 from aleator.experiment.files import read_json, write_json
-from tests.distributed.swarms import Cable, Member, Server, start, together
+from tests.distributed.swarms import Cable, Machine, Server, start, together
 
 REPOSITORY = Path(__file__).parents[2]
 Figures = dict[str, Any]
@@ -28,9 +28,9 @@ def board(server: Server, port: int | None = None) -> RedisTransport:
     return RedisTransport(Address.parse(f"redis://127.0.0.1:{port or server.port}"))
 
 
-def equal_weights(members: list[Member]) -> str:
+def equal_weights(members: list[Machine]) -> str:
     """How many of the members have the weights that the log of the first makes of θ₀."""
-    log = GradientLog.from_bytes(members[0].swarm.log.to_bytes())
+    log = GradientLog.from_bytes(members[0].place.log.to_bytes())
     theta = start()
     log.replay(theta, members[0].replica.round)
     return f"{sum(member.weights == fingerprint(theta) for member in members)} of {len(members)}"
@@ -46,7 +46,7 @@ def kills(place: Path, count: int = 50, machines: int = 4) -> Figures:
         if pid:
             return pid
         try:
-            member = Member(board(server), again=(machine,), options={"round_timeout": 1.0})
+            member = Machine(board(server), again=(machine,), options={"round_timeout": 1.0})
             last = 10**9
             while member.replica.round < last:
                 member.step()
@@ -70,7 +70,7 @@ def kills(place: Path, count: int = 50, machines: int = 4) -> Figures:
         for pid in running.values():
             os.waitpid(pid, 0)
         # Who was behind stopped later; the log says what each must have had at its round.
-        late = Member(board(server))
+        late = Machine(board(server))
         states = [(place / f"weights-{machine}").read_text().split() for machine in range(machines)]
         right = 0
         for number, weights in sorted(states):
@@ -78,7 +78,7 @@ def kills(place: Path, count: int = 50, machines: int = 4) -> Figures:
             right += late.weights.hex() == weights
         return {
             "processes killed and back": count,
-            "rounds": late.swarm.log.next_round,
+            "rounds": late.place.log.next_round,
             "seconds": round(time.monotonic() - begun),
             "replicas equal to the replay": f"{right} of {machines}",
         }
@@ -91,11 +91,11 @@ def joins(place: Path, count: int = 1000, pool: int = 8) -> Figures:
     server = Server(place / "redis")
     options = {"round_timeout": 0.3}
     try:
-        steady = [Member(board(server), options=options) for _ in range(2)]
+        steady = [Machine(board(server), options=options) for _ in range(2)]
         over, lock, done = threading.Event(), threading.Lock(), {"joins": 0, "told": 0, "fresh": 0}
         errors: list[BaseException] = []
 
-        def stay(member: Member) -> None:
+        def stay(member: Machine) -> None:
             while not over.is_set():
                 member.step()
 
@@ -109,21 +109,21 @@ def joins(place: Path, count: int = 1000, pool: int = 8) -> Figures:
                     fresh = member is None or draw.random() < 0.02
                     done["fresh"] += fresh
                 if fresh:
-                    member = Member(board(server), options=options)
+                    member = Machine(board(server), options=options)
                 else:
-                    member.swarm.transport = board(server)
-                    member.swarm.join(again=member.swarm.machines)
+                    member.place.transport = board(server)
+                    member.place.join(again=member.place.machines)
                 taken = 0
                 while taken < draw.randint(1, 4):
-                    before = len(member.swarm.log)
+                    before = len(member.place.log)
                     member.step()
-                    newest = list(member.swarm.log._rounds)[before:]
+                    newest = list(member.place.log._rounds)[before:]
                     taken += bool(newest)
                 if draw.random() < 0.9:
-                    member.swarm.leave()
+                    member.place.leave()
                     with lock:
                         done["told"] += 1
-                member.swarm.transport.close()
+                member.place.transport.close()
                 members[seed] = member
 
         def guarded(work: Callable[[Any], None], argument: Any) -> None:
@@ -132,7 +132,7 @@ def joins(place: Path, count: int = 1000, pool: int = 8) -> Figures:
             except BaseException as error:
                 errors.append(error)
 
-        members: dict[int, Member] = {}
+        members: dict[int, Machine] = {}
         begun = time.monotonic()
         staying = [threading.Thread(target=guarded, args=(stay, member), daemon=True) for member in steady]
         going = [threading.Thread(target=guarded, args=(come_and_go, seed), daemon=True) for seed in range(pool)]
@@ -148,11 +148,11 @@ def joins(place: Path, count: int = 1000, pool: int = 8) -> Figures:
         seconds = time.monotonic() - begun
         every = [*steady, *members.values()]
         for member in members.values():
-            member.swarm.transport = board(server)
-            member.swarm.join(again=member.swarm.machines)
+            member.place.transport = board(server)
+            member.place.join(again=member.place.machines)
         last = max(member.replica.round for member in every) + 3
         together(every, last)
-        fresh = Member(board(server))
+        fresh = Machine(board(server))
         fresh.go_to(last)
         return {
             "joins": done["joins"],
@@ -170,11 +170,11 @@ def server_dies(place: Path, count: int = 20) -> Figures:
     """The server is killed again and again, every other time with bytes of its last entry lost."""
     server, draw = Server(place / "redis"), random.Random(1)
     try:
-        members = [Member(board(server), options={"min_machines": 3, "round_timeout": 60.0}) for _ in range(3)]
+        members = [Machine(board(server), options={"min_machines": 3, "round_timeout": 60.0}) for _ in range(3)]
         over = threading.Event()
         errors: list[BaseException] = []
 
-        def go(member: Member) -> None:
+        def go(member: Machine) -> None:
             try:
                 while not over.is_set():
                     member.step()
@@ -182,7 +182,7 @@ def server_dies(place: Path, count: int = 20) -> Figures:
                 errors.append(error)
 
         for member in members:
-            member.swarm.stop_requested = over.is_set
+            member.place.stop_requested = over.is_set
         threads = [threading.Thread(target=go, args=(member,), daemon=True) for member in members]
         for thread in threads:
             thread.start()
@@ -200,10 +200,10 @@ def server_dies(place: Path, count: int = 20) -> Figures:
         if errors:
             raise errors[0]
         for member in members:
-            member.swarm.stop_requested = lambda: False
+            member.place.stop_requested = lambda: False
         last = max(member.replica.round for member in members) + 3
         together(members, last)
-        late = Member(board(server))
+        late = Machine(board(server))
         late.go_to(last)
         return {
             "kills": count,
@@ -221,12 +221,12 @@ def cable(place: Path, seconds: float = 30.0) -> Figures:
     server = Server(place / "redis")
     line = Cable(server.port)
     try:
-        here = Member(board(server), options={"round_timeout": 2.0})
-        there = Member(board(server, line.port), options={"round_timeout": 2.0})
+        here = Machine(board(server), options={"round_timeout": 2.0})
+        there = Machine(board(server, line.port), options={"round_timeout": 2.0})
         together([here, there], 5)
         over = threading.Event()
 
-        def go(member: Member) -> None:
+        def go(member: Machine) -> None:
             while not over.is_set():
                 member.step()
                 time.sleep(0.05)

@@ -17,7 +17,7 @@ from typing import Any
 import redis
 import torch
 
-from aleator.distributed import GradientLog, Manifest, Peer, Replica, Swarm, Transport, fingerprint
+from aleator.distributed import GradientLog, Manifest, Member, Peer, Replica, Transport, fingerprint
 from aleator.gradients import direction
 
 SHAPES = {"weight": (5, 3), "bias": (3,)}
@@ -65,7 +65,7 @@ def slopes(replica: Replica, samples: int = 2, run: int = 7) -> Callable[[int, i
     return of
 
 
-class Member:
+class Machine:
     """A peer of the small problem, in this process."""
 
     def __init__(
@@ -74,9 +74,9 @@ class Member:
     ) -> None:  # fmt: skip
         log = log if log is not None else GradientLog(manifest(**changes))
         self.replica = Replica(start(), log.manifest)
-        self.swarm = Swarm(transport, log, **(options or {}))
-        self.peer = Peer(self.swarm, self.replica, start, snapshot_every)
-        self.swarm.join(count, again=again)
+        self.place = Member(transport, log, **(options or {}))
+        self.peer = Peer(self.place, self.replica, start, snapshot_every)
+        self.place.join(count, again=again)
         self.samples = 2
 
     def step(self) -> int:
@@ -92,11 +92,11 @@ class Member:
         return self.replica.fingerprint()
 
 
-def together(members: Sequence[Member], number: int) -> None:
+def together(members: Sequence[Machine], number: int) -> None:
     """Let members take steps at once, each in a thread, until so many rounds are applied."""
     errors: list[BaseException] = []
 
-    def go(member: Member) -> None:
+    def go(member: Machine) -> None:
         try:
             member.go_to(number)
         except BaseException as error:

@@ -20,9 +20,9 @@ from aleator.distributed import (
     in_process,
 )
 from aleator.distributed.codes import applied_gradients, decode, encode
-from aleator.distributed.swarm import commit_bytes, contribution_bytes
+from aleator.distributed.member import commit_bytes, contribution_bytes
 from aleator.distributed.validity import check_commit, check_contribution
-from tests.distributed.swarms import Member, manifest, start
+from tests.distributed.swarms import Machine, manifest, start
 
 LENGTH = 6
 
@@ -30,14 +30,14 @@ LENGTH = 6
 @pytest.fixture(scope="module")
 def member():
     """Two machines after six rounds."""
-    one = Member(in_process(), 2)
+    one = Machine(in_process(), 2)
     one.go_to(LENGTH)
     return one
 
 
 @pytest.fixture
 def log(member):
-    return GradientLog.from_bytes(member.swarm.log.to_bytes())
+    return GradientLog.from_bytes(member.place.log.to_bytes())
 
 
 def test_log_turns_theta_0_into_the_weights(member, log):
@@ -142,7 +142,7 @@ def test_log_that_is_cut_off_says_so_and_is_continued_from_its_last_whole_round(
 
 @given(st.data())
 def test_no_byte_of_a_log_can_change_unseen(member, data):
-    content = bytearray(member.swarm.log.to_bytes())
+    content = bytearray(member.place.log.to_bytes())
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] ^= data.draw(st.integers(1, 255))
     try:
@@ -175,7 +175,7 @@ def test_headers_are_as_documented(log):
 
 
 def test_traffic_is_the_number_of_gradients_and_the_documented_headers(member):
-    traffic = member.swarm.traffic
+    traffic = member.place.traffic
     compared = 2  # rounds 0 and 4
     assert traffic.gradients_sent == LENGTH * 2 * 2
     assert traffic.headers_sent == LENGTH * 2 * 16 + compared * 2 * 32

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from aleator.distributed import Address, GradientLog, RedisTransport
-from tests.distributed.swarms import Cable, Member, Server, manifest, together
+from tests.distributed.swarms import Cable, Machine, Server, manifest, together
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server")
 
@@ -47,15 +47,15 @@ def board(server: Server, swarm: str = "default", port: int | None = None) -> Re
     return RedisTransport(Address.parse(f"redis://127.0.0.1:{port or server.port}?swarm={swarm}"))
 
 
-def whole(member: Member) -> GradientLog:
+def whole(member: Machine) -> GradientLog:
     """The log again from its bytes, which checks every round of it."""
-    return GradientLog.from_bytes(member.swarm.log.to_bytes())
+    return GradientLog.from_bytes(member.place.log.to_bytes())
 
 
 def test_members_joiners_by_replay_and_by_snapshot_are_bit_identical(shared):
-    members = [Member(board(shared, "equal"), options={"min_machines": 3}, snapshot_every=4) for _ in range(3)]
+    members = [Machine(board(shared, "equal"), options={"min_machines": 3}, snapshot_every=4) for _ in range(3)]
     together(members, 9)
-    by_replay, by_snapshot = Member(board(shared, "equal")), Member(board(shared, "equal"))
+    by_replay, by_snapshot = Machine(board(shared, "equal")), Machine(board(shared, "equal"))
     by_replay.go_to(9)
     assert by_snapshot.peer.load_snapshot()
     by_snapshot.go_to(9)
@@ -76,7 +76,7 @@ def test_first_set_of_a_round_wins_and_none_may_follow_a_gap(shared):
 
 def test_peer_that_is_killed_in_a_round_rejoins_as_the_same(shared, caplog):
     """A real process: SIGKILL between the hand-in of its gradients and the end of the round."""
-    stays = Member(board(shared, "killed"), options={**SOON, "min_machines": 2})
+    stays = Machine(board(shared, "killed"), options={**SOON, "min_machines": 2})
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(HERE.parents[1])]),
@@ -94,13 +94,13 @@ def test_peer_that_is_killed_in_a_round_rejoins_as_the_same(shared, caplog):
         child.send_signal(signal.SIGKILL)
         child.wait()
         child.stdout.close()
-    stays.swarm.min_machines = 1
+    stays.place.min_machines = 1
     stays.go_to(6)
     # What was handed in before the kill counts; then it is missing.
-    assert [commit.machines for commit in stays.swarm.log][3:] == [(0, 1), (0,), (0,)]
+    assert [commit.machines for commit in stays.place.log][3:] == [(0, 1), (0,), (0,)]
     assert "machine 1 did not answer in time; round 4 goes on without" in caplog.text
-    stays.swarm.min_machines = 2  # or it would be through before the other is back
-    back = Member(board(shared, "killed"), again=(1,), options={"min_machines": 2})
+    stays.place.min_machines = 2  # or it would be through before the other is back
+    back = Machine(board(shared, "killed"), again=(1,), options={"min_machines": 2})
     together([stays, back], 9)
     assert stays.weights == back.weights
     assert list(whole(stays))[-1].machines == (0, 1)
@@ -110,11 +110,11 @@ _HANDS_IN_AND_WAITS = """
 import time
 from aleator.distributed import Address, RedisTransport
 from aleator.distributed.codes import encode
-from tests.distributed.swarms import Member, slopes
-member = Member(RedisTransport(Address.parse("{address}")), options={{"min_machines": 2, "round_timeout": 60.0}})
+from tests.distributed.swarms import Machine, slopes
+member = Machine(RedisTransport(Address.parse("{address}")), options={{"min_machines": 2, "round_timeout": 60.0}})
 member.go_to(3)
-own = [member.swarm._contribution(3, 1, encode(slopes(member.replica)(3, 1), "log8"), b"")]
-member.swarm._hand_in(own)
+own = [member.place._contribution(3, 1, encode(slopes(member.replica)(3, 1), "log8"), b"")]
+member.place._hand_in(own)
 print("handed in 3", flush=True)
 time.sleep(600)
 """
@@ -140,7 +140,7 @@ def during(members, rounds, act):
 
 
 def test_server_that_is_killed_and_started_again_loses_nothing(server, caplog):
-    members = [Member(board(server), options={"min_machines": 2}) for _ in range(2)]
+    members = [Machine(board(server), options={"min_machines": 2}) for _ in range(2)]
 
     def restart():
         while members[0].replica.round < 5:
@@ -153,16 +153,16 @@ def test_server_that_is_killed_and_started_again_loses_nothing(server, caplog):
     assert members[0].weights == members[1].weights
     assert caplog.text.count(f"{server.address} cannot be reached") == 2  # once for each member
     assert "is back at round" in caplog.text
-    late = Member(board(server))
+    late = Machine(board(server))
     late.go_to(60)
     assert late.weights == members[0].weights
 
 
 @pytest.mark.parametrize("how", ["last entry cut off", "everything lost"])
 def test_what_a_server_lost_in_a_power_cut_is_appended_again(server, how, caplog):
-    members = [Member(board(server), options={"min_machines": 2}) for _ in range(2)]
+    members = [Machine(board(server), options={"min_machines": 2}) for _ in range(2)]
     together(members, 6)
-    agreed = members[0].swarm.log.to_bytes()
+    agreed = members[0].place.log.to_bytes()
     server.kill()
     if how == "everything lost":
         for file in (server.folder / "appendonlydir").iterdir():
@@ -176,16 +176,16 @@ def test_what_a_server_lost_in_a_power_cut_is_appended_again(server, how, caplog
     assert min(first for first, _ in said) == ("0" if how == "everything lost" else "5")
     assert max(last for _, last in said) == "5"
     assert members[0].weights == members[1].weights
-    assert members[0].swarm.log.to_bytes().startswith(agreed)
-    late = Member(board(server))
+    assert members[0].place.log.to_bytes().startswith(agreed)
+    late = Machine(board(server))
     late.go_to(9)
     assert late.weights == members[0].weights
 
 
 def test_connection_that_is_cut_for_a_while_divides_nothing(shared, caplog):
     cable = Cable(shared.port)
-    here = Member(board(shared, "cut"), options={**SOON, "min_machines": 1})
-    there = Member(board(shared, "cut", cable.port), options={**SOON, "min_machines": 1})
+    here = Machine(board(shared, "cut"), options={**SOON, "min_machines": 1})
+    there = Machine(board(shared, "cut", cable.port), options={**SOON, "min_machines": 1})
     try:
         together([here, there], 3)
 
@@ -197,7 +197,7 @@ def test_connection_that_is_cut_for_a_while_divides_nothing(shared, caplog):
         during([here, there], 8, cut)
     finally:
         cable.close()
-    late = Member(board(shared, "cut"))
+    late = Machine(board(shared, "cut"))
     late.go_to(8)
     assert here.weights == there.weights == late.weights
     assert caplog.text.count("cannot be reached") == 1
@@ -205,7 +205,7 @@ def test_connection_that_is_cut_for_a_while_divides_nothing(shared, caplog):
 
 def test_a_request_to_stop_is_met_within_a_second_while_the_server_is_away(server):
     asked = threading.Event()
-    member = Member(board(server), options={"min_machines": 2, "stop_requested": asked.is_set})
+    member = Machine(board(server), options={"min_machines": 2, "stop_requested": asked.is_set})
     runner = threading.Thread(target=member.step, daemon=True)
     runner.start()
     time.sleep(0.3)
@@ -219,11 +219,11 @@ def test_a_request_to_stop_is_met_within_a_second_while_the_server_is_away(serve
 
 def test_a_request_to_stop_and_the_leave_take_less_than_a_second_while_the_server_answers_nothing(server):
     asked = threading.Event()
-    member = Member(board(server), options={"min_machines": 2, "stop_requested": asked.is_set})
+    member = Machine(board(server), options={"min_machines": 2, "stop_requested": asked.is_set})
 
     def go():
         member.step()
-        member.swarm.leave()
+        member.place.leave()
 
     runner = threading.Thread(target=go, daemon=True)
     runner.start()
@@ -240,9 +240,9 @@ def test_a_request_to_stop_and_the_leave_take_less_than_a_second_while_the_serve
 
 
 def test_peer_of_another_code_version_is_refused(shared):
-    Member(board(shared, "version"))
+    Machine(board(shared, "version"))
     with pytest.raises(ValueError, match="the code version must be tests as in the swarm, got newer"):
-        Member(board(shared, "version"), code="newer")
+        Machine(board(shared, "version"), code="newer")
 
 
 def test_password_comes_from_the_environment_and_a_wrong_one_is_one_line(tmp_path, monkeypatch):
@@ -253,11 +253,11 @@ def test_password_comes_from_the_environment_and_a_wrong_one_is_one_line(tmp_pat
             if wrong:
                 monkeypatch.setenv("ALEATOR_REDIS_PASSWORD", wrong)
             with pytest.raises(ValueError, match=r"the password|a password") as raised:
-                Member(board(server))
+                Machine(board(server))
             assert "ALEATOR_REDIS_PASSWORD" in str(raised.value)
             assert "\n" not in str(raised.value)
         monkeypatch.setenv("ALEATOR_REDIS_PASSWORD", "correct horse")
-        Member(board(server)).go_to(2)
+        Machine(board(server)).go_to(2)
     finally:
         server.kill()
 
@@ -275,10 +275,10 @@ def test_user_that_may_do_only_what_the_documentation_lists_can_take_part(server
     )
     admin.execute_command("ACL", "SETUSER", "peer", *rule.split(), "+xrevrange", "+evalsha", "+script|load", "+eval")
     admin.execute_command("ACL", "SETUSER", "none", "on", "nopass", "-@all", "+ping")
-    member = Member(RedisTransport(Address.parse(f"redis://peer@127.0.0.1:{server.port}")), snapshot_every=4)
+    member = Machine(RedisTransport(Address.parse(f"redis://peer@127.0.0.1:{server.port}")), snapshot_every=4)
     member.go_to(5)
     with pytest.raises(ValueError, match="does not permit what a swarm needs"):
-        Member(RedisTransport(Address.parse(f"redis://none@127.0.0.1:{server.port}")))
+        Machine(RedisTransport(Address.parse(f"redis://none@127.0.0.1:{server.port}")))
     admin.close()
 
 
@@ -299,7 +299,7 @@ def test_tls_is_used_and_a_certificate_of_nobody_refused(tmp_path):
                       "--tls-ca-cert-file", str(pem), "--tls-auth-clients", "no")  # fmt: skip
     server.start()
     try:
-        Member(RedisTransport(Address.parse(f"rediss://127.0.0.1:{tls}?ca={pem}"))).go_to(2)
+        Machine(RedisTransport(Address.parse(f"rediss://127.0.0.1:{tls}?ca={pem}"))).go_to(2)
         with pytest.raises(ValueError, match="certificate verify failed"):
             RedisTransport(Address.parse(f"rediss://127.0.0.1:{tls}"))
     finally:
@@ -307,11 +307,11 @@ def test_tls_is_used_and_a_certificate_of_nobody_refused(tmp_path):
 
 
 def test_swarms_of_one_server_do_not_meet(shared):
-    one, two = Member(board(shared, "left")), Member(board(shared, "right"), codec="float32")
+    one, two = Machine(board(shared, "left")), Machine(board(shared, "right"), codec="float32")
     one.go_to(3)
     two.go_to(2)
-    assert (one.swarm.transport.last(), two.swarm.transport.last()) == (2, 1)
-    assert manifest(codec="float32") == two.swarm.manifest
+    assert (one.place.transport.last(), two.place.transport.last()) == (2, 1)
+    assert manifest(codec="float32") == two.place.manifest
 
 
 @pytest.mark.parametrize(
@@ -322,12 +322,12 @@ def test_swarms_of_one_server_do_not_meet(shared):
 )  # fmt: skip
 def test_a_machine_that_cannot_be_keeps_nobody_out(shared, machine, number):
     swarm = f"liar-{machine[:10]}-{number[:10]}"
-    first = Member(board(shared, swarm), options=SOON)
+    first = Machine(board(shared, swarm), options=SOON)
     first.go_to(1)
-    first.swarm.transport._client.hset(f"aleator:{swarm}:announced", machine, number)
-    second = Member(board(shared, swarm), options=SOON)
+    first.place.transport._client.hset(f"aleator:{swarm}:announced", machine, number)
+    second = Machine(board(shared, swarm), options=SOON)
     together([first, second], 4)
-    assert (first.swarm.machines, second.swarm.machines) == ((0,), (1,))
+    assert (first.place.machines, second.place.machines) == ((0,), (1,))
     assert first.weights == second.weights
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from aleator.experiment import RunOptions
-from aleator.experiment.identity import identity, library_version, options_of, recipe_from
+from aleator.experiment.identity import identity, options_of, recipe_from
 from aleator.experiment.registry import resolve
 from aleator.recipes.classify import Classify
+from aleator.version import library_version
 
 RICH = '''
 import enum

@@ -10,7 +10,16 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 from torch.nn import functional as F
 
 from aleator.data import load
-from aleator.gradients import NonFiniteLoss, apply_scalars, functional_loss, log8_decode, log8_encode, spsa, trainable
+from aleator.gradients import (
+    NonFiniteLoss,
+    apply_scalars,
+    apply_scalars_,
+    functional_loss,
+    log8_decode,
+    log8_encode,
+    spsa,
+    trainable,
+)
 from aleator.optim import SPSAOptimizer
 from aleator.random import Streams, subtract_directions
 
@@ -185,6 +194,32 @@ def test_half_precision_steps_in_its_master_copy():
     assert all(torch.equal(masters[name].bfloat16(), parameter) for name, parameter in names.items())
     moved = max(float((masters[name] - start[name]).abs().max()) for name in names)
     assert 0 < moved < 2**-9, "single steps are below what bfloat16 resolves"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_who_steps_in_the_master_copies_goes_on_like_the_optimizer(dtype):
+    model, twin = network(dtype), network(dtype)
+    optimizer, other = made(model), made(twin)
+    masters = other.masters()
+    for number in range(3):
+        g = optimizer.probe(loss_of(model, dtype))
+        assert other.probe(loss_of(twin, dtype)) == g
+        optimizer.apply([(0, 0, optimizer.encode(g))])
+        slopes = [other.decode(other.encode(g))]
+        apply_scalars_(masters, slopes, None, 0.05, keys=[(RUN, number, 0, 0)])
+        other.adopt_masters(number + 1)
+        assert equal(weights(model), weights(twin))
+    assert other.round == 3
+    with torch.no_grad():
+        twin[0].bias.add_(1.0)
+    with pytest.raises(ValueError, match=r"parameters must stay as they are .*, 0\.bias was changed"):
+        other.probe(loss_of(twin, dtype))
+
+
+@pytest.mark.parametrize("call", [SPSAOptimizer.masters, lambda optimizer: optimizer.adopt_masters(0)])
+def test_without_master_copies_there_are_none_to_step_in(call):
+    with pytest.raises(ValueError, match="restore must be master where there are master copies, got 'snapshot'"):
+        call(made(network(), restore="snapshot"))
 
 
 def test_weights_changed_between_rounds_are_taken_over_and_between_probe_and_step_refused():

@@ -217,7 +217,7 @@ class Other(threading.Thread):
     def run(self) -> None:
         while self.machine.replica.round < self.rounds and not self.ended.is_set():
             self.machine.step(64)
-        self.machine.peer.swarm.leave()
+        self.machine.peer.member.leave()
 
 
 def test_run_joins_a_swarm_that_is_under_way_and_ends_with_its_weights(server, tmp_path):
@@ -225,7 +225,7 @@ def test_run_joins_a_swarm_that_is_under_way_and_ends_with_its_weights(server, t
     other = Other(address, hash_every=4)
     for _ in range(5):
         other.machine.step(64)
-    other.machine.peer.swarm.min_machines = 2
+    other.machine.peer.member.min_machines = 2
     other.start()
     try:
         run(Decentral(join=address, rounds=12, hash_every=4), tmp_path / "run", QUICK, name="decentral")

@@ -8,11 +8,13 @@ from aleator.later import later
 if TYPE_CHECKING:
     from aleator.distributed.log import DamagedLog, GradientLog
     from aleator.distributed.manifest import Manifest
+    from aleator.distributed.member import Forked, Member, Traffic
     from aleator.distributed.messages import Commit, Contribution, Malformed
     from aleator.distributed.peer import Diverged, Peer, Step
     from aleator.distributed.redis_streams import RedisTransport
     from aleator.distributed.replica import Replica, fingerprint
-    from aleator.distributed.swarm import Forked, Swarm, Traffic
+    from aleator.distributed.swarm import Swarm
+    from aleator.distributed.trainer import OneByteTrainer
     from aleator.distributed.transport import StoreTransport, Transport, Unreachable, in_process, tcp_store
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "GradientLog",
     "Malformed",
     "Manifest",
+    "Member",
+    "OneByteTrainer",
     "Peer",
     "RedisTransport",
     "Replica",
@@ -46,6 +50,9 @@ __getattr__ = later(
         "DamagedLog": "log",
         "GradientLog": "log",
         "Manifest": "manifest",
+        "Forked": "member",
+        "Member": "member",
+        "Traffic": "member",
         "Commit": "messages",
         "Contribution": "messages",
         "Malformed": "messages",
@@ -55,9 +62,8 @@ __getattr__ = later(
         "RedisTransport": "redis_streams",
         "Replica": "replica",
         "fingerprint": "replica",
-        "Forked": "swarm",
         "Swarm": "swarm",
-        "Traffic": "swarm",
+        "OneByteTrainer": "trainer",
         "StoreTransport": "transport",
         "Transport": "transport",
         "Unreachable": "transport",

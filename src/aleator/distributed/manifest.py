@@ -12,10 +12,10 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from aleator.gradients.codes import Codec
+from aleator.gradients.spsa import Norm
 from aleator.random import Kind
 
-Codec = Literal["log8", "log9", "float32"]
-Norm = Literal["sqrt", "mean"]
 Robust = Literal["none", "median"]
 
 WIRE_FORMAT = 1

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from aleator.distributed.codes import encode
 from aleator.distributed.log import GradientLog
+from aleator.distributed.member import Forked, Member
 from aleator.distributed.messages import Commit
 from aleator.distributed.replica import Replica, fingerprint
-from aleator.distributed.swarm import Forked, Swarm
 from aleator.distributed.transport import Unreachable
 
 _log = logging.getLogger("aleator.distributed")
@@ -52,7 +52,7 @@ class Peer:
     """A replica in a swarm.
 
     Args:
-        swarm: where its log is.
+        member: its place in the swarm, where its log is.
         replica: the weights before the round ``replica.round``, which its log holds or ends with.
         start: returns θ₀, to build the weights again from.
         snapshot_every: the first machine of a round leaves the weights on the board this often, for those who join
@@ -64,22 +64,22 @@ class Peer:
 
     def __init__(
         self,
-        swarm: Swarm,
+        member: Member,
         replica: Replica,
         start: Callable[[], Mapping[str, Tensor]],
         snapshot_every: int | None = None,
     ) -> None:
-        compared = swarm.manifest.hash_every
+        compared = member.manifest.hash_every
         if snapshot_every is not None and (snapshot_every < 1 or snapshot_every % compared):
             raise ValueError(f"snapshot_every must be a multiple of hash_every, {compared}, got {snapshot_every}")
-        self.swarm, self.replica = swarm, replica
+        self.member, self.replica = member, replica
         self._start, self._snapshot_every = start, snapshot_every
         self._rebuilt_at = -1
 
     @property
     def log(self) -> GradientLog:
         """The rounds so far."""
-        return self.swarm.log
+        return self.member.log
 
     def step(self, gradients: Callable[[int, int], Sequence[float]], most: int = _IN_ONE_PASS) -> Step:
         """Go on by a round, or by several that are agreed already.
@@ -97,7 +97,7 @@ class Peer:
             raise ValueError(f"most must be at least 1, got {most}")
         try:
             if self.replica.round == self.log.next_round:
-                self.swarm.catch_up()
+                self.member.catch_up()
             if self.replica.round < self.log.next_round:
                 return Step(self._apply(most))
             return self._take_part(gradients)
@@ -118,13 +118,13 @@ class Peer:
         Raises:
             ValueError: if the board's weights are not those of the swarm.
         """
-        found = self.swarm.transport.snapshot()
+        found = self.member.transport.snapshot()
         if found is None:
             return False
         number, content = found
         if before is not None and number >= before:
             return False
-        while self.log.next_round <= number and self.swarm.catch_up():
+        while self.log.next_round <= number and self.member.catch_up():
             pass
         if self.log.next_round <= number:
             return False
@@ -152,15 +152,15 @@ class Peer:
     def _take_part(self, gradients: Callable[[int, int], Sequence[float]]) -> Step:
         number, manifest = self.log.next_round, self.log.manifest
         weights = self.replica.fingerprint() if number % manifest.hash_every == 0 else b""
-        own = {machine: encode(gradients(number, machine), manifest.codec) for machine in self.swarm.machines}
+        own = {machine: encode(gradients(number, machine), manifest.codec) for machine in self.member.machines}
         self.replica.check_untouched()
-        commit = self.swarm.exchange(own, weights)
+        commit = self.member.exchange(own, weights)
         if commit is None or not self._are_the_swarms(commit):
             return Step(0)
         leaves = self._snapshot_every is not None and number % self._snapshot_every == 0
-        if leaves and commit.machines[0] in self.swarm.machines:
+        if leaves and commit.machines[0] in self.member.machines:
             with contextlib.suppress(Unreachable):  # the next one will do
-                self.swarm.transport.save_snapshot(number, safetensors.torch.save(self.replica.parameters))
+                self.member.transport.save_snapshot(number, safetensors.torch.save(self.replica.parameters))
         self.replica.apply(commit)
         return Step(1, commit)
 

@@ -12,10 +12,10 @@ from aleator.distributed.addresses import SECRET, Address
 from aleator.distributed.codes import decode
 from aleator.distributed.log import GradientLog
 from aleator.distributed.manifest import Manifest
+from aleator.distributed.member import first_valid
 from aleator.distributed.messages import Malformed, link
 from aleator.distributed.redis_streams import RedisTransport
 from aleator.distributed.replica import fingerprint
-from aleator.distributed.swarm import first_valid
 from aleator.distributed.validity import check_commit
 
 LAGS = 0.9

@@ -23,6 +23,8 @@ from aleator.distributed.manifest import Manifest
 from aleator.distributed.messages import Commit
 from aleator.gradients import scalar_coefficients, subtract_directions_
 
+_UNKNOWN = (0, -1)  # the version of a tensor while it is changed
+
 
 def fingerprint(parameters: Mapping[str, Tensor]) -> bytes:
     """Return the SHA-256 of tensors by name: of every name, type, shape and number."""
@@ -96,9 +98,9 @@ class Replica:
         """Apply successive rounds in one pass over the weights, with the bits of one after the other."""
         self.check_untouched()
         keys, coefficients, decays = [], [], []
-        for commit in commits:
-            if commit.round != self.round:
-                raise ValueError(f"gap in the log: round {commit.round} cannot follow round {self.round - 1}")
+        for number, commit in enumerate(commits, self.round):
+            if commit.round != number:
+                raise ValueError(f"gap in the log: round {commit.round} cannot follow round {number - 1}")
             gradients = applied_gradients(commit, self.manifest)
             keys += [
                 (self.manifest.run, commit.round, contribution.machine, sample)
@@ -108,8 +110,8 @@ class Replica:
             of_round = scalar_coefficients(np.concatenate(gradients).tolist(), commit.lr, self.manifest.norm)
             coefficients.append(of_round)
             decays += [commit.lr * self.manifest.weight_decay, *[0.0] * (len(of_round) - 1)]
-            self.round += 1
         kind = self.manifest.directions
+        self._versions = dict.fromkeys(self._versions, _UNKNOWN)  # in case this is interrupted
         subtract_directions_(
             self.parameters,
             np.concatenate(coefficients),
@@ -117,10 +119,12 @@ class Replica:
             kind,
             decays=decays if self.manifest.weight_decay else None,
         )
+        self.round += len(commits)
         self._versions = self._seen()
 
     def reset(self, parameters: Mapping[str, Tensor], round: int) -> None:
         """Put other weights in place, those before ``round``."""
+        self._versions = dict.fromkeys(self._versions, _UNKNOWN)
         with torch.no_grad():
             for name, tensor in self.parameters.items():
                 tensor.copy_(parameters[name])

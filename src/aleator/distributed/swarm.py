@@ -1,436 +1,117 @@
-"""A machine among others: how the set of contributions that a round consists of is agreed, whatever breaks.
+"""How machines meet, in one line: on which board, how many, and how those who come late get the weights.
 
-A round is over when an agreed set for it is on the board; the first valid one counts, for everybody. Who proposes it:
-anyone who has the contributions of all that are expected, or, after the time-out, of those that came in time.
+    Swarm("local")                                             machines of this process
+    Swarm("store", address="store://10.0.0.5:29500")           a `TCPStore` that some process serves, see `tcp_store`
+    Swarm("redis", address="rediss://swarm@board.example.org") Redis Streams, durable
+    Swarm(board)                                               any `Transport`
 
-    expected   the machines of the round before, and those that announced themselves and were not waited for in vain
-               since, less those that left
+It holds no connection but that of ``"local"``; `OneByteTrainer` takes it.
 
-Who is expected is an opinion, and only moves the moment of a proposal; who was there is part of the log. A machine that
-comes too late is left out, announces itself and goes on; one that joins first applies what the log has.
-Whoever cannot reach the board waits; when it is back, machines append again what it lost, from their own logs.
-
-What is not well-formed, not signed where signatures are used, or from a machine that nobody announced, is left out, and
-said once in a line.
+E. Zelikman, Q. Huang, P. Liang, N. Haber, N. D. Goodman, "Just One Byte (per gradient)", arXiv 2306.10015.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import time
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-from aleator.distributed.log import GradientLog
-from aleator.distributed.manifest import Manifest
-from aleator.distributed.messages import (
-    COMMIT_HEADER,
-    CONTRIBUTION_HEADER,
-    SIGNATURE_BYTES,
-    WEIGHTS_BYTES,
-    Commit,
-    Contribution,
-    Malformed,
-    link,
-    most_frequent,
-)
-from aleator.distributed.transport import Transport, Unreachable
-from aleator.distributed.validity import check_commit, check_contribution
+from aleator.distributed.addresses import Address
+from aleator.distributed.redis_streams import RedisTransport
+from aleator.distributed.transport import Transport, in_process, tcp_store
 
-_log = logging.getLogger("aleator.distributed")
+Meeting = Literal["local", "store", "redis"]
+Join = Literal["replay", "snapshot"]
 
-SLICE = 0.2
-"""Seconds between two looks at whether a stop was requested."""
-_AT_ONCE = 1000  # rounds that are read from the board in one go
-_SAID = 10_000  # different lines, against a board that somebody fills with rubbish
-_AHEAD = 64  # rounds before their turn that contributions are kept
+_SCHEMES = {"store": ("store",), "redis": ("redis", "rediss", "unix")}
 
 
-class Forked(Exception):
-    """The board has another agreed set for a round that this machine has applied: it lost the one that was there.
-
-    Attributes:
-        round: the first that differs.
-    """
-
-    def __init__(self, round: int) -> None:
-        super().__init__(f"the board has another agreed set for round {round}")
-        self.round = round
-
-
-@dataclass
-class Traffic:
-    """Bytes of contributions and agreed sets: what they hold of gradients, and everything else in them."""
-
-    gradients_sent: int = 0
-    gradients_received: int = 0
-    headers_sent: int = 0
-    headers_received: int = 0
-
-    def sent(self, contribution: Contribution) -> None:
-        """Count a contribution that was handed in."""
-        self.gradients_sent += len(contribution.gradients)
-        self.headers_sent += len(contribution.to_bytes()) - len(contribution.gradients)
-
-    def received(self, commit: Commit, own: Iterable[int]) -> None:
-        """Count an agreed set. The gradients of this machine in it are counted as sent, and here with the headers."""
-        others = sum(len(c.gradients) for c in commit.contributions if c.machine not in own)
-        self.gradients_received += others
-        self.headers_received += len(commit.to_bytes()) - others
-
-
-@dataclass
+@dataclass(frozen=True)
 class Swarm:
-    """One process's place in a swarm, with one machine in it or several.
+    """What a process has to know to take part in a swarm.
+
+    A password comes from ``ALEATOR_REDIS_PASSWORD`` alone, and a key for signatures, which all machines then need, from
+    ``ALEATOR_SWARM_KEY``.
 
     Attributes:
-        transport: the board.
-        log: the rounds so far, this process's own copy.
-        machines: the numbers of the machines here; empty until `join`.
-        min_machines: a round needs so many contributions, however long that takes.
-        round_timeout: seconds after which a round is agreed without those that are missing.
-        secret: the key of signatures, where the manifest says that they are used.
-        stop_requested: asked every fifth of a second while waiting.
-        traffic: what was sent and received.
+        transport: ``"local"``, a board in this process, for every trainer that is given this object; ``"store"`` or
+            ``"redis"``, a board at ``address``; or a `Transport` that is there already, such as a store which this
+            process serves.
+        min_machines: the least number of machines that a round waits for, however long that takes; at least 1.
+        round_timeout: seconds, above 0, after which a round goes on without the machines that are missing.
+        join: how a machine that comes late gets the weights. ``"replay"``: from θ₀ and the log. ``"snapshot"``: from
+            weights on the board, whose hash has to be the one that the swarm agreed on; where there are none, by
+            replay. Machines with ``"snapshot"`` also leave weights for others.
+        address: of the board, as ``"store://HOST:PORT"`` or ``"redis://HOST:PORT?swarm=NAME"``; see `Address`.
+        machines: the number of machines that this process stands for, at least 1; more than one is for demonstrations.
+        snapshot_every: weights are left before every round that this divides, a multiple of the trainer's
+            ``hash_every``, which is the default.
+
+    Raises:
+        ValueError: if a value is out of its range, or an address is missing, superfluous or of another board.
     """
 
-    transport: Transport
-    log: GradientLog
-    machines: tuple[int, ...] = ()
+    transport: Meeting | Transport = "local"
     min_machines: int = 1
     round_timeout: float = 10.0
-    secret: bytes | None = None
-    stop_requested: Callable[[], bool] = lambda: False
-    traffic: Traffic = field(default_factory=Traffic)
+    join: Join = "replay"
+    address: str | Address | None = field(default=None, kw_only=True)
+    machines: int = field(default=1, kw_only=True)
+    snapshot_every: int | None = field(default=None, kw_only=True)
+    _board: Transport | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the options and that this machine and the swarm have the same manifest.
-
-        Raises:
-            ValueError: naming what is wrong.
-        """
-        if self.min_machines < 1:
-            raise ValueError(f"min_machines must be at least 1, got {self.min_machines}")
+        """Check every value, and read the address."""
+        given = self.transport
+        if isinstance(given, str):
+            if given not in get_args(Meeting):
+                raise ValueError(f"transport must be one of {', '.join(get_args(Meeting))}, or a board, got {given!r}")
+        elif not isinstance(given, Transport):
+            raise ValueError(f"transport must be a name or a board, got {type(given).__name__}")
+        if self.join not in get_args(Join):
+            raise ValueError(f"join must be one of {', '.join(get_args(Join))}, got {self.join!r}")
+        for name in ("min_machines", "machines", "snapshot_every"):
+            value = getattr(self, name)
+            if value is not None and not value >= 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if not self.round_timeout > 0:
             raise ValueError(f"round_timeout must be positive, got {self.round_timeout}")
-        if self.manifest.signed != (self.secret is not None):
-            raise ValueError(f"a key for signatures must be {'given' if self.manifest.signed else 'left out'}")
-        self._offers: dict[tuple[int, int], Contribution] = {}  # by round and machine
-        self._said: set[object] = set()
-        self._away = False
-        self._compared = False  # the board with the own log, since this machine is here
-        self._announced = False
-        self._expected: dict[int, int] = {}  # in this round: what each announced last
-        self._in_vain: dict[int, int] = {}  # by machine, the announcement after which it was missing
-        self._handshake()
+        if self.snapshot_every is not None and self.join != "snapshot":
+            raise ValueError(f"snapshot_every must be None with join {self.join}, got {self.snapshot_every}")
+        if given == "local":
+            object.__setattr__(self, "_board", in_process())
+        elif not isinstance(given, str):
+            object.__setattr__(self, "_board", given)
+        object.__setattr__(self, "address", self._checked_address())
 
-    @property
-    def manifest(self) -> Manifest:
-        """What the swarm has in common."""
-        return self.log.manifest
-
-    # --- coming and going ------------------------------------------------------------------------------------------
-
-    def join(self, count: int = 1, *, again: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """Take numbers for the machines of this process.
-
-        Args:
-            count: how many machines there are here.
-            again: the numbers that they had before, to rejoin as the same.
-        """
-        for machine in again:
-            self.transport.reserve(machine)
-        self.machines = again or tuple(self.transport.enrol() for _ in range(count))
-        self._announced = self._compared = False
-        return self.machines
-
-    def leave(self) -> None:
-        """Tell the others not to wait for the machines here. Where the board is away, they find out by waiting."""
-        if self._away:  # to try would take as long as an answer may
-            return
-        with contextlib.suppress(Unreachable, ValueError):
-            for machine in self.machines:
-                self.transport.announce(machine, -1)
-
-    def catch_up(self, limit: int = _AT_ONCE) -> list[Commit]:
-        """Return rounds that are agreed already and that the log did not have, and append them to it.
-
-        Where the board is away there are none; `exchange` waits for it.
+    def connect(self) -> Transport:
+        """Return the board.
 
         Raises:
-            Forked: if the board has another set for a round that the log has.
+            ValueError: if it cannot be reached, or refuses the password.
+            ImportError: if the package ``redis`` is missing where it is needed.
         """
-        found: list[Commit] = []
-        try:
-            if not self._compared:
-                self._mend()
-            entries = self.transport.commits(self.log.next_round, limit)
-        except Unreachable as error:
-            self._lost(error)
-            return found
-        for _, content in self._first_valid(entries, self.log.next_round, self.log.end):
-            commit = Commit.from_bytes(content)
-            self._take(commit)
-            found.append(commit)
-        if entries and not found and self._entries_not_ours(entries):
-            self._mend()
-        return found
+        if self._board is not None:
+            return self._board
+        address = self.address
+        assert isinstance(address, Address)
+        if address.scheme == "store":
+            return tcp_store(address.host, address.port)[0]
+        return RedisTransport(address)
 
-    # --- one round -------------------------------------------------------------------------------------------------
-
-    def exchange(self, gradients: Mapping[int, bytes], weights: bytes = b"") -> Commit | None:
-        """Hand in gradients for the next round and return what was agreed.
-
-        Args:
-            gradients: encoded, by machine.
-            weights: SHA-256 of all weights, on rounds of comparison.
-
-        Returns:
-            the agreed set, appended to the log; None if a stop was requested before there was one.
-
-        Raises:
-            Forked: if the board has another set for a round that the log has.
-        """
-        number = self.log.next_round
-        own = [self._contribution(number, machine, content, weights) for machine, content in sorted(gradients.items())]
-        handed_in = False
-        until = time.monotonic() + self.round_timeout
-        while not self.stop_requested():
-            try:
-                if self._away:
-                    self._come_back()
-                    handed_in, self._announced = False, False
-                    until = time.monotonic() + self.round_timeout
-                if not self._compared:
-                    self._mend()
-                if not handed_in:
-                    self._hand_in(own)
-                    handed_in = True
-                commit = self._agreed(number, until)
-            except Unreachable as error:
-                self._lost(error)
-                time.sleep(SLICE)
-                continue
-            if commit is not None:
-                if missing := [machine for machine in self.machines if machine not in commit.machines]:
-                    _log.warning("round %d was agreed without machine %s", number, _listed(missing))
-                    self._announced = False
-                return commit
-        return None
-
-    def _agreed(self, number: int, until: float) -> Commit | None:
-        """Look at the board, propose a set if it is time, and return the agreed one if there is one."""
-        left = until - time.monotonic()
-        contributions, sets = self.transport.poll(number, min(SLICE, left) if left > 0 else SLICE)
-        for content in contributions:
-            self._note(number, content)
-        entries = [(number, content) for content in sets]
-        if valid := self._first_valid(entries, number, self.log.end):
-            commit = Commit.from_bytes(valid[0][1])
-            self._take(commit)
-            return commit
-        if self._entries_not_ours(entries):
-            self._mend()
-        if sets:  # the board has something for the round that does not count, and would answer at once for ever
-            time.sleep(SLICE / 10)
-        offers = {machine: offer for (of, machine), offer in self._offers.items() if of == number}
-        due = time.monotonic() >= until
-        before = self._members(number - 1)
-        if len(offers) < self.min_machines:
-            if due:
-                self._say_once(("few", number), "round %d waits for %d machines, %d are here",
-                               number, self.min_machines, len(offers))  # fmt: skip
+    def _checked_address(self) -> Address | None:
+        schemes = _SCHEMES.get(self.transport) if isinstance(self.transport, str) else None
+        if schemes is None:
+            if self.address is not None:
+                what = self.transport if isinstance(self.transport, str) else "a board"
+                raise ValueError(f"address must be None with transport {what}, got one")
             return None
-        announced = self.transport.announced()
-        expected = {m for m in before if announced.get(m, 0) >= 0}
-        expected |= {m for m, r in announced.items() if 0 <= r <= number and self._in_vain.get(m) != r}
-        self._expected = {m: announced.get(m, 0) for m in expected}
-        if due or expected <= offers.keys():
-            if absent := sorted(expected - offers.keys()):
-                _log.warning("machine %s did not answer in time; round %d goes on without", _listed(absent), number)
-            self._propose(number, offers, before | announced.keys(), len(sets))
-        return None
-
-    def _propose(self, number: int, offers: dict[int, Contribution], known: set[int], place: int) -> None:
-        """Write the set of these contributions, less those that do not count, as number ``place`` of the round."""
-        for machine in offers.keys() - known:
-            self._say_once(("unknown", machine), "machine %d is unknown to the swarm and left out", machine)
-            del offers[machine]
-        agreed_weights = most_frequent([offer.weights for offer in offers.values()]) if offers else b""
-        for machine in [m for m, offer in offers.items() if offer.weights != agreed_weights]:
-            _log.warning("machine %d has other weights before round %d and is left out of it", machine, number)
-            del offers[machine]
-        if len(offers) < self.min_machines:
-            return
-        previous = self.log.end
-        assert previous is not None
-        commit = Commit(number, self.manifest.lr, previous, tuple(offers[machine] for machine in sorted(offers)))
-        if self.secret is not None:
-            commit = commit.sign(self.secret, self.manifest.run)
-        if not self.transport.append(number, place, commit.to_bytes()) and self.transport.last() < number - 1:
-            self._mend()
-
-    def _hand_in(self, own: list[Contribution]) -> None:
-        for contribution in own:
-            number, machine = contribution.round, contribution.machine
-            if not self._announced:
-                self.transport.announce(machine, number)
-            self._offers[number, machine] = contribution
-            self.transport.offer(number, machine, contribution.to_bytes())
-            self.traffic.sent(contribution)
-        self._announced = True
-
-    def _contribution(self, number: int, machine: int, gradients: bytes, weights: bytes) -> Contribution:
-        found = Contribution(number, machine, gradients, weights)
-        return found if self.secret is None else found.sign(self.secret, self.manifest.run)
-
-    def _note(self, number: int, content: bytes) -> None:
-        """Keep a contribution to this round if it counts, and say so once if it does not."""
+        begins = " or ".join(f"{scheme}://" for scheme in schemes)
+        if self.address is None:
+            raise ValueError(f"address must begin with {begins} for transport {self.transport}, got None")
         try:
-            offer = Contribution.from_bytes(content)
-        except Malformed as error:
-            self._say_once(("bytes", content), "a contribution is left out: %s", error)
-            return
-        # Others may be a round ahead; what is far ahead comes again or is agreed without this machine.
-        if not number <= offer.round < number + _AHEAD or offer.machine in self.machines:
-            return
-        try:
-            check_contribution(offer, self.manifest, self.secret)
-        except Malformed as error:
-            self._say_once((offer.machine, str(error)), "machine %d is left out from round %d on: %s",
-                           offer.machine, number, error)  # fmt: skip
-            return
-        self._offers[offer.round, offer.machine] = offer
-
-    def _first_valid(
-        self, entries: Iterable[tuple[int, bytes]], number: int, previous: bytes | None
-    ) -> list[tuple[int, bytes]]:
-        return first_valid(entries, number, previous, self.manifest, self.secret, self._does_not_count)
-
-    def _does_not_count(self, number: int, content: bytes, why: Malformed) -> None:
-        self._say_once((number, content), "an entry at round %d does not count: %s", number, why)
-
-    def _entries_not_ours(self, entries: Iterable[tuple[int, bytes]]) -> bool:
-        """Whether there is a set of the swarm that follows another history, and that was not looked into yet."""
-        strange = {content for at, content in entries if at == self.log.next_round and self._is_a_set(at, content)}
-        new = {("strange", content) for content in strange} - self._said
-        self._said |= new
-        return bool(new)
-
-    def _is_a_set(self, number: int, content: bytes) -> bool:
-        with contextlib.suppress(Malformed):
-            _checked(number, content, self.manifest, self.secret)
-            return True
-        return False
-
-    def _take(self, commit: Commit) -> None:
-        self.log.append(commit)
-        self.traffic.received(commit, self.machines)
-        self._offers = {key: offer for key, offer in self._offers.items() if key[0] > commit.round}
-        self._in_vain |= {m: r for m, r in self._expected.items() if m not in commit.machines}
-        self._expected = {}
-
-    def _members(self, number: int) -> set[int]:
-        return set() if number < self.log.first else set(Commit.from_bytes(self.log.raw(number)).machines)
-
-    # --- the board was away ----------------------------------------------------------------------------------------
-
-    def _lost(self, error: Unreachable) -> None:
-        if not self._away:
-            _log.warning("%s; waiting for it at round %d", error, self.log.next_round)
-        self._away = True
-
-    def _come_back(self) -> None:
-        self._handshake()
-        self._mend()
-        self._away = False
-        _log.warning("%s is back at round %d", self.transport.describe(), self.log.next_round)
-
-    def _handshake(self) -> None:
-        self.manifest.check_against(Manifest.from_bytes(self.transport.publish(self.manifest.to_bytes())))
-
-    def _mend(self) -> None:
-        """Compare the board with the own log, and append what it lost.
-
-        Raises:
-            Forked: if it has another set for a round that the log has.
-        """
-        at, previous = 0, link(self.manifest.to_bytes())
-        last = self.transport.last()
-        while at <= min(last, self.log.next_round - 1):
-            entries = self.transport.commits(at, _AT_ONCE)
-            valid = self._first_valid(entries, at, previous)
-            if not valid:
-                break
-            for at, content in valid:
-                if self.log.first <= at < self.log.next_round and self.log.raw(at) != content:
-                    raise Forked(at)
-                previous = link(content)
-            at += 1
-        self._compared = True
-        appended = [n for n in range(at, self.log.next_round) if self.transport.append(n, 0, self.log.raw(n))]
-        if appended:
-            _log.warning("%s had lost rounds %d to %d; they were appended again from here",
-                         self.transport.describe(), appended[0], appended[-1])  # fmt: skip
-
-    def _say_once(self, what: object, message: str, *values: object) -> None:
-        if what not in self._said and len(self._said) < _SAID:
-            self._said.add(what)
-            _log.warning(message, *values)
-
-
-def first_valid(
-    entries: Iterable[tuple[int, bytes]],
-    number: int,
-    previous: bytes | None,
-    manifest: Manifest,
-    secret: bytes | None = None,
-    not_counting: Callable[[int, bytes, Malformed], None] | None = None,
-) -> list[tuple[int, bytes]]:
-    """Return of every round from a number on the first entry that counts: it is well-formed and follows the last.
-
-    Args:
-        entries: of a board, in order.
-        number: the round to begin with.
-        previous: the `link` of what precedes it.
-        manifest: of the swarm.
-        secret: the key of signatures; None leaves them unchecked.
-        not_counting: told of every entry that is not well-formed.
-    """
-    found: list[tuple[int, bytes]] = []
-    for at, content in entries:
-        if at != number:
-            continue
-        try:
-            commit = _checked(at, content, manifest, secret)
-        except Malformed as error:
-            if not_counting is not None:
-                not_counting(at, content, error)
-            continue
-        if commit.previous == previous:
-            found.append((at, content))
-            number, previous = number + 1, link(content)
-    return found
-
-
-def _checked(number: int, content: bytes, manifest: Manifest, secret: bytes | None) -> Commit:
-    commit = Commit.from_bytes(content)
-    if commit.round != number:
-        raise Malformed(f"it is for round {commit.round}")
-    check_commit(commit, manifest, secret)
-    return commit
-
-
-def contribution_bytes(manifest: Manifest, gradients: int, *, compared: bool = False) -> int:
-    """Return the bytes of a contribution with so many bytes of gradients, on a round of comparison or not."""
-    return CONTRIBUTION_HEADER + gradients + WEIGHTS_BYTES * compared + SIGNATURE_BYTES * manifest.signed
-
-
-def commit_bytes(manifest: Manifest, contributions: Iterable[int]) -> int:
-    """Return the bytes of an agreed set besides its contributions, which have so many bytes each."""
-    return COMMIT_HEADER + SIGNATURE_BYTES * manifest.signed + sum(contributions)
-
-
-def _listed(machines: Iterable[int]) -> str:
-    return ", ".join(map(str, machines))
+            found = self.address if isinstance(self.address, Address) else Address.parse(self.address)
+        except ValueError as error:
+            raise ValueError(f"address: {error}") from None
+        if found.scheme not in schemes:
+            raise ValueError(f"address must begin with {begins} for transport {self.transport}, got {found}")
+        return found

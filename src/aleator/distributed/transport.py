@@ -1,6 +1,6 @@
 """How machines reach each other: a board that all can write on, where the first agreed set of a round wins.
 
-A `Transport` only carries bytes. What they mean, and whether they count, is for the reader to say (`Swarm`). This file
+A `Transport` only carries bytes. What they mean, and whether they count, is for the reader to say (`Member`). This file
 has the board in a store of ``torch.distributed``: `in_process` for machines that one process simulates, a `TCPStore`
 for processes that can reach each other. Redis is in `aleator.distributed.redis_streams`.
 """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import hashlib
 import json
 import platform
@@ -20,7 +19,7 @@ from typing import Any
 
 from aleator.experiment import registry
 from aleator.experiment.options import RunOptions
-from aleator.version import __version__
+from aleator.version import library_version
 
 
 def options_of(recipe: Any) -> dict[str, Any]:
@@ -80,18 +79,6 @@ def identity(spec: str, recipe: Any, options: RunOptions, size: int | None = Non
         **({} if options.test else {"test": False}),
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-
-
-@functools.cache
-def library_version() -> str:
-    """Return the version of this library; between two releases with a digest of its source behind it."""
-    if "dev" not in __version__:
-        return __version__
-    digest = hashlib.sha256()
-    root = Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
-    return f"{__version__}+{digest.hexdigest()[:12]}"
 
 
 def environment() -> dict[str, Any]:

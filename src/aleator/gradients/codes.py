@@ -28,6 +28,8 @@ import torch
 from torch import Tensor
 
 Small = Literal["zero", "clamp"]
+Codec = Literal["log8", "log9", "float32"]
+"""What a gradient travels as; a float is sent as it is."""
 
 _RANGE8, _RANGE9 = 63, 127
 

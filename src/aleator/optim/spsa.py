@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from aleator.gradients import log8_decode, log8_encode, log9_decode, log9_encode, scalar_coefficients
+from aleator.gradients.codes import Codec
 from aleator.gradients.modes import same_draws
 from aleator.gradients.shards import local_part
 from aleator.gradients.spsa import Norm, slope
@@ -40,7 +41,6 @@ from aleator.optim.layerwise import LayerwiseOptimizer
 from aleator.optim.sharded_norms import state_dtype
 from aleator.random import Kind, Region, checked_keys, subtract_directions
 
-Codec = Literal["log8", "log9", "float32"]
 Restore = Literal["master", "snapshot", "inplace"]
 Code = int | float | tuple[int, int]
 _Versions = dict[str, tuple[int, int]]
@@ -224,6 +224,35 @@ class SPSAOptimizer(LayerwiseOptimizer):
         for group in self.param_groups:
             group["round"] += 1
 
+    def masters(self) -> dict[str, Tensor]:
+        """Return the copies that steps are taken in, by name, for who takes steps in them in place of `apply`.
+
+        They are those of the state, in float32 or float64, not copies of them; `adopt_masters` goes with every change.
+
+        Raises:
+            ValueError: if ``restore`` is not master.
+        """
+        return {weight.name: self._master_of(weight) for weight in self._ready()}
+
+    @torch.no_grad()
+    def adopt_masters(self, round: int) -> None:
+        """Put the copies of `masters` into the model, as the weights before a round, which is the next one.
+
+        Until the next step or call nobody else may change the model's weights; that is found by the next probe.
+
+        Args:
+            round: from 0.
+
+        Raises:
+            ValueError: if ``restore`` is not master.
+        """
+        weights = self._weights()
+        for weight in weights:
+            weight.local.copy_(self._master_of(weight))
+        self._seen = _versions(weights)
+        for group in self.param_groups:
+            group["round"] = round
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a round of one gradient, coded as if it had travelled; return the mean loss of the two sides.
 
@@ -323,6 +352,12 @@ class SPSAOptimizer(LayerwiseOptimizer):
             with torch.inference_mode(False):  # its tensors could not be stepped in outside of it
                 state["master"] = weight.parameter.detach().to(state_dtype(weight.parameter), copy=True)
         return local_part(state["master"])[0]
+
+    def _master_of(self, weight: _Weight) -> Tensor:
+        master = self._master(weight)
+        if master is None:
+            raise ValueError(f"restore must be master where there are master copies, got {self._shared('restore')!r}")
+        return master
 
     def _start(self, weight: _Weight) -> Tensor | None:
         """Return what a weight is put back from."""

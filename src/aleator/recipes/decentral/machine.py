@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from aleator.distributed import GradientLog, Manifest, Peer, Replica, Step, Swarm, Traffic, Transport, fingerprint
+from aleator.distributed import GradientLog, Manifest, Member, Peer, Replica, Step, Traffic, Transport, fingerprint
 from aleator.distributed.addresses import secret_from_environment
-from aleator.experiment.identity import library_version
 from aleator.gradients import NonFiniteLoss, spsa
 from aleator.random import Streams
 from aleator.recipes.decentral.tasks import SwarmTask, make_task
+from aleator.version import library_version
 
 if TYPE_CHECKING:
     from aleator.recipes.decentral.options import Decentral
@@ -74,7 +74,7 @@ class Machine:
             again: the numbers that the machines here had before.
         """
         options = self.options
-        swarm = Swarm(
+        member = Member(
             transport,
             self.log,
             min_machines=options.needed,
@@ -83,8 +83,8 @@ class Machine:
             stop_requested=stop_requested,
             traffic=self.traffic,
         )
-        self.peer = Peer(swarm, self.replica, lambda: self.start, options.snapshot_every)
-        swarm.join(options.machines_here, again=again)
+        self.peer = Peer(member, self.replica, lambda: self.start, options.snapshot_every)
+        member.join(options.machines_here, again=again)
         return self.peer
 
     def step(self, most: int) -> Step:

@@ -81,7 +81,7 @@ class SwarmedTask:
             raise ValueError(f"join must be given: this run is one machine of a swarm, which {here} machines cannot be")
         transport = self._transport()
         peer = self.machine.join(transport, self._stopped, self._numbers)
-        self._numbers = peer.swarm.machines
+        self._numbers = peer.member.machines
         if first and self.options.enter_by == "snapshot" and not peer.load_snapshot(self.options.rounds):
             _log.warning("%s holds no snapshot before round %d; joining by replay",
                          transport.describe(), self.options.rounds)  # fmt: skip
@@ -218,7 +218,7 @@ class SwarmedTask:
     def _leave(self) -> None:
         """Tell the others that this machine goes, and let those that were started here go as well."""
         if self.machine.peer is not None:
-            self.machine.peer.swarm.leave()
+            self.machine.peer.member.leave()
         for other in self._others:
             assert other.stdin is not None
             with contextlib.suppress(OSError):
