@@ -66,8 +66,9 @@ ASKED = (
     Asked("tinyshakespeare", "the bytes of tinyshakespeare, a small transformer", ("language", "--minutes", "60")),
     Asked(
         "languages",
-        "the bytes of a mixture of languages, a small transformer",
-        ("language", "--data", "udhr2", "--minutes", "60"),
+        "the bytes of English, and of much less Spanish and Finnish, a small transformer",
+        ("language", "--data", "ud-english-ewt", "udhr2", "--domains", "en", "spa", "fin",
+         "--domain-bytes", "en=200000", "--minutes", "60"),
     ),
     Asked("table", "a regression table, one hidden layer", (TABLE, "--minutes", "60")),
 )  # fmt: skip
