@@ -115,7 +115,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from aleator.gradients import MicroBatchNormHook, between_trace
 
@@ -185,6 +185,8 @@ model.set_requires_gradient_sync(False)
 loss(model, x[:4]).backward()
 with pytest.raises(RuntimeError, match="every micro-batch of a sharded model must be reduced"):
     hook.add(4, share=1.0)
+with pytest.raises(RuntimeError, match="fully_shard, got FullyShardedDataParallel"):
+    MicroBatchNormHook(made(lambda model: FullyShardedDataParallel(model, device_id=torch.device("cpu"))))
 dist.barrier()
 dist.destroy_process_group()
 """

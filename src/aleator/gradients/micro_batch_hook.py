@@ -37,7 +37,8 @@ class MicroBatchNormHook:
             by itself; a module of ``fully_shard``, and every one inside, a reduce-scatter, which does too.
 
     Raises:
-        RuntimeError: if the replicated model has a communication hook already.
+        RuntimeError: if the replicated model has a communication hook already, or FSDP1 made flat slices of parameters,
+            whose gradients are reduced where nobody sees them.
 
     Example:
         >>> model = torch.nn.Linear(3, 1)
@@ -167,8 +168,10 @@ class _SeenReduceScatter:
 def _sharded_modules(model: nn.Module) -> list[Any]:
     if not (dist.is_available() and dist.is_initialized()):
         return []
-    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
+    if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
+        raise RuntimeError("model must be sharded by torch.distributed.fsdp.fully_shard, got FullyShardedDataParallel")
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
