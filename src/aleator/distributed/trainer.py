@@ -99,6 +99,8 @@ class OneByteTrainer:
         samples_per_round: int = 8,
         hash_every: int = 64,
     ) -> None:
+        if not isinstance(swarm, Swarm):
+            raise ValueError(f"swarm must be a Swarm, got {type(swarm).__name__}")
         _check_optimizer(opt, model)
         self._options = options = _options(opt)
         most = ((1 << 16) - 1) // WIDTHS[options["codec"]]
