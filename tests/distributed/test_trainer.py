@@ -482,6 +482,14 @@ def test_what_must_stay_in_a_swarm_is_named_when_it_changes():
         made.fit(rounds=3)
 
 
+def test_a_parameter_that_took_the_place_of_another_is_named():
+    made = trainer(Swarm("local"))
+    made.fit(rounds=1)
+    made.model.load_state_dict(weights(made), assign=True)
+    with pytest.raises(ValueError, match="opt must hold just what the model trains, got bias in one of them only"):
+        made.fit(rounds=2)
+
+
 def test_weights_changed_between_two_probes_are_refused_and_put_back():
     model = regression()
 
