@@ -141,7 +141,8 @@ class MicroBatchNormHook:
             # To divide has other bits. DDP divides gradients that are kept in buckets from step to step, if they are.
             mean = bucket.buffer().mul_(1 / dist.get_world_size(self._group))
         sent = dist.all_reduce(mean, group=self._group, async_op=True).get_future()
-        return sent.then(lambda done: done.value()[0])
+        mean_later: torch.futures.Future[Tensor] = sent.then(lambda done: done.value()[0])
+        return mean_later
 
 
 class _SeenReduceScatter:
