@@ -54,6 +54,19 @@ def test_numbers_that_are_not_finite_are_named(capsys, tmp_path):
     assert "not all numbers are finite in w" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz])
+def test_numbers_of_eight_bits_are_counted(capsys, tmp_path, dtype):
+    save_file({"w": torch.tensor([0.0, 1.0, -2.0]).to(dtype)}, tmp_path / "w.safetensors")
+    assert said(capsys, str(tmp_path / "w.safetensors"))[1][1:4] == ["3", "1 of 3", "33.3 %"]
+
+
+def test_numbers_packed_two_in_a_byte_are_refused(capsys, tmp_path):
+    packed = torch.zeros(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    save_file({"w": packed}, tmp_path / "w.safetensors")
+    line = "tensors must hold a number in a byte or more, got torch.float4_e2m1fn_x2 in w"
+    assert refused(capsys, "report", str(tmp_path / "w.safetensors")) == line
+
+
 def test_what_is_wrong_is_one_line(capsys, tmp_path):
     assert refused(capsys, "report", str(tmp_path / "gone")) == f"there is no file {tmp_path / 'gone'}"
     assert refused(capsys, "report", str(tmp_path)) == f"there is no file {tmp_path / 'model.safetensors'}"

@@ -176,6 +176,18 @@ def test_who_comes_late_ends_with_the_bits_of_the_others(join, caplog):
     assert not caplog.text
 
 
+def test_weights_in_another_order_of_memory_are_left_for_others_too():
+    board, models = in_process(), [nn.Conv2d(3, 1, 2).to(memory_format=torch.channels_last) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    loader = [(torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(1)), torch.zeros(4, 1, 1, 1))]
+    first, late = (trainer(Swarm(board, join="snapshot"), model, loader) for model in models)
+    first.fit(rounds=5)
+    assert board.snapshot()[0] == 4
+    late.fit(rounds=6)
+    first.fit(rounds=6)
+    assert equal(weights(first), weights(late))
+
+
 def test_who_finds_no_snapshot_joins_by_replay_and_says_so(caplog):
     board = in_process()
     first = trainer(Swarm(board))
@@ -363,6 +375,7 @@ def test_a_round_that_was_applied_in_part_is_applied_anew(caplog):
     ("arguments", "options", "message"),
     [
         (("http",), {}, "transport must be one of local, store, redis, or a board, got 'http'"),
+        (("redis://u:pw@h",), {}, "transport must be one of local, store, redis, or a board, got an address"),
         ((3,), {}, "transport must be a name or a board, got int"),
         (("local", 0), {}, "min_machines must be at least 1, got 0"),
         (("local", 1, 0.0), {}, r"round_timeout must be positive, got 0\.0"),
@@ -386,6 +399,19 @@ def test_a_swarm_shows_where_it_meets_and_reads_the_address_once():
     assert swarm.address == Address.parse("redis://me@host?swarm=mine")
     assert "swarm='mine'" in repr(swarm)
     assert Swarm("redis", address=swarm.address) == swarm
+
+
+@pytest.mark.plain
+def test_a_board_is_no_swarm():
+    with pytest.raises(ValueError, match="swarm must be a Swarm, got StoreTransport"):
+        trainer(in_process())
+
+
+def test_the_key_of_signatures_is_not_shown(monkeypatch):
+    monkeypatch.setenv("ALEATOR_SWARM_KEY", "a secret of the swarm")
+    made = trainer(Swarm("local"))
+    made.fit(rounds=1)
+    assert "a secret" not in repr(made._peer.member)
 
 
 @pytest.mark.plain
@@ -454,6 +480,14 @@ def test_what_must_stay_in_a_swarm_is_named_when_it_changes():
     made.opt.load_state_dict(saved)
     with pytest.raises(ValueError, match="another one was loaded: load that of the trainer"):
         made.fit(rounds=3)
+
+
+def test_a_parameter_that_took_the_place_of_another_is_named():
+    made = trainer(Swarm("local"))
+    made.fit(rounds=1)
+    made.model.load_state_dict(weights(made), assign=True)
+    with pytest.raises(ValueError, match="opt must hold just what the model trains, got bias in one of them only"):
+        made.fit(rounds=2)
 
 
 def test_weights_changed_between_two_probes_are_refused_and_put_back():

@@ -115,7 +115,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from aleator.gradients import MicroBatchNormHook, between_trace
 
@@ -185,6 +185,8 @@ model.set_requires_gradient_sync(False)
 loss(model, x[:4]).backward()
 with pytest.raises(RuntimeError, match="every micro-batch of a sharded model must be reduced"):
     hook.add(4, share=1.0)
+with pytest.raises(RuntimeError, match="fully_shard, got FullyShardedDataParallel"):
+    MicroBatchNormHook(made(lambda model: FullyShardedDataParallel(model, device_id=torch.device("cpu"))))
 dist.barrier()
 dist.destroy_process_group()
 """
@@ -194,6 +196,75 @@ def test_what_ddp_and_fsdp_reduce_is_seen_before(tmp_path, processes):
     program = tmp_path / "program.py"
     program.write_text(WRAPPED)
     processes(program, 2)
+
+
+TRAINED = """
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+from aleator.gradients import MicroBatchNormHook, between_trace
+
+dist.init_process_group("gloo")
+processes, rank = dist.get_world_size(), dist.get_rank()
+x = torch.randn(24, 5, generator=torch.Generator().manual_seed(0))
+parts = x.split(24 // processes)
+loss = lambda model, part: model(part).square().mean()
+
+
+def made():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 1))
+
+
+def whole(model):
+    return [p.full_tensor() if hasattr(p, "full_tensor") else p.detach() for p in model.parameters()]
+
+
+def sharded(model):
+    for module in (model[0], model[2], model):
+        fully_shard(module)
+    return model
+
+
+def viewed(model):
+    return DistributedDataParallel(model, gradient_as_bucket_view=True)
+
+
+for wrap in (DistributedDataParallel, viewed, sharded):
+    model, other = wrap(made()), wrap(made())
+    hook = MicroBatchNormHook(model)
+    for step in range(5):
+        plain = made()
+        for parameter, weight in zip(plain.parameters(), whole(model), strict=True):
+            parameter.data.copy_(weight)
+        means = [torch.autograd.grad(loss(plain, part), list(plain.parameters())) for part in parts]
+        means = torch.stack([torch.cat([g.flatten() for g in mean]) for mean in means]).double()
+        for each in (model, other):
+            loss(each, parts[rank]).backward()
+        if step % 3 == 1:  # two steps between that nobody looks at
+            hook.add(len(parts[rank]), share=1.0)
+            trace, expected = hook.take().trace, float(between_trace(means, len(parts[rank])))
+            assert abs(trace - expected) < 1e-4 * expected, (wrap, step, trace, expected)
+        for each in (model, other):
+            with torch.no_grad():
+                for parameter in each.parameters():
+                    parameter -= 0.1 * parameter.grad
+            each.zero_grad()
+        assert all(torch.equal(a, b) for a, b in zip(whole(model), whole(other), strict=True)), (wrap, step)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def test_training_with_a_hook_has_the_bits_of_training_without_and_not_every_step_need_be_looked_at(
+    tmp_path, processes
+):
+    """By three processes, since to divide by two and to halve are the same."""
+    program = tmp_path / "program.py"
+    program.write_text(TRAINED)
+    processes(program, 3)
 
 
 @pytest.mark.parametrize(("count", "share", "line"), [

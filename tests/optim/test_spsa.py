@@ -216,6 +216,13 @@ def test_who_steps_in_the_master_copies_goes_on_like_the_optimizer(dtype):
         other.probe(loss_of(twin, dtype))
 
 
+def test_masters_are_no_part_of_a_graph_and_the_optimizer_can_be_copied():
+    model = network()
+    optimizer = made(model)
+    assert not any(master.requires_grad for master in optimizer.masters().values())
+    assert copy.deepcopy(optimizer).masters().keys() == optimizer.masters().keys()
+
+
 @pytest.mark.parametrize("call", [SPSAOptimizer.masters, lambda optimizer: optimizer.adopt_masters(0)])
 def test_without_master_copies_there_are_none_to_step_in(call):
     with pytest.raises(ValueError, match="restore must be master where there are master copies, got 'snapshot'"):

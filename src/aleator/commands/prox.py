@@ -55,13 +55,13 @@ def report(chosen: Report) -> int:
     """Write a table of the tensors and what they are together.
 
     Raises:
-        ValueError: if there are no weights at the place, or ``dim`` is negative.
+        ValueError: if there are no weights at the place, some are packed two in a byte, or ``dim`` is negative.
     """
     from aleator.optim.proximal.sparsity import Sparsity, sparsity
 
     if chosen.dim < 0:
         raise ValueError(f"dim must be at least 0, got {chosen.dim}")
-    weights = _read(chosen.weights)
+    weights = {name: _comparable(name, tensor) for name, tensor in _read(chosen.weights).items()}
     found = sparsity(weights.items(), chosen.dim)
     total = sum(found.values(), Sparsity(0, 0, 0, 0))
     rows = [(name, " × ".join(map(str, weights[name].shape)) or "1", *_shares(each)) for name, each in found.items()]
@@ -80,6 +80,16 @@ def _shares(found: Sparsity) -> tuple[str, str, str, str]:
         f"{found.zero_slices} of {found.slices}",
         f"{100 * found.share_of_slices:.1f} %",
     )
+
+
+def _comparable(name: str, tensor: Tensor) -> Tensor:
+    """Return a tensor, one of 8-bit floating-point numbers in float32: torch can do little with those."""
+    if not tensor.is_floating_point() or tensor.element_size() > 1:
+        return tensor
+    try:
+        return tensor.float()
+    except NotImplementedError:
+        raise ValueError(f"tensors must hold a number in a byte or more, got {tensor.dtype} in {name}") from None
 
 
 def _read(place: Path) -> dict[str, Tensor]:

@@ -100,7 +100,7 @@ class Member:
     machines: tuple[int, ...] = ()
     min_machines: int = 1
     round_timeout: float = 10.0
-    secret: bytes | None = None
+    secret: bytes | None = field(default=None, repr=False)
     stop_requested: Callable[[], bool] = lambda: False
     traffic: Traffic = field(default_factory=Traffic)
 

@@ -160,7 +160,8 @@ class Peer:
         leaves = self._snapshot_every is not None and number % self._snapshot_every == 0
         if leaves and commit.machines[0] in self.member.machines:
             with contextlib.suppress(Unreachable):  # the next one will do
-                self.member.transport.save_snapshot(number, safetensors.torch.save(self.replica.parameters))
+                whole = {name: tensor.contiguous() for name, tensor in self.replica.parameters.items()}
+                self.member.transport.save_snapshot(number, safetensors.torch.save(whole))
         self.replica.apply(commit)
         return Step(1, commit)
 

@@ -64,7 +64,8 @@ class Swarm:
         given = self.transport
         if isinstance(given, str):
             if given not in get_args(Meeting):
-                raise ValueError(f"transport must be one of {', '.join(get_args(Meeting))}, or a board, got {given!r}")
+                got = "an address" if ":" in given else repr(given)  # which may hold a password
+                raise ValueError(f"transport must be one of {', '.join(get_args(Meeting))}, or a board, got {got}")
         elif not isinstance(given, Transport):
             raise ValueError(f"transport must be a name or a board, got {type(given).__name__}")
         if self.join not in get_args(Join):

@@ -99,6 +99,8 @@ class OneByteTrainer:
         samples_per_round: int = 8,
         hash_every: int = 64,
     ) -> None:
+        if not isinstance(swarm, Swarm):
+            raise ValueError(f"swarm must be a Swarm, got {type(swarm).__name__}")
         _check_optimizer(opt, model)
         self._options = options = _options(opt)
         most = ((1 << 16) - 1) // WIDTHS[options["codec"]]
@@ -264,6 +266,7 @@ class OneByteTrainer:
     def _check_untouched(self) -> None:
         """Refuse weights and options that somebody changed between two calls."""
         self._check_options()
+        _check_held(self.opt, self.model)
         weights = _named(self.opt)
         for name, master in self._replica.parameters.items():
             weight = weights.get(name)
@@ -344,14 +347,19 @@ def _check_optimizer(opt: SPSAOptimizer, model: nn.Module) -> None:
         raise ValueError(f"restore of opt must be master in a swarm, got {groups[0]['restore']}")
     if opt.round:
         raise ValueError(f"opt must have taken no step before it is in a swarm, got one after {opt.round}")
+    _check_held(opt, model)
+    if sharded := [name for name, parameter in _named(opt).items() if isinstance(parameter, DTensor)]:
+        raise ValueError(f"the model must be whole on its machine in a swarm, got a DTensor for {sharded[0]}")
+
+
+def _check_held(opt: SPSAOptimizer, model: nn.Module) -> None:
+    """Refuse parameters that one of them does not have, or has another one for."""
     # By themselves, not by names: a compiled or wrapped model has others.
     trained = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     own = {id(parameter): name for name, parameter in _named(opt).items()}
     if odd := trained.keys() ^ own.keys():
         name = min(own[number] if number in own else trained[number] for number in odd)
         raise ValueError(f"opt must hold just what the model trains, got {name} in one of them only")
-    if sharded := [name for name, parameter in _named(opt).items() if isinstance(parameter, DTensor)]:
-        raise ValueError(f"the model must be whole on its machine in a swarm, got a DTensor for {sharded[0]}")
 
 
 def _named(opt: SPSAOptimizer) -> dict[str, Tensor]:

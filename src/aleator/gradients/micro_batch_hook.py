@@ -37,7 +37,8 @@ class MicroBatchNormHook:
             by itself; a module of ``fully_shard``, and every one inside, a reduce-scatter, which does too.
 
     Raises:
-        RuntimeError: if the replicated model has a communication hook already.
+        RuntimeError: if the replicated model has a communication hook already, or FSDP1 made flat slices of parameters,
+            whose gradients are reduced where nobody sees them.
 
     Example:
         >>> model = torch.nn.Linear(3, 1)
@@ -52,7 +53,8 @@ class MicroBatchNormHook:
     def __init__(self, model: nn.Module) -> None:
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._before: dict[Tensor, Tensor] = {}
-        self._squares: list[Tensor] = []  # of the micro-batch that is under way, from a hook
+        # From a hook, of the last backward pass: one after which nobody called `add` is forgotten in the next.
+        self._squares: dict[Any, Tensor] = {}
         self._found: list[tuple[int, Tensor]] = []
         self._group: Any = None
         self._reduced = False  # ``.grad`` is the mean over processes
@@ -84,7 +86,7 @@ class MicroBatchNormHook:
         if not 0 < share < math.inf:
             raise ValueError(f"share must be positive and finite, got {share}")
         if self._squares:
-            squares = self._squares.copy()
+            squares = list(self._squares.values())
             self._squares.clear()
             self._reduced = not self._sharded
         elif self._sharded:
@@ -127,24 +129,26 @@ class MicroBatchNormHook:
         return _square(_here(grad) if before is None else _here(grad) - _here(before))
 
     def _all_reduce(self, bucket: Any) -> torch.futures.Future[Tensor]:
-        """Average a bucket, as DDP does without a hook, and see what it holds before."""
-        from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-
+        """Average a bucket, with the bits of DDP without a hook, and see what it holds before."""
         if self._reduced:
             raise RuntimeError(
                 "take must be called between two backward passes that are reduced; run all micro-batches of a step "
                 "but the last under no_sync"
             )
         with torch.no_grad():
-            pairs = zip(bucket.parameters(), bucket.gradients(), strict=True)
-            self._squares += [self._square(parameter, grad) for parameter, grad in pairs]
-        return allreduce_hook(self._group, bucket)
+            for parameter, grad in zip(bucket.parameters(), bucket.gradients(), strict=True):
+                self._squares[parameter] = self._square(parameter, grad)
+            # To divide has other bits. DDP divides gradients that are kept in buckets from step to step, if they are.
+            mean = bucket.buffer().mul_(1 / dist.get_world_size(self._group))
+        sent = dist.all_reduce(mean, group=self._group, async_op=True).get_future()
+        mean_later: torch.futures.Future[Tensor] = sent.then(lambda done: done.value()[0])
+        return mean_later
 
 
 class _SeenReduceScatter:
     """The reduce-scatter of FSDP2, which sees what this process hands in."""
 
-    def __init__(self, seen: list[Tensor]) -> None:
+    def __init__(self, seen: dict[Any, Tensor]) -> None:
         self._seen = seen
 
     def allocate(self, size: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -155,7 +159,7 @@ class _SeenReduceScatter:
     ) -> dist.Work | None:
         if op != dist.ReduceOp.AVG:  # then gradients were divided before, by a number that nobody tells
             raise RuntimeError(f"gradients must be reduced as means, in float32 or bfloat16, got {input_tensor.dtype}")
-        self._seen.append(_square(input_tensor))
+        self._seen[self] = _square(input_tensor)
         work: dist.Work | None = dist.reduce_scatter_tensor(
             output_tensor, input_tensor, op=op, group=group, async_op=async_op
         )
@@ -165,8 +169,10 @@ class _SeenReduceScatter:
 def _sharded_modules(model: nn.Module) -> list[Any]:
     if not (dist.is_available() and dist.is_initialized()):
         return []
-    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
+    if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
+        raise RuntimeError("model must be sharded by torch.distributed.fsdp.fully_shard, got FullyShardedDataParallel")
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 

@@ -224,6 +224,7 @@ class SPSAOptimizer(LayerwiseOptimizer):
         for group in self.param_groups:
             group["round"] += 1
 
+    @torch.no_grad()
     def masters(self) -> dict[str, Tensor]:
         """Return the copies that steps are taken in, by name, for who takes steps in them in place of `apply`.
 
