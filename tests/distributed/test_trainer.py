@@ -261,6 +261,19 @@ def test_state_brings_what_the_board_lost(tmp_path):
     assert equal(weights(other), replayed(other))
 
 
+def test_a_state_without_a_weight_changes_nothing():
+    made = trainer(Swarm("local"))
+    made.fit(rounds=2)
+    state = made.state_dict()
+    del state["weights"]["bias"]
+    other = trainer(Swarm("local"))
+    before = weights(other)
+    with pytest.raises(ValueError, match=r"state must hold weights of shape \(1,\) for bias"):
+        other.load_state_dict(state)
+    assert (other.round, len(other.log)) == (0, 0)
+    assert equal(weights(other), before)
+
+
 def test_a_pass_of_the_loader_follows_the_other_and_samplers_are_told_its_number():
     told = []
 
@@ -377,10 +390,10 @@ def test_a_round_that_was_applied_in_part_is_applied_anew(caplog):
         (("http",), {}, "transport must be one of local, store, redis, or a board, got 'http'"),
         (("redis://u:pw@h",), {}, "transport must be one of local, store, redis, or a board, got an address"),
         ((3,), {}, "transport must be a name or a board, got int"),
-        (("local", 0), {}, "min_machines must be at least 1, got 0"),
+        (("local", 0), {}, "min_machines must be a whole number, at least 1, got 0"),
         (("local", 1, 0.0), {}, r"round_timeout must be positive, got 0\.0"),
         (("local", 1, 10.0, "download"), {}, "join must be one of replay, snapshot, got 'download'"),
-        (("local",), {"machines": 0}, "machines must be at least 1, got 0"),
+        (("local",), {"machines": 0}, "machines must be a whole number, at least 1, got 0"),
         (("local",), {"snapshot_every": 4}, "snapshot_every must be None with join replay, got 4"),
         (("local",), {"address": "redis://h"}, "address must be None with transport local, got one"),
         (("redis",), {}, "address must begin with redis:// or rediss:// or unix:// for transport redis, got None"),
@@ -432,8 +445,10 @@ def test_an_optimizer_that_cannot_follow_a_swarm_is_named():
         (SPSAOptimizer(model.named_parameters(), generator_key=1, restore="inplace"), {}, "restore of opt must be"),
         (SPSAOptimizer(model.named_parameters(), lr=0.0, generator_key=1), {}, "lr must be positive and finite, got 0"),
         (stepped, {}, "opt must have taken no step before it is in a swarm, got one after 1"),
-        (new, {"samples_per_round": 0}, r"samples_per_round must be in \[1, 65535\], got 0"),
-        (new, {"hash_every": 0}, "hash_every must be at least 1, got 0"),
+        (new, {"samples_per_round": 0}, "samples_per_round must be a whole number, at least 1, got 0"),
+        (new, {"samples_per_round": 65536}, r"samples_per_round must be in \[1, 65535\], got 65536"),
+        (new, {"samples_per_round": 1.5}, r"samples_per_round must be a whole number, at least 1, got 1\.5"),
+        (new, {"hash_every": 0}, "hash_every must be a whole number, at least 1, got 0"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=message):
             made(opt, model, **options)
@@ -461,10 +476,16 @@ def test_bad_batches_and_losses_are_named_and_nobody_waits_for_the_machine(loade
     assert equal(weights(made), replayed(made))
 
 
+@pytest.mark.plain
+def test_half_a_round_is_refused():
+    with pytest.raises(ValueError, match=r"rounds must be a whole number, at least 1, got 2\.5"):
+        trainer(Swarm("local")).fit(rounds=2.5)
+
+
 def test_what_must_stay_in_a_swarm_is_named_when_it_changes():
     made = trainer(Swarm("local"))
     made.fit(rounds=2)
-    with pytest.raises(ValueError, match="rounds must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="rounds must be a whole number, at least 1, got 0"):
         made.fit(rounds=0)
     made.opt.param_groups[0]["lr"] = 0.01
     with pytest.raises(ValueError, match=r"lr of opt must stay 0\.05 in a swarm, which agreed on it, got 0\.01"):

@@ -13,7 +13,8 @@ E. Zelikman, Q. Huang, P. Liang, N. Haber, N. D. Goodman, "Just One Byte (per gr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from numbers import Integral
+from typing import Any, Literal, get_args
 
 from aleator.distributed.addresses import Address
 from aleator.distributed.redis_streams import RedisTransport
@@ -72,8 +73,8 @@ class Swarm:
             raise ValueError(f"join must be one of {', '.join(get_args(Join))}, got {self.join!r}")
         for name in ("min_machines", "machines", "snapshot_every"):
             value = getattr(self, name)
-            if value is not None and not value >= 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+            if value is not None:
+                check_count(name, value)
         if not self.round_timeout > 0:
             raise ValueError(f"round_timeout must be positive, got {self.round_timeout}")
         if self.snapshot_every is not None and self.join != "snapshot":
@@ -116,3 +117,13 @@ class Swarm:
         if found.scheme not in schemes:
             raise ValueError(f"address must begin with {begins} for transport {self.transport}, got {found}")
         return found
+
+
+def check_count(name: str, value: Any) -> None:
+    """Check a whole number, at least 1.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")

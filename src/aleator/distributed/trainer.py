@@ -35,7 +35,7 @@ from aleator.distributed.manifest import WIDTHS, Manifest
 from aleator.distributed.member import Member, Traffic
 from aleator.distributed.peer import Peer
 from aleator.distributed.replica import Replica, fingerprint
-from aleator.distributed.swarm import Swarm
+from aleator.distributed.swarm import Swarm, check_count
 from aleator.gradients import NonFiniteLoss
 from aleator.optim import SPSAOptimizer
 from aleator.version import library_version
@@ -104,7 +104,9 @@ class OneByteTrainer:
         _check_optimizer(opt, model)
         self._options = options = _options(opt)
         most = ((1 << 16) - 1) // WIDTHS[options["codec"]]
-        if not 1 <= samples_per_round <= most:
+        check_count("samples_per_round", samples_per_round)
+        check_count("hash_every", hash_every)
+        if samples_per_round > most:
             raise ValueError(f"samples_per_round must be in [1, {most}], got {samples_per_round}")
         self.model, self.loss_fn, self.opt, self.swarm = model, loss_fn, opt, swarm
         self.samples_per_round = samples_per_round
@@ -161,8 +163,7 @@ class OneByteTrainer:
                 loader is empty, a loss is no scalar, or somebody changed the weights or the optimizer's options.
             Diverged: if this machine computes other numbers than the swarm.
         """
-        if rounds < 1:
-            raise ValueError(f"rounds must be at least 1, got {rounds}")
+        check_count("rounds", rounds)
         self._make_whole()
         self._check_untouched()
         history: dict[int, float] = {}
@@ -176,7 +177,7 @@ class OneByteTrainer:
                     step = peer.step(self._gradients, min(rounds - self.round, _IN_ONE_PASS))
                     self.opt.adopt_masters(self.round)
                     self._whole = True
-                    if step.commit is not None and self._losses:
+                    if step.commit is not None and self._losses and set(self._numbers) & set(step.commit.machines):
                         history[step.commit.round] = statistics.fmean(self._losses)
             finally:
                 peer.member.leave()
@@ -210,6 +211,9 @@ class OneByteTrainer:
         numbers = tuple(state["machines"])
         if numbers and len(numbers) != self.swarm.machines:
             raise ValueError(f"machines must be {len(numbers)} as in the saved state, got {self.swarm.machines}")
+        for name, weight in self._start.items():
+            if name not in state["weights"] or state["weights"][name].shape != weight.shape:
+                raise ValueError(f"state must hold weights of shape {tuple(weight.shape)} for {name}")
         self.log, self._numbers, self._peer = log, numbers, None
         self.traffic, self.not_finite = Traffic(**state["traffic"]), state["not_finite"]
         self._batches = _Batches(self._batches.loader, state["passes"])
