@@ -125,5 +125,5 @@ def check_count(name: str, value: Any) -> None:
     Raises:
         ValueError: naming it.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
