@@ -43,7 +43,7 @@ _DEFAULT_STEPS = {"scaled_newton_schulz": 7, "newton_schulz": 10}
 # Of a symmetric product only the panels on and above the diagonal are computed: 5/8 of the work with four panels. On
 # a CPU that pays from about this many rows on. Accelerators get one batched product instead.
 _PANELS = 4
-_LEAST_ROWS_OF_PANELS = {torch.float64: 256, torch.float32: 256, torch.bfloat16: 768, torch.float16: 768}
+_LEAST_ROWS_OF_PANELS = {torch.float64: 256, torch.float32: 256, torch.bfloat16: 512, torch.float16: 512}
 
 # Elements of a batch of equally shaped matrices that are clipped in one call: bounds the scratch memory, and on a CPU
 # spares large matrices the copy that brings them together.
@@ -301,11 +301,25 @@ def _inverse_root(
         lowest = mu * lowest * (3 - (mu * lowest).square()) / 2
         # In the first step Z = I, and the last one needs no new Y: 3K − 3 products in all.
         t = y.clone() if step == 0 else _symmetric_product(z, y)
-        t = _add_to_diagonal(t.mul_(mu**3 / -2), 1.5 * mu)
+        t = _add_to_diagonal(_scale(t, mu**3 / -2), 1.5 * mu)
         z = t if step == 0 else _symmetric_product(t, z)
         if not last:
             y = _symmetric_product(y, t)
     return z * least.to(gram.dtype)
+
+
+def _scale(matrix: Float[Tensor, "*batch m m"], number: Float[Tensor, "*batch 1 1"]) -> Tensor:
+    """Multiply a tensor that nobody else holds, by a number for each matrix.
+
+    On a CPU torch would write a matrix in half precision out in float32 first, which takes half as long as a product.
+    A number without dimensions it takes in its own precision.
+    """
+    if matrix.device.type != "cpu" or matrix.dtype == number.dtype:
+        return matrix.mul_(number)
+    each, numbers = matrix.view(-1, *matrix.shape[-2:]), number.flatten()
+    for index in range(len(each)):
+        each[index].mul_(numbers[index])
+    return matrix
 
 
 def _add_to_diagonal(matrix: Float[Tensor, "*batch m m"], number: Float[Tensor, "*batch 1 1"]) -> Tensor:
