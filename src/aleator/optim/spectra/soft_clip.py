@@ -41,9 +41,11 @@ Method = NamedMethod | Callable[[Tensor], Tensor]
 _DEFAULT_STEPS = {"scaled_newton_schulz": 7, "newton_schulz": 10}
 
 # Of a symmetric product only the panels on and above the diagonal are computed: 5/8 of the work with four panels. On
-# a CPU that pays from about this many rows on. Accelerators get one batched product instead.
+# a CPU that pays from about this many rows on, in half precision with panels of 256 rows or more. Accelerators get one
+# batched product instead.
 _PANELS = 4
 _LEAST_ROWS_OF_PANELS = {torch.float64: 256, torch.float32: 256, torch.bfloat16: 512, torch.float16: 512}
+_LEAST_PANEL = 256
 
 # Elements of a batch of equally shaped matrices that are clipped in one call: bounds the scratch memory, and on a CPU
 # spares large matrices the copy that brings them together.
@@ -122,8 +124,9 @@ def soft_spectral_clip(
             clipped = (c * method(torch.cat([(wide / c).to(dtype), identity], dim=-1)))[..., : wide.shape[-1]]
         else:
             steps = _DEFAULT_STEPS[method] if ns_steps is None else ns_steps
-            size = _power_of_two(wide, (-2, -1))
-            scaled = wide / size.to(dtype)
+            size = _power_of_two(matrices, (-2, -1))
+            scaled = matrices / size.to(dtype)
+            scaled = scaled.mT if tall else scaled
             ratio = (c / size).clamp(max=_LARGEST_RATIO)
             gram = _symmetric_product(scaled, scaled.mT)
             root = _inverse_root(gram, ratio, steps, method == "scaled_newton_schulz")
@@ -293,7 +296,7 @@ def _inverse_root(
     least = ratio * bound.rsqrt()  # the root of the least eigenvalue that Â can have
     # Eigenvalues below the precision of Â are noise, of either sign: scaling for them would blow it up.
     lowest = least.clamp(min=math.sqrt(torch.finfo(gram.dtype).eps))
-    y = _add_to_diagonal((gram / bound).to(gram.dtype), least.square())
+    y = _add_to_diagonal(_over(gram, bound), least.square())
     z = torch.empty(0)
     for step in range(steps):
         last = step == steps - 1
@@ -309,17 +312,29 @@ def _inverse_root(
 
 
 def _scale(matrix: Float[Tensor, "*batch m m"], number: Float[Tensor, "*batch 1 1"]) -> Tensor:
-    """Multiply a tensor that nobody else holds, by a number for each matrix.
-
-    On a CPU torch would write a matrix in half precision out in float32 first, which takes half as long as a product.
-    A number without dimensions it takes in its own precision.
-    """
-    if matrix.device.type != "cpu" or matrix.dtype == number.dtype:
+    """Multiply a tensor that nobody else holds, by a number for each matrix."""
+    if not _writes_out(matrix, number):
         return matrix.mul_(number)
     each, numbers = matrix.view(-1, *matrix.shape[-2:]), number.flatten()
     for index in range(len(each)):
         each[index].mul_(numbers[index])
     return matrix
+
+
+def _over(matrix: Float[Tensor, "*batch m m"], number: Float[Tensor, "*batch 1 1"]) -> Float[Tensor, "*batch m m"]:
+    """Divide by a number for each matrix, rounded once."""
+    if not _writes_out(matrix, number):
+        return (matrix / number).to(matrix.dtype)
+    pairs = zip(matrix.view(-1, *matrix.shape[-2:]), number.flatten(), strict=True)
+    return torch.stack([each / divisor for each, divisor in pairs]).view(matrix.shape)
+
+
+def _writes_out(matrix: Tensor, number: Tensor) -> bool:
+    """Whether torch would write a matrix in half precision out in float32 first, half as long as a product takes.
+
+    It does so on a CPU. A number without dimensions is taken in its own precision instead.
+    """
+    return matrix.device.type == "cpu" and matrix.dtype != number.dtype
 
 
 def _add_to_diagonal(matrix: Float[Tensor, "*batch m m"], number: Float[Tensor, "*batch 1 1"]) -> Tensor:
@@ -336,7 +351,7 @@ def _symmetric_product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch 
     if a.device.type != "cpu" or m < _LEAST_ROWS_OF_PANELS.get(a.dtype, math.inf):
         return a @ b
     product = a.new_empty(*a.shape[:-1], m)
-    panel = math.ceil(m / _PANELS)
+    panel = math.ceil(m / (_PANELS if a.dtype.itemsize > 2 else min(_PANELS, m // _LEAST_PANEL)))
     for begin in range(0, m, panel):
         end = min(begin + panel, m)
         product[..., begin:end, begin:] = a[..., begin:end, :] @ b[..., begin:]
