@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from aleator.commands import flags
+from aleator.commands import verbs
 from aleator.commands.table import write_lines, write_table
 
 if TYPE_CHECKING:
@@ -66,20 +66,15 @@ VERBS: dict[str, type[Any]] = {"fit": Fit}
 
 def options() -> Any:
     """Return the type of the command's options, for completion."""
-    return flags.choice(_summaries(), lambda verb: flags.together({verb: VERBS[verb]}))
+    return verbs.options(VERBS)
 
 
 def main(args: Sequence[str]) -> int:
     """Carry out the verb and return its exit code."""
-    if not args:
-        raise ValueError(f"a verb is missing, write aleator curve VERB (verbs: {', '.join(VERBS)})")
-    if args[0] in ("-h", "--help"):
-        flags.write_help(_summaries(), prog="aleator curve", description="Forecasts of learning curves.")
+    asked = verbs.chosen("curve", VERBS, args, "Forecasts of learning curves.")
+    if asked is None:
         return 0
-    if args[0] not in VERBS:
-        raise ValueError(flags.unknown("verb", args[0], VERBS))
-    (chosen,) = flags.parse({"fit": Fit}, args[1:], prog="aleator curve fit")
-    return fit(chosen)
+    return fit(asked[1])
 
 
 def fit(asked: Fit) -> int:
@@ -226,7 +221,3 @@ def _notes(trace: LearningTrace) -> list[str]:
         wait = f"until the asymptote is possible, and calm for {trace.lookahead + 2} levels"
         notes.append(f"undecided: forecasts are usually too good {wait}")
     return notes
-
-
-def _summaries() -> dict[str, str]:
-    return {verb: str(kind.__doc__) for verb, kind in VERBS.items()}

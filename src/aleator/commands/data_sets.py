@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from aleator.commands import flags
+from aleator.commands import verbs
 
 _Root = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: ALEATOR_DATA, else a cache)")]
 
@@ -44,27 +44,18 @@ VERBS: dict[str, type[Any]] = {"list": List, "fetch": Fetch, "verify": Verify}
 
 def options() -> Any:
     """Return the type of the command's options, for completion."""
-    return flags.choice(_summaries(), lambda verb: flags.together({verb: VERBS[verb]}))
+    return verbs.options(VERBS)
 
 
 def main(args: Sequence[str]) -> int:
     """Carry out one of the verbs and return its exit code."""
-    if not args:
-        raise ValueError(f"a verb is missing, write aleator data VERB (verbs: {', '.join(VERBS)})")
-    if args[0] in ("-h", "--help"):
-        flags.write_help(_summaries(), prog="aleator data", description="The data sets known by name.")
+    asked = verbs.chosen("data", VERBS, args, "The data sets known by name.")
+    if asked is None:
         return 0
-    verb = args[0]
-    if verb not in VERBS:
-        raise ValueError(flags.unknown("verb", verb, VERBS))
-    (chosen,) = flags.parse({verb: VERBS[verb]}, args[1:], prog=f"aleator data {verb}")
+    verb, chosen = asked
     from aleator.commands import data
 
     if verb == "list":
         return data.list_data()
     root = str(chosen.root) if chosen.root else None
     return data.fetch_data(chosen.name, root) if verb == "fetch" else data.verify_data(chosen.name or None, root)
-
-
-def _summaries() -> dict[str, str]:
-    return {verb: str(kind.__doc__) for verb, kind in VERBS.items()}

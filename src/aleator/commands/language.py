@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from aleator.commands import flags
+from aleator.commands import verbs
 from aleator.commands.table import write_lines, write_table
 
 if TYPE_CHECKING:
@@ -41,20 +41,15 @@ VERBS: dict[str, type[Any]] = {"fairness": Fairness}
 
 def options() -> Any:
     """Return the type of the command's options, for completion."""
-    return flags.choice(_summaries(), lambda verb: flags.together({verb: VERBS[verb]}))
+    return verbs.options(VERBS)
 
 
 def main(args: Sequence[str]) -> int:
     """Carry out the verb and return its exit code."""
-    if not args:
-        raise ValueError(f"a verb is missing, write aleator language VERB (verbs: {', '.join(VERBS)})")
-    if args[0] in ("-h", "--help"):
-        flags.write_help(_summaries(), prog="aleator language", description="Language models on bytes.")
+    asked = verbs.chosen("language", VERBS, args, "Language models on bytes.")
+    if asked is None:
         return 0
-    if args[0] not in VERBS:
-        raise ValueError(flags.unknown("verb", args[0], VERBS))
-    (chosen,) = flags.parse({args[0]: VERBS[args[0]]}, args[1:], prog=f"aleator language {args[0]}")
-    return fairness(chosen)
+    return fairness(asked[1])
 
 
 def fairness(chosen: Fairness) -> int:
@@ -118,7 +113,3 @@ def _named(files: Sequence[str]) -> dict[str, tuple[str, Path]]:
             raise ValueError(f"each language must have one file, got {language!r} twice")
         found[language] = (script, Path(path))
     return found
-
-
-def _summaries() -> dict[str, str]:
-    return {verb: str(kind.__doc__) for verb, kind in VERBS.items()}

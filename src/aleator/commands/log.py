@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from aleator.commands import flags
+from aleator.commands import verbs
 from aleator.commands.table import write_lines, write_table
 
 if TYPE_CHECKING:
@@ -59,21 +59,17 @@ VERBS: dict[str, type[Any]] = {"verify": Verify, "replay": Replay, "stat": Stat}
 
 def options() -> Any:
     """Return the type of the command's options, for completion."""
-    return flags.choice(_summaries(), lambda verb: flags.together({verb: VERBS[verb]}))
+    return verbs.options(VERBS)
 
 
 def main(args: Sequence[str]) -> int:
     """Carry out the verb and return its exit code."""
-    if not args:
-        raise ValueError(f"a verb is missing, write aleator log VERB (verbs: {', '.join(VERBS)})")
-    if args[0] in ("-h", "--help"):
-        flags.write_help(_summaries(), prog="aleator log", description="Logs of swarms.")
+    asked = verbs.chosen("log", VERBS, args, "Logs of swarms.")
+    if asked is None:
         return 0
-    if args[0] not in VERBS:
-        raise ValueError(flags.unknown("verb", args[0], VERBS))
-    (chosen,) = flags.parse({args[0]: VERBS[args[0]]}, args[1:], prog=f"aleator log {args[0]}")
+    verb, chosen = asked
     carry_out: dict[str, Callable[[Any], int]] = {"verify": verify, "replay": replay, "stat": stat}
-    return carry_out[args[0]](chosen)
+    return carry_out[verb](chosen)
 
 
 def verify(chosen: Verify) -> int:
@@ -172,7 +168,3 @@ def _weights(log: GradientLog, path: Path) -> dict[str, Tensor]:
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is not a file of weights: {error}") from None
     return selected(log, found, str(path))
-
-
-def _summaries() -> dict[str, str]:
-    return {verb: str(kind.__doc__) for verb, kind in VERBS.items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from aleator.commands import flags
+from aleator.commands import verbs
 from aleator.commands.size_table import read_sizes
 from aleator.commands.table import write_lines, write_table
 
@@ -47,20 +47,15 @@ VERBS: dict[str, type[Any]] = {"plan": Plan}
 
 def options() -> Any:
     """Return the type of the command's options, for completion."""
-    return flags.choice(_summaries(), lambda verb: flags.together({verb: VERBS[verb]}))
+    return verbs.options(VERBS)
 
 
 def main(args: Sequence[str]) -> int:
     """Carry out the verb and return its exit code."""
-    if not args:
-        raise ValueError(f"a verb is missing, write aleator mixture VERB (verbs: {', '.join(VERBS)})")
-    if args[0] in ("-h", "--help"):
-        flags.write_help(_summaries(), prog="aleator mixture", description="Mixtures of domains of different size.")
+    asked = verbs.chosen("mixture", VERBS, args, "Mixtures of domains of different size.")
+    if asked is None:
         return 0
-    if args[0] not in VERBS:
-        raise ValueError(flags.unknown("verb", args[0], VERBS))
-    (chosen,) = flags.parse({"plan": Plan}, args[1:], prog="aleator mixture plan")
-    return plan(chosen)
+    return plan(asked[1])
 
 
 def plan(chosen: Plan) -> int:
@@ -157,7 +152,3 @@ def _draw(mixture: DomainMixture, phases: Sequence[tuple[str, int, int]], batch:
             figure.add_trace(bars, row=row, col=1)
     figure.update_layout(barmode="group", legend={"orientation": "h"}, template="plotly_white")
     write_text(file, figure.to_html(include_plotlyjs=True))
-
-
-def _summaries() -> dict[str, str]:
-    return {verb: str(kind.__doc__) for verb, kind in VERBS.items()}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from aleator.commands import flags
+from aleator.commands import verbs
 from aleator.commands.table import write_lines, write_table
 
 if TYPE_CHECKING:
@@ -63,20 +63,15 @@ VERBS: dict[str, type[Any]] = {"calibrate": Calibrate, "score": Score}
 
 def options() -> Any:
     """Return the type of the command's options, for completion."""
-    return flags.choice(_summaries(), lambda verb: flags.together({verb: VERBS[verb]}))
+    return verbs.options(VERBS)
 
 
 def main(args: Sequence[str]) -> int:
     """Carry out one of the verbs and return its exit code."""
-    if not args:
-        raise ValueError(f"a verb is missing, write aleator pairs VERB (verbs: {', '.join(VERBS)})")
-    if args[0] in ("-h", "--help"):
-        flags.write_help(_summaries(), prog="aleator pairs", description="Predictions of two answers together.")
+    asked = verbs.chosen("pairs", VERBS, args, "Predictions of two answers together.")
+    if asked is None:
         return 0
-    verb = args[0]
-    if verb not in VERBS:
-        raise ValueError(flags.unknown("verb", verb, VERBS))
-    (chosen,) = flags.parse({verb: VERBS[verb]}, args[1:], prog=f"aleator pairs {verb}")
+    verb, chosen = asked
     return calibrate(chosen) if verb == "calibrate" else score(chosen)
 
 
@@ -150,7 +145,3 @@ def score(asked: Score) -> int:
 
 def _of(table: PairTable) -> str:
     return "the label that is scored" if table.pairs is None else "the likeliest labels"
-
-
-def _summaries() -> dict[str, str]:
-    return {verb: str(kind.__doc__) for verb, kind in VERBS.items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from aleator.commands import flags
+from aleator.commands import verbs
 from aleator.commands.table import write_lines, write_table
 
 if TYPE_CHECKING:
@@ -35,20 +35,15 @@ VERBS: dict[str, type[Any]] = {"report": Report}
 
 def options() -> Any:
     """Return the type of the command's options, for completion."""
-    return flags.choice(_summaries(), lambda verb: flags.together({verb: VERBS[verb]}))
+    return verbs.options(VERBS)
 
 
 def main(args: Sequence[str]) -> int:
     """Carry out the verb and return its exit code."""
-    if not args:
-        raise ValueError(f"a verb is missing, write aleator prox VERB (verbs: {', '.join(VERBS)})")
-    if args[0] in ("-h", "--help"):
-        flags.write_help(_summaries(), prog="aleator prox", description="What proximal steps leave of a model.")
+    asked = verbs.chosen("prox", VERBS, args, "What proximal steps leave of a model.")
+    if asked is None:
         return 0
-    if args[0] not in VERBS:
-        raise ValueError(flags.unknown("verb", args[0], VERBS))
-    (chosen,) = flags.parse({args[0]: VERBS[args[0]]}, args[1:], prog=f"aleator prox {args[0]}")
-    return report(chosen)
+    return report(asked[1])
 
 
 def report(chosen: Report) -> int:
@@ -103,7 +98,3 @@ def _read(place: Path) -> dict[str, Tensor]:
         return load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is not a file of weights (safetensors): {error}") from None
-
-
-def _summaries() -> dict[str, str]:
-    return {verb: str(kind.__doc__) for verb, kind in VERBS.items()}
