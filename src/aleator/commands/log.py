@@ -11,6 +11,7 @@ import tyro
 
 from aleator.commands import verbs
 from aleator.commands.table import write_lines, write_table
+from aleator.commands.weights_file import read_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,15 +157,6 @@ def _read(place: str) -> GradientLog:
 
 
 def _weights(log: GradientLog, path: Path) -> dict[str, Tensor]:
-    import safetensors
-    from safetensors.torch import load_file
-
     from aleator.distributed.reading import selected
 
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    try:
-        found = load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is not a file of weights: {error}") from None
-    return selected(log, found, str(path))
+    return selected(log, read_weights(path), str(path))

@@ -11,6 +11,7 @@ import tyro
 
 from aleator.commands import verbs
 from aleator.commands.table import write_lines, write_table
+from aleator.commands.weights_file import read_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +57,8 @@ def report(chosen: Report) -> int:
 
     if chosen.dim < 0:
         raise ValueError(f"dim must be at least 0, got {chosen.dim}")
-    weights = {name: _comparable(name, tensor) for name, tensor in _read(chosen.weights).items()}
+    path = chosen.weights / SAVED if chosen.weights.is_dir() else chosen.weights
+    weights = {name: _comparable(name, tensor) for name, tensor in read_weights(path).items()}
     found = sparsity(weights.items(), chosen.dim)
     total = sum(found.values(), Sparsity(0, 0, 0, 0))
     rows = [(name, " × ".join(map(str, weights[name].shape)) or "1", *_shares(each)) for name, each in found.items()]
@@ -85,16 +87,3 @@ def _comparable(name: str, tensor: Tensor) -> Tensor:
         return tensor.float()
     except NotImplementedError:
         raise ValueError(f"tensors must hold a number in a byte or more, got {tensor.dtype} in {name}") from None
-
-
-def _read(place: Path) -> dict[str, Tensor]:
-    import safetensors
-    from safetensors.torch import load_file
-
-    path = place / SAVED if place.is_dir() else place
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    try:
-        return load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is not a file of weights (safetensors): {error}") from None
